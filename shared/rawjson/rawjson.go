@@ -1,0 +1,320 @@
+// Package rawjson splits JSON text into its parts without changing a byte of them.
+//
+// Millrace carries a producer's payload byte for byte from collect to the raw archive: key order, number spelling and escapes
+// are the producer's. So its parts are found by scanning, never by decoding and encoding again. [Valid] checks a text
+// once, strictly (RFC 8259: one value, UTF-8, nothing after it); the other functions take text that was found valid and
+// do not check it again: on other input they return an error or wrong parts, but neither panic nor hang.
+//
+// The package decodes no numbers and builds no trees.
+package rawjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// ErrSyntax is wrapped by the errors of [Members] and [Elements] for text that is not what they expect.
+var ErrSyntax = errors.New("not valid JSON")
+
+// MaxDepth is the number of nested arrays and objects that [Valid] accepts. encoding/json stops at 10,000; producers' payloads
+// are far flatter, and what search and lake can hold is flatter still.
+const MaxDepth = 512
+
+// Valid reports whether b is exactly one JSON value in UTF-8, at most [MaxDepth] deep, with nothing but white space
+// around it.
+func Valid(b []byte) bool {
+	return shallow(b) && utf8.Valid(b) && json.Valid(b)
+}
+
+// shallow reports whether brackets outside strings nest at most MaxDepth deep.
+func shallow(b []byte) bool {
+	// Fewer opening brackets than the limit in all is the common case, and cheap to see.
+	if bytes.Count(b, []byte{'{'})+bytes.Count(b, []byte{'['}) <= MaxDepth {
+		return true
+	}
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			end := stringEnd(b, i)
+			if end < 0 {
+				return true // unterminated: json.Valid says so
+			}
+			i = end - 1
+		case '{', '[':
+			if depth++; depth > MaxDepth {
+				return false
+			}
+		case '}', ']':
+			depth--
+		}
+	}
+	return true
+}
+
+// Kind returns the class of the JSON value that b starts with, after white space: '{', '[', '"', 't' for true and false, 'n' for
+// null, '0' for a number, and 0 for anything else.
+func Kind(b []byte) byte {
+	i := skipSpace(b, 0)
+	if i >= len(b) {
+		return 0
+	}
+	switch c := b[i]; {
+	case c == '{', c == '[', c == '"', c == 'n':
+		return c
+	case c == 't', c == 'f':
+		return 't'
+	case c == '-', c >= '0' && c <= '9':
+		return '0'
+	}
+	return 0
+}
+
+// Members calls f for each member of the object obj, in the text's order. key is decoded; value is the bytes of
+// the member's value without white space around it, and aliases obj. An error of f ends the walk and is returned as it is.
+func Members(obj []byte, f func(key string, value []byte) error) error {
+	i := skipSpace(obj, 0)
+	if i >= len(obj) || obj[i] != '{' {
+		return fmt.Errorf("%w: no object at byte %d", ErrSyntax, i)
+	}
+	i = skipSpace(obj, i+1)
+	if i < len(obj) && obj[i] == '}' {
+		return nil
+	}
+	for {
+		keyEnd := stringEnd(obj, i)
+		if keyEnd < 0 {
+			return fmt.Errorf("%w: no member name at byte %d", ErrSyntax, i)
+		}
+		key, ok := Unquote(obj[i:keyEnd])
+		if !ok {
+			return fmt.Errorf("%w: bad member name at byte %d", ErrSyntax, i)
+		}
+		i = skipSpace(obj, keyEnd)
+		if i >= len(obj) || obj[i] != ':' {
+			return fmt.Errorf("%w: no ':' at byte %d", ErrSyntax, i)
+		}
+		i = skipSpace(obj, i+1)
+		end := valueEnd(obj, i)
+		if end < 0 {
+			return fmt.Errorf("%w: no value at byte %d", ErrSyntax, i)
+		}
+		if err := f(key, obj[i:end:end]); err != nil {
+			return err
+		}
+		i = skipSpace(obj, end)
+		if i >= len(obj) {
+			return fmt.Errorf("%w: object without end", ErrSyntax)
+		}
+		if obj[i] == '}' {
+			return nil
+		}
+		if obj[i] != ',' {
+			return fmt.Errorf("%w: no ',' at byte %d", ErrSyntax, i)
+		}
+		i = skipSpace(obj, i+1)
+	}
+}
+
+// Elements calls f for each element of the array arr, in order. value aliases arr. An error of f ends the walk and is
+// returned as it is.
+func Elements(arr []byte, f func(i int, value []byte) error) error {
+	i := skipSpace(arr, 0)
+	if i >= len(arr) || arr[i] != '[' {
+		return fmt.Errorf("%w: no array at byte %d", ErrSyntax, i)
+	}
+	i = skipSpace(arr, i+1)
+	if i < len(arr) && arr[i] == ']' {
+		return nil
+	}
+	for n := 0; ; n++ {
+		end := valueEnd(arr, i)
+		if end < 0 {
+			return fmt.Errorf("%w: no value at byte %d", ErrSyntax, i)
+		}
+		if err := f(n, arr[i:end:end]); err != nil {
+			return err
+		}
+		i = skipSpace(arr, end)
+		if i >= len(arr) {
+			return fmt.Errorf("%w: array without end", ErrSyntax)
+		}
+		if arr[i] == ']' {
+			return nil
+		}
+		if arr[i] != ',' {
+			return fmt.Errorf("%w: no ',' at byte %d", ErrSyntax, i)
+		}
+		i = skipSpace(arr, i+1)
+	}
+}
+
+// Unquote decodes the JSON string b, quotes included. A lone surrogate escape becomes U+FFFD, as encoding/json has it.
+// ok is false where b is no JSON string.
+func Unquote(b []byte) (s string, ok bool) {
+	if len(b) < 2 || b[0] != '"' || b[len(b)-1] != '"' {
+		return "", false
+	}
+	inner := b[1 : len(b)-1]
+	if bytes.IndexByte(inner, '\\') < 0 && bytes.IndexByte(inner, '"') < 0 {
+		return string(inner), true
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return "", false
+	}
+	return s, true
+}
+
+// Trim returns b without JSON's white space at either end; it aliases b.
+func Trim(b []byte) []byte {
+	for len(b) > 0 && isSpace(b[0]) {
+		b = b[1:]
+	}
+	for len(b) > 0 && isSpace(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// Compact appends src to dst without the white space between its tokens. Strings and numbers keep their bytes.
+func Compact(dst, src []byte) []byte {
+	for i := 0; i < len(src); {
+		switch {
+		case isSpace(src[i]):
+			i++
+		case src[i] == '"':
+			end := stringEnd(src, i)
+			if end < 0 {
+				return append(dst, src[i:]...)
+			}
+			dst = append(dst, src[i:end]...)
+			i = end
+		default:
+			j := i + 1
+			for j < len(src) && src[j] != '"' && !isSpace(src[j]) {
+				j++
+			}
+			dst = append(dst, src[i:j]...)
+			i = j
+		}
+	}
+	return dst
+}
+
+// AppendString appends s to dst as a JSON string. Invalid UTF-8 becomes U+FFFD.
+func AppendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		if c := s[i]; c < utf8.RuneSelf {
+			if c >= 0x20 && c != '"' && c != '\\' {
+				i++
+				continue
+			}
+			dst = append(dst, s[start:i]...)
+			switch c {
+			case '"', '\\':
+				dst = append(dst, '\\', c)
+			case '\n':
+				dst = append(dst, '\\', 'n')
+			case '\r':
+				dst = append(dst, '\\', 'r')
+			case '\t':
+				dst = append(dst, '\\', 't')
+			default:
+				const hex = "0123456789abcdef"
+				dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			}
+			i++
+			start = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 {
+			dst = append(dst, s[start:i]...)
+			dst = append(dst, "\ufffd"...)
+			i++
+			start = i
+			continue
+		}
+		i += size
+	}
+	dst = append(dst, s[start:]...)
+	return append(dst, '"')
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && isSpace(b[i]) {
+		i++
+	}
+	return i
+}
+
+// stringEnd returns the index behind the string that starts at b[i], or -1.
+func stringEnd(b []byte, i int) int {
+	if i >= len(b) || b[i] != '"' {
+		return -1
+	}
+	for j := i + 1; j < len(b); {
+		k := bytes.IndexByte(b[j:], '"')
+		if k < 0 {
+			return -1
+		}
+		k += j
+		slashes := 0
+		for m := k - 1; m > i && b[m] == '\\'; m-- {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return k + 1
+		}
+		j = k + 1
+	}
+	return -1
+}
+
+// valueEnd returns the index behind the value that starts at b[i], or -1.
+func valueEnd(b []byte, i int) int {
+	if i >= len(b) {
+		return -1
+	}
+	switch b[i] {
+	case '"':
+		return stringEnd(b, i)
+	case '{', '[':
+		depth := 0
+		for j := i; j < len(b); {
+			switch b[j] {
+			case '"':
+				end := stringEnd(b, j)
+				if end < 0 {
+					return -1
+				}
+				j = end
+				continue
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return j + 1
+				}
+			}
+			j++
+		}
+		return -1
+	default:
+		j := i
+		for j < len(b) && b[j] != ',' && b[j] != '}' && b[j] != ']' && !isSpace(b[j]) {
+			j++
+		}
+		if j == i {
+			return -1
+		}
+		return j
+	}
+}

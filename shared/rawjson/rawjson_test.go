@@ -1,0 +1,135 @@
+package rawjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Guards against accepting text that another JSON reader down the line refuses: trailing bytes, bad UTF-8, bottomless nesting.
+func TestValid(t *testing.T) {
+	f := func(in string, want bool) {
+		t.Helper()
+		if got := Valid([]byte(in)); got != want {
+			t.Errorf("Valid(%.60q) = %v, want %v", in, got, want)
+		}
+	}
+	f(`{"a":1}`, true)
+	f(" \n[1,2]\t", true)
+	f(`"x"`, true)
+	f(``, false)
+	f(`{"a":1}x`, false)
+	f(`{"a":1}{}`, false)
+	f("\"\xff\"", false)
+	f("\xef\xbb\xbf{}", false)
+	f(strings.Repeat("[", MaxDepth)+strings.Repeat("]", MaxDepth), true)
+	f(strings.Repeat("[", MaxDepth+1)+strings.Repeat("]", MaxDepth+1), false)
+	f(`"`+strings.Repeat("[", 2*MaxDepth)+`"`, true)
+	f(strings.Repeat("[", 1_000_000), false)
+}
+
+// Guards the verdict on the public parsing suite: what must parse does, what must not does not.
+func TestValidOnParsingSuite(t *testing.T) {
+	files, err := filepath.Glob("../../../shared/data/badinput/JSONTestSuite/test_parsing/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Skip("../shared/data/badinput/JSONTestSuite is not here")
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := Valid(b)
+		switch base := filepath.Base(name); base[0] {
+		case 'y':
+			if !got {
+				t.Errorf("%s: refused", base)
+			}
+		case 'n':
+			if got {
+				t.Errorf("%s: accepted", base)
+			}
+		}
+	}
+}
+
+// Guards the promise that a payload's bytes reach Kafka unchanged: members are slices of the input.
+func TestMembersKeepBytes(t *testing.T) {
+	in := []byte(" { \"a\" : 1.50e+2 , \"b\\u0041\":[ 1, {\"x\":\"}\\\\\"} ] ,\"c\":\"\\\"\" , \"d\":{}, \"e\": null } ")
+	var got []string
+	if err := Members(in, func(k string, v []byte) error {
+		got = append(got, k+"="+string(v))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a=1.50e+2", "bA=[ 1, {\"x\":\"}\\\\\"} ]", `c="\""`, "d={}", "e=null"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
+// Guards that an error of the caller's function ends the walk and comes back as it is.
+func TestWalkStopsAtError(t *testing.T) {
+	stop := errors.New("stop")
+	n := 0
+	f := func(int, []byte) error { n++; return stop }
+	if err := Elements([]byte(`[1,2]`), f); !errors.Is(err, stop) || n != 1 {
+		t.Errorf("err %v after %d calls", err, n)
+	}
+	if err := Members([]byte(`[1]`), nil); !errors.Is(err, ErrSyntax) {
+		t.Errorf("Members of an array: %v", err)
+	}
+}
+
+// Guards compacting, which _bulk needs (one line per document), against touching strings.
+func TestCompact(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		if got := string(Compact(nil, []byte(in))); got != want {
+			t.Errorf("Compact(%q) = %q, want %q", in, got, want)
+		}
+	}
+	f("{ \"a\" :\n 1 , \"b c\" : \" \\n \\\" \" }", `{"a":1,"b c":" \n \" "}`)
+	f(" 1.0 ", "1.0")
+}
+
+func FuzzWalk(f *testing.F) {
+	for _, s := range []string{`{"a":[1,{"b":"c"}],"d":null}`, `[[],{},"\\\""]`, `{"a":`, `{`, `"`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var rebuilt []byte
+		err := Members(b, func(k string, v []byte) error {
+			rebuilt = append(append(append(rebuilt, AppendString(nil, k)...), ':'), v...)
+			rebuilt = append(rebuilt, ',')
+			return nil
+		})
+		if !Valid(b) {
+			return // neither panics nor hangs: that is all that is promised
+		}
+		if Kind(b) == '{' {
+			if err != nil {
+				t.Fatalf("Members(%q): %v", b, err)
+			}
+			obj := append(append([]byte{'{'}, bytes.TrimSuffix(rebuilt, []byte{','})...), '}')
+			var x, y any
+			if e1, e2 := json.Unmarshal(b, &x), json.Unmarshal(obj, &y); (e1 == nil) != (e2 == nil) {
+				t.Fatalf("%q came back as %q: %v, %v", b, obj, e1, e2)
+			}
+		}
+		compact := Compact(nil, b)
+		var want bytes.Buffer
+		if err := json.Compact(&want, b); err != nil || !bytes.Equal(compact, want.Bytes()) {
+			t.Fatalf("Compact(%q) = %q, want %q (%v)", b, compact, want.Bytes(), err)
+		}
+	})
+}
