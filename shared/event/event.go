@@ -1,0 +1,269 @@
+package event
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
+	"github.com/google/uuid"
+
+	"millrace/shared/rawjson"
+)
+
+// Event is the CloudEvents SDK's event.
+type Event = ce.Event
+
+// Names of the extension attributes that Millrace writes. See the table in the design document.
+const (
+	RootID          = "rootid"           // identity everywhere downstream: [Identity] of source and id
+	DataHash        = "datahash"         // [Hash] of the payload
+	SchemaVersion   = "schemaversion"    // MODEL-REVISION-ADDITION
+	VersionAssumed  = "versionassumed"   // "true" where enrich chose the type's one active version
+	CollectorID     = "collectorid"      // which collector took it
+	CollectorTime   = "collectortime"    // when it was taken, RFC 3339, UTC
+	PartitionKey    = "partitionkey"     // CloudEvents partitioning extension: Kafka's key
+	Stage           = "stage"            // StageEnriched on events.enriched
+	FailureStage    = "failurestage"     // the function that gave up
+	FailureCode     = "failurecode"      // a [Code]
+	FailureMessage  = "failuremessage"   // at most MaxFailureMessage bytes, quotes no values
+	FailureTime     = "failuretime"      // RFC 3339, UTC
+	ReplayID        = "replayid"         // which replay sent it
+	ReplayCount     = "replaycount"      // how often it was replayed; absent means 0
+	KnativeErrorDst = "knativeerrordest" // set by Knative on what reaches a dead letter sink
+	KnativeErrCode  = "knativeerrorcode"
+	KnativeErrData  = "knativeerrordata"
+)
+
+// StageEnriched is the value of the attribute [Stage] on events.enriched.
+const StageEnriched = "enriched"
+
+// TypeUnparsed is the type of a dead letter whose event type could not be read.
+const TypeUnparsed = "millrace.unparsed"
+
+// Limits of one event, in bytes.
+const (
+	MaxSize           = 900_000 // an event with its attributes, at collect
+	MaxEnrichment     = 64 << 10
+	MaxFailureMessage = 1 << 10
+)
+
+// namespace of [Identity], fixed for good: every root id ever written depends on it.
+var namespace = uuid.MustParse("2e73ba91-7c7f-5d9d-9666-7144e737a13b")
+
+// Identity returns the root id of the event that source calls id: the UUIDv5 of source, a NUL and id.
+func Identity(source, id string) string {
+	name := make([]byte, 0, len(source)+1+len(id))
+	name = append(name, source...)
+	name = append(name, 0)
+	name = append(name, id...)
+	return uuid.NewSHA1(namespace, name).String()
+}
+
+// Hash returns the SHA-256 of payload without its outer white space, in lower-case hex.
+func Hash(payload []byte) string {
+	sum := sha256.Sum256(rawjson.Trim(payload))
+	return hex.EncodeToString(sum[:])
+}
+
+var (
+	typePattern    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,127}$`)
+	versionPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,5})-(0|[1-9][0-9]{0,5})-(0|[1-9][0-9]{0,5})$`)
+)
+
+// ValidType reports whether s can be an event type: a letter, then at most 127 letters, digits, '.', '_' or '-'.
+func ValidType(s string) bool { return typePattern.MatchString(s) }
+
+// ValidVersion reports whether s is a schema version MODEL-REVISION-ADDITION, such as 0-0-1: three numbers below a million without
+// leading zeros.
+func ValidVersion(s string) bool { return versionPattern.MatchString(s) }
+
+// ValidExtensionName reports whether s can name an extension attribute: lower-case ASCII letters and digits.
+// Knative's Kafka Broker skips a record with any other name.
+func ValidExtensionName(s string) bool {
+	if s == "" {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// Reserved reports whether the extension attribute name is Millrace's or Knative's own, which nobody outside may set.
+func Reserved(name string) bool {
+	switch name {
+	case RootID, DataHash, Stage, VersionAssumed:
+		return true
+	}
+	for _, prefix := range []string{"collector", "failure", "replay", "knativeerror"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Attr returns the attribute name of e as a string in the CloudEvents canonical form, "" where it is absent. It reads
+// context attributes (id, source, type, time, ...) and extensions alike.
+func Attr(e *Event, name string) string {
+	switch name {
+	case "specversion":
+		return e.SpecVersion()
+	case "id":
+		return e.ID()
+	case "source":
+		return e.Source()
+	case "type":
+		return e.Type()
+	case "subject":
+		return e.Subject()
+	case "datacontenttype":
+		return e.DataContentType()
+	case "dataschema":
+		return e.DataSchema()
+	case "time":
+		if t := e.Time(); !t.IsZero() {
+			return FormatTime(t)
+		}
+		return ""
+	}
+	if e.Context == nil {
+		return ""
+	}
+	v, ok := e.Extensions()[name]
+	if !ok {
+		return ""
+	}
+	if s, ok := v.(string); ok {
+		return s
+	}
+	s, err := types.Format(v)
+	if err != nil {
+		return ""
+	}
+	return s
+}
+
+// FormatTime returns t in RFC 3339 with as many digits of a second as it has, in UTC.
+func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// Replays returns how often e was replayed: its attribute [ReplayCount], 0 where that is absent or no number.
+func Replays(e *Event) int {
+	n, err := strconv.Atoi(Attr(e, ReplayCount))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+// IsDead reports whether e is a dead letter.
+func IsDead(e *Event) bool {
+	return Attr(e, FailureCode) != "" || Attr(e, KnativeErrorDst) != ""
+}
+
+// brokerAttributes are added by Knative's Kafka Broker, KafkaSource and by the SDK's Kafka binding to what they read. They tell of a
+// position that is no longer true once the event moves on.
+var brokerAttributes = []string{"knativekafkaoffset", "knativekafkapartition", "kafkaoffset", "kafkapartition", "kafkatopic"}
+
+// Derive completes an event that came another way than by collect (through a Broker's ingress, from another team's
+// producer): a missing [RootID], [DataHash] or [CollectorTime] is set by the same rules; arrived is the time of its Kafka record, or
+// of its request. Positions that brokers add are removed. What reached a Trigger's dead letter sink becomes a dead letter with the
+// code [CodeDeliveryExhausted], unless it already was one. Deriving twice changes nothing.
+//
+// The error says which attribute makes e unusable (no id, no source, no type).
+func Derive(e *Event, arrived time.Time) error {
+	if e.Context == nil {
+		return errors.New("no CloudEvents context")
+	}
+	if e.ID() == "" || e.Source() == "" || e.Type() == "" {
+		return fmt.Errorf("incomplete CloudEvent: id, source and type must not be empty")
+	}
+	ext := e.Extensions()
+	for _, name := range brokerAttributes {
+		if _, ok := ext[name]; ok {
+			e.SetExtension(name, nil)
+		}
+	}
+	if _, ok := ext[RootID]; !ok {
+		e.SetExtension(RootID, Identity(e.Source(), e.ID()))
+	}
+	if _, ok := ext[DataHash]; !ok {
+		payload := e.Data()
+		if Attr(e, Stage) == StageEnriched {
+			if p, _, err := SplitEnriched(payload); err == nil {
+				payload = p
+			}
+		}
+		e.SetExtension(DataHash, Hash(payload))
+	}
+	if _, ok := ext[CollectorTime]; !ok {
+		e.SetExtension(CollectorTime, FormatTime(arrived))
+	}
+	if dest := Attr(e, KnativeErrorDst); dest != "" && Attr(e, FailureCode) == "" {
+		message := "given up after all retries to deliver it"
+		if code := Attr(e, KnativeErrCode); code != "" {
+			message += ", last answered with HTTP " + code
+		}
+		e.SetExtension(FailureStage, destinationName(dest))
+		e.SetExtension(FailureCode, string(CodeDeliveryExhausted))
+		e.SetExtension(FailureMessage, message)
+		e.SetExtension(FailureTime, FormatTime(arrived))
+	}
+	return nil
+}
+
+// destinationName returns the first label of a subscriber's host: the Service's name.
+func destinationName(dest string) string {
+	_, rest, ok := strings.Cut(dest, "://")
+	if !ok {
+		rest = dest
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	name, _, _ := strings.Cut(host, ".")
+	name, _, _ = strings.Cut(name, ":")
+	return name
+}
+
+// EnrichedData returns the data of an enriched event: an object of the payload's bytes and the enrichment's. Both must be JSON.
+func EnrichedData(payload, enrichment []byte) []byte {
+	b := make([]byte, 0, len(payload)+len(enrichment)+32)
+	b = append(b, `{"payload":`...)
+	b = append(b, rawjson.Trim(payload)...)
+	b = append(b, `,"enrichment":`...)
+	b = append(b, enrichment...)
+	return append(b, '}')
+}
+
+// SplitEnriched is the inverse of [EnrichedData]: the bytes of payload and enrichment, which alias data. It checks that data is JSON.
+func SplitEnriched(data []byte) (payload, enrichment []byte, err error) {
+	if !rawjson.Valid(data) {
+		return nil, nil, fmt.Errorf("enriched data: %w", rawjson.ErrSyntax)
+	}
+	err = rawjson.Members(data, func(key string, value []byte) error {
+		switch key {
+		case "payload":
+			payload = value
+		case "enrichment":
+			enrichment = value
+		default:
+			return fmt.Errorf("unknown member %q", key)
+		}
+		return nil
+	})
+	if err == nil && payload == nil {
+		err = errors.New("no payload")
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("enriched data: %w", err)
+	}
+	return payload, enrichment, nil
+}
