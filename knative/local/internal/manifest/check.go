@@ -1,0 +1,301 @@
+package manifest
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+func finishSecret(_ *decoder, _ *yaml.Node, s *Secret) {
+	s.Data = map[string]string{}
+	for key, value := range s.Encoded {
+		s.Data[key] = string(value)
+	}
+	for key, value := range s.StringData {
+		s.Data[key] = string(value)
+	}
+}
+
+func finishService(d *decoder, n *yaml.Node, s *Service) {
+	spec := &s.Spec.Template.Spec
+	pod := child(n, "spec", "template", "spec")
+	if v := s.Metadata.Labels[LabelVisibility]; v != "" && v != VisibilityClusterLocal {
+		d.errorf(at(n, "metadata", "labels", LabelVisibility), "label %s must be %q, not %q", LabelVisibility, VisibilityClusterLocal, v)
+	}
+	if spec.ContainerConcurrency < 0 || spec.ContainerConcurrency > 1000 {
+		d.errorf(at(pod, "containerConcurrency"), "containerConcurrency must be from 0 to 1000")
+	}
+	if t := spec.TimeoutSeconds; t != nil && (*t < 1 || *t > 600) {
+		d.errorf(at(pod, "timeoutSeconds"), "timeoutSeconds must be from 1 to 600, Knative's limit")
+	}
+	annotations := s.Spec.Template.Metadata.Annotations
+	s.Scaling = parseScaling(d, annotations, func(key string) *yaml.Node { return at(n, "spec", "template", "metadata", "annotations", key) })
+	for key := range s.Metadata.Annotations {
+		if strings.HasPrefix(key, autoscalingPrefix) {
+			d.errorf(at(n, "metadata", "annotations", key), "annotation %s has its effect under spec.template.metadata only", key)
+		}
+	}
+	checkPod(d, at(n, "spec", "template"), spec.Containers, spec.Volumes)
+}
+
+func finishJob(d *decoder, n *yaml.Node, j *Job) {
+	pod := j.Spec.Template.Spec
+	if p := pod.RestartPolicy; p != "Never" && p != "OnFailure" {
+		d.errorf(at(n, "spec", "template", "spec", "restartPolicy"), "a Job's restartPolicy must be Never or OnFailure, not %q", p)
+	}
+	if b := j.Spec.BackoffLimit; b != nil && *b < 0 {
+		d.errorf(at(n, "spec", "backoffLimit"), "backoffLimit must not be negative")
+	}
+	if a := j.Spec.ActiveDeadlineSeconds; a != nil && *a < 1 {
+		d.errorf(at(n, "spec", "activeDeadlineSeconds"), "activeDeadlineSeconds must be above 0")
+	}
+	checkPod(d, at(n, "spec", "template"), pod.Containers, pod.Volumes)
+}
+
+// envName is what Kubernetes takes for a variable's name, as far as a process can have it.
+var envName = regexp.MustCompile(`^[-._a-zA-Z][-._a-zA-Z0-9]*$`)
+
+func checkPod(d *decoder, n *yaml.Node, containers []Container, volumes []Volume) {
+	if len(containers) != 1 {
+		d.errorf(at(n, "spec", "containers"), "exactly one container runs here, not %d", len(containers))
+		return
+	}
+	c := &containers[0]
+	errorf := func(p Pos, format string, args ...any) { d.errorf(&yaml.Node{Line: p.Line}, format, args...) }
+	if c.Image == "" {
+		errorf(c.Pos, "the container has no image")
+	}
+	if len(c.Ports) > 1 {
+		errorf(c.Pos, "a container has at most one port")
+	} else if len(c.Ports) == 1 && !slices.Contains([]string{"", "http1", "h2c"}, c.Ports[0].Name) {
+		errorf(c.Pos, "a port's name must be http1 or h2c, not %q", c.Ports[0].Name)
+	}
+	for _, e := range c.Env {
+		if !envName.MatchString(e.Name) {
+			errorf(e.Pos, "%q is no name of a variable", e.Name)
+		}
+		if slices.Contains([]string{"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"}, e.Name) {
+			errorf(e.Pos, "%s is Knative's own variable and may not be set", e.Name)
+		}
+		if e.ValueFrom == nil {
+			continue
+		}
+		set := 0
+		for _, is := range []bool{e.ValueFrom.ConfigMapKeyRef != nil, e.ValueFrom.SecretKeyRef != nil, e.ValueFrom.FieldRef != nil} {
+			if is {
+				set++
+			}
+		}
+		if set != 1 || e.Value != "" {
+			errorf(e.Pos, "%s must have either value or one of valueFrom.configMapKeyRef, secretKeyRef, fieldRef", e.Name)
+		}
+		if f := e.ValueFrom.FieldRef; f != nil && f.FieldPath != "metadata.name" && f.FieldPath != "metadata.namespace" {
+			errorf(e.Pos, "fieldPath %q is not known here; known are metadata.name and metadata.namespace", f.FieldPath)
+		}
+	}
+	for _, e := range c.EnvFrom {
+		if (e.ConfigMapRef == nil) == (e.SecretRef == nil) {
+			errorf(e.Pos, "envFrom must have either configMapRef or secretRef")
+		}
+	}
+	for _, m := range c.VolumeMounts {
+		if !slices.ContainsFunc(volumes, func(v Volume) bool { return v.Name == m.Name }) {
+			errorf(m.Pos, "volume %q is not among the pod's volumes", m.Name)
+		}
+		if m.MountPath != "/tmp" {
+			errorf(m.Pos, "a process here cannot have a volume at %q; only /tmp is known, which becomes its TMPDIR", m.MountPath)
+		}
+	}
+}
+
+func finishBroker(d *decoder, n *yaml.Node, b *Broker) {
+	if class := b.Metadata.Annotations[AnnotationBrokerClass]; class != "Kafka" {
+		d.errorf(at(n, "metadata", "annotations", AnnotationBrokerClass), "annotation %s must be \"Kafka\" to run here, not %q", AnnotationBrokerClass, class)
+	}
+	checkDelivery(d, b.Spec.Delivery)
+}
+
+func finishTrigger(d *decoder, n *yaml.Node, t *Trigger) {
+	if t.Spec.Broker == "" {
+		d.errorf(at(n, "spec"), "the Trigger names no broker")
+	}
+	checkDestination(d, &t.Spec.Subscriber, at(n, "spec"), "the Trigger's subscriber")
+	if t.Spec.Filter != nil {
+		checkAttributes(d, at(n, "spec", "filter"), t.Spec.Filter.Attributes)
+	}
+	for i := range t.Spec.Filters {
+		checkFilter(d, &t.Spec.Filters[i])
+	}
+	checkDelivery(d, t.Spec.Delivery)
+}
+
+var attributeName = regexp.MustCompile(`^[a-z0-9]+$`)
+
+func checkAttributes(d *decoder, n *yaml.Node, attributes map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		if !attributeName.MatchString(name) {
+			d.errorf(at(n, name), "%q is no attribute of a CloudEvent: their names are lower-case letters and digits", name)
+		}
+	}
+}
+
+func checkFilter(d *decoder, f *Filter) {
+	n := &yaml.Node{Line: f.Pos.Line}
+	set := 0
+	for _, is := range []bool{f.Exact != nil, f.Prefix != nil, f.Suffix != nil, f.All != nil, f.Any != nil, f.Not != nil, f.CESQL != ""} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		d.errorf(n, "a filter must have exactly one of exact, prefix, suffix, all, any, not, cesql; this one has %d", set)
+	}
+	for _, attributes := range []map[string]string{f.Exact, f.Prefix, f.Suffix} {
+		checkAttributes(d, n, attributes)
+		for name, value := range attributes {
+			if value == "" {
+				d.errorf(n, "the value for %q is empty, which Knative refuses", name)
+			}
+		}
+	}
+	for i := range f.All {
+		checkFilter(d, &f.All[i])
+	}
+	for i := range f.Any {
+		checkFilter(d, &f.Any[i])
+	}
+	if f.Not != nil {
+		checkFilter(d, f.Not)
+	}
+}
+
+func checkDelivery(d *decoder, v *Delivery) {
+	if v == nil {
+		return
+	}
+	n := &yaml.Node{Line: v.Pos.Line}
+	if v.Retry != nil && *v.Retry < 0 {
+		d.errorf(n, "delivery.retry must not be negative")
+	}
+	if p := v.BackoffPolicy; p != "" && p != BackoffLinear && p != BackoffExponential {
+		d.errorf(n, "delivery.backoffPolicy must be %s or %s, not %q", BackoffLinear, BackoffExponential, p)
+	}
+	if v.Timeout != nil && *v.Timeout <= 0 {
+		d.errorf(n, "delivery.timeout must be above zero")
+	}
+	if v.DeadLetterSink != nil {
+		checkDestination(d, v.DeadLetterSink, n, "delivery.deadLetterSink")
+	}
+}
+
+func checkDestination(d *decoder, v *Destination, n *yaml.Node, what string) {
+	if v.Ref == nil && v.URI == "" {
+		d.errorf(n, "%s needs a ref or a uri", what)
+		return
+	}
+	if v.Ref == nil && !strings.Contains(v.URI, "://") {
+		d.errorf(&yaml.Node{Line: v.Pos.Line}, "%s: the uri %q must be absolute where there is no ref", what, v.URI)
+	}
+}
+
+func finishPingSource(d *decoder, n *yaml.Node, p *PingSource) {
+	fields := strings.Fields(p.Spec.Schedule)
+	if len(fields) != 5 && !strings.HasPrefix(p.Spec.Schedule, "@") {
+		d.errorf(at(n, "spec", "schedule"), "schedule must be a cron expression of five fields such as \"*/5 * * * *\", not %q", p.Spec.Schedule)
+	}
+	if p.Spec.Timezone != "" {
+		if _, err := time.LoadLocation(p.Spec.Timezone); err != nil {
+			d.errorf(at(n, "spec", "timezone"), "timezone: %v", err)
+		}
+	}
+	if p.Spec.Data != "" && p.Spec.DataBase64 != "" {
+		d.errorf(at(n, "spec", "dataBase64"), "data and dataBase64 exclude each other")
+	}
+	if _, err := base64.StdEncoding.DecodeString(p.Spec.DataBase64); err != nil {
+		d.errorf(at(n, "spec", "dataBase64"), "dataBase64 is not base64")
+	}
+	checkDestination(d, &p.Spec.Sink, at(n, "spec"), "the PingSource's sink")
+	if p.Spec.CEOverrides != nil {
+		checkAttributes(d, at(n, "spec", "ceOverrides", "extensions"), p.Spec.CEOverrides.Extensions)
+	}
+}
+
+// Check reports every reference from one object to another that leads nowhere: a Trigger's Broker, destinations, and the ConfigMaps
+// and Secrets that a container needs.
+func (s *Set) Check() error {
+	var errs []error
+	report := func(p Pos, format string, args ...any) {
+		errs = append(errs, &Error{Pos: p, Message: fmt.Sprintf(format, args...)})
+	}
+	destination := func(v *Destination, namespace string) {
+		if v == nil || v.Ref == nil {
+			return
+		}
+		key := Key{v.Ref.Namespace, v.Ref.Name}
+		if key.Namespace == "" {
+			key.Namespace = namespace
+		}
+		var known []string
+		switch v.Ref.APIVersion + " " + v.Ref.Kind {
+		case "eventing.knative.dev/v1 Broker":
+			if _, ok := s.Brokers[key]; ok {
+				return
+			}
+			known = names(s.Brokers)
+		case "serving.knative.dev/v1 Service":
+			if _, ok := s.Services[key]; ok {
+				return
+			}
+			known = names(s.Services)
+		default:
+			report(v.Ref.Pos, "a ref to %s (%s) does not run here; known are Broker (eventing.knative.dev/v1) and Service (serving.knative.dev/v1)", v.Ref.Kind, v.Ref.APIVersion)
+			return
+		}
+		report(v.Ref.Pos, "there is no %s %s%s", v.Ref.Kind, key, suggest(key.String(), known))
+	}
+	delivery := func(v *Delivery, namespace string) {
+		if v != nil {
+			destination(v.DeadLetterSink, namespace)
+		}
+	}
+	for _, b := range Sorted(s.Brokers) {
+		delivery(b.Spec.Delivery, b.Metadata.Namespace)
+	}
+	for _, t := range Sorted(s.Triggers) {
+		key := Key{t.Metadata.Namespace, t.Spec.Broker}
+		if _, ok := s.Brokers[key]; !ok {
+			report(t.Pos, "Trigger %s: there is no Broker %s%s", t.Metadata.Name, key, suggest(key.String(), names(s.Brokers)))
+		}
+		destination(&t.Spec.Subscriber, t.Metadata.Namespace)
+		delivery(t.Spec.Delivery, t.Metadata.Namespace)
+	}
+	for _, p := range Sorted(s.PingSources) {
+		destination(&p.Spec.Sink, p.Metadata.Namespace)
+	}
+	for _, service := range Sorted(s.Services) {
+		if _, err := s.Environment(service.Metadata.Namespace, service.Metadata.Name, service.Container()); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, job := range Sorted(s.Jobs) {
+		if _, err := s.Environment(job.Metadata.Namespace, job.Metadata.Name, job.Container()); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func names[T any](objects map[Key]T) []string {
+	var all []string
+	for key := range objects {
+		all = append(all, key.String())
+	}
+	return all
+}
