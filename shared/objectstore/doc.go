@@ -1,0 +1,23 @@
+// Package objectstore is Millrace's view of an S3-compatible bucket: whole objects in, whole objects out, a conditional
+// write, and a listing that starts behind a key.
+//
+// It guarantees: one Put is one HTTP PUT of the whole body, signed over the SHA-256 of its content, so that an object is
+// there complete or not at all; PutIfAbsent never replaces an object on a store that honours If-None-Match (CheckConditional
+// proves that, and provision refuses a store that fails it); a missing object is ErrNotFound and nothing else is, in
+// particular not a missing bucket; every other error is an outage or a misconfiguration and may be retried.
+//
+// It does not: split bodies into parts, stream, cache, log, or know what the objects mean.
+//
+// # Decision 2026-11-21: single PUTs without trailing headers
+//
+// Context: `If-None-Match: *` is only sure for single PUTs, versitygw does not take trailing checksums, and minio-go by
+// default cuts large bodies into parts and signs plain-HTTP bodies chunk by chunk. Decision: bodies are byte slices, the
+// content's SHA-256 is computed once here and sent as x-amz-content-sha256. Consequences: an object is limited by memory
+// (callers bound theirs) and by S3's 5 GiB for one PUT; a body damaged on the way is refused by the store.
+//
+// # Decision 2026-11-21: ErrExists says nothing about whose object it is
+//
+// Context: a PUT whose answer was lost is sent again by the HTTP client, and the second one is refused because the first
+// one succeeded. Decision: PutIfAbsent returns ErrExists in that case too, and the caller reads the object and compares.
+// Consequences: bodies written with PutIfAbsent must tell their writer (the landing log's entries carry the drain's id).
+package objectstore

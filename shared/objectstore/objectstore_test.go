@@ -1,0 +1,125 @@
+package objectstore_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"millrace/shared/objectstore"
+	"millrace/shared/objectstore/objectstoretest"
+)
+
+func open(t *testing.T, c objectstore.Config) *objectstore.Bucket {
+	t.Helper()
+	b, err := objectstore.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func server(t *testing.T, buckets ...string) *objectstoretest.Server {
+	s := objectstoretest.NewServer(buckets...)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Guards the adapter, and the fake that other tests rest on, against drifting from what real stores do.
+func TestConformance(t *testing.T) {
+	objectstoretest.Run(t, open(t, server(t).Config("bucket", 2)))
+}
+
+// Guards against two drains that both win: a store that ignores If-None-Match must be found out, and its probe removed.
+func TestCheckConditionalFindsAStoreThatIgnoresTheCondition(t *testing.T) {
+	s := server(t, "bucket")
+	s.IgnoreConditions()
+	if err := open(t, s.Config("bucket", 2)).CheckConditional(t.Context()); !errors.Is(err, objectstore.ErrUnconditional) {
+		t.Errorf("got %v", err)
+	}
+	if left := s.Objects("bucket"); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// Guards against an outage that reads as "this store is fine" or "this store is unfit".
+func TestCheckConditionalDuringAnOutage(t *testing.T) {
+	s := server(t, "bucket")
+	s.Fail(func(string, string, string) objectstoretest.Fault { return objectstoretest.Refuse })
+	err := open(t, s.Config("bucket", 1)).CheckConditional(t.Context())
+	if err == nil || errors.Is(err, objectstore.ErrUnconditional) || errors.Is(err, objectstore.ErrExists) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Guards the case in which the first PUT succeeded and its answer was lost: the repetition is refused, which the caller
+// must see as ErrExists and can resolve by reading its own bytes.
+func TestPutIfAbsentWhoseAnswerWasLost(t *testing.T) {
+	for _, fault := range []objectstoretest.Fault{objectstoretest.WriteThenCut, objectstoretest.WriteThenFail} {
+		s := server(t, "bucket")
+		first := true
+		s.Fail(func(method, _, _ string) objectstoretest.Fault {
+			if method == "PUT" && first {
+				first = false
+				return fault
+			}
+			return objectstoretest.Serve
+		})
+		b := open(t, s.Config("bucket", 3))
+		if err := b.PutIfAbsent(t.Context(), "k", []byte("mine")); !errors.Is(err, objectstore.ErrExists) {
+			t.Errorf("fault %d: got %v", fault, err)
+		}
+		if got, err := b.Get(t.Context(), "k"); err != nil || string(got) != "mine" {
+			t.Errorf("fault %d: %q, %v", fault, got, err)
+		}
+	}
+}
+
+// Guards against a short outage that fails a drain, and against a long one that hangs or looks like a missing object.
+func TestOutage(t *testing.T) {
+	s := server(t, "bucket")
+	left := 2
+	s.Fail(func(string, string, string) objectstoretest.Fault {
+		if left--; left >= 0 {
+			return objectstoretest.Refuse
+		}
+		return objectstoretest.Serve
+	})
+	if err := open(t, s.Config("bucket", 3)).Put(t.Context(), "k", []byte("x")); err != nil {
+		t.Errorf("a short outage: %v", err)
+	}
+	s.Fail(func(string, string, string) objectstoretest.Fault { return objectstoretest.Cut })
+	b := open(t, s.Config("bucket", 1))
+	if _, err := b.Get(t.Context(), "k"); err == nil || errors.Is(err, objectstore.ErrNotFound) {
+		t.Errorf("get: %v", err)
+	}
+	if _, err := b.List(t.Context(), "", "", 0); err == nil {
+		t.Error("list succeeded")
+	}
+}
+
+// Guards against a log that looks empty because its bucket is missing.
+func TestMissingBucketIsNoMissingObject(t *testing.T) {
+	b := open(t, server(t).Config("nowhere", 1))
+	if _, err := b.Get(t.Context(), "k"); err == nil || errors.Is(err, objectstore.ErrNotFound) {
+		t.Errorf("get: %v", err)
+	}
+	if _, err := b.List(t.Context(), "", "", 0); err == nil {
+		t.Error("list succeeded")
+	}
+}
+
+// Guards the operator: all that is wrong is said at once, and no secret in it.
+func TestConfigValidate(t *testing.T) {
+	_, err := objectstore.Open(objectstore.Config{Endpoint: "127.0.0.1:9000", SecretKey: "hush"})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"endpoint", "region", "access key", "bucket"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q misses %q", err, want)
+		}
+	}
+	if strings.Contains(err.Error(), "hush") {
+		t.Error("the secret shows")
+	}
+}
