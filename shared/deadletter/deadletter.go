@@ -1,0 +1,84 @@
+// Package deadletter writes what a handler gives up to events.dead, at once and in its own write.
+//
+// It stands between what brings events and a handler: the handler says Dead, this package makes the dead letter (the same
+// event, original bytes, plus the failure's attributes), publishes all of a batch's dead letters in one call, and says
+// Done for those whose write was confirmed and Retry for all others. So an event left to its Trigger's retries never holds
+// back the good ones behind it, and none is answered for that is in neither place.
+//
+// What is a dead letter already is never made one again, or one event could go round for ever: Dead becomes Failed then,
+// and whoever reads events.dead must find another way (load-search writes the attributes only).
+//
+// It does not count attempts (that is [delivery.Attempts]; put it inside) and does not log.
+package deadletter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"millrace/shared/delivery"
+	"millrace/shared/event"
+)
+
+var (
+	// ErrAlreadyDead is wrapped by the error of a dead letter that its handler gave up again.
+	ErrAlreadyDead = errors.New("it is a dead letter already")
+	// ErrNotConfirmed is wrapped by the error of an event for whose dead letter the publisher gave no result.
+	ErrNotConfirmed = errors.New("the dead letter's write was not confirmed")
+
+	errNoCode = errors.New("given up without a failure code")
+)
+
+// Handler returns a handler that passes events to next and publishes what it gives up to "to", events.dead. stage names the
+// function and becomes the failurestage; clock gives the failuretime.
+//
+// The outcomes are next's, but for Dead ones: Done once the dead letter is durable, Retry when its write failed or may have
+// failed (then it can be there twice, with the same root id, stage and replay count), and Failed for an event that is a dead letter already.
+// Events are not changed.
+func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock func() time.Time) delivery.Handler {
+	return delivery.HandlerFunc(func(ctx context.Context, events []*event.Event) delivery.Outcomes {
+		got := next.Handle(ctx, events)
+		out := delivery.NewOutcomes(len(events))
+		var (
+			letters []*event.Event
+			of      []int // letters[n] is the dead letter of events[of[n]]
+		)
+		for i, e := range events {
+			out[i] = got.Of(i)
+			if out[i].Status != delivery.Dead {
+				continue
+			}
+			if out[i].Code == "" {
+				// A dead letter without a code would not be known as one.
+				out.Failed(i, errNoCode)
+				continue
+			}
+			cause := out[i].Err
+			if cause == nil {
+				cause = errors.New(string(out[i].Code))
+			}
+			if event.IsDead(e) {
+				out.Failed(i, fmt.Errorf("%w: %w", ErrAlreadyDead, cause))
+				continue
+			}
+			letters = append(letters, event.DeadLetter(e, event.Failure{Stage: stage, Code: out[i].Code, Message: cause.Error(), Time: clock()}))
+			of = append(of, i)
+		}
+		if len(letters) == 0 {
+			return out
+		}
+		errs := to.Publish(ctx, letters)
+		for n, i := range of {
+			switch {
+			case n >= len(errs):
+				out.Retry(i, fmt.Errorf("dead letter of %s: %w", event.Attr(events[i], event.RootID), ErrNotConfirmed))
+			case errs[n] != nil:
+				out.Retry(i, fmt.Errorf("dead letter of %s: %w", event.Attr(events[i], event.RootID), errs[n]))
+			default:
+				out.Done(i)
+			}
+		}
+		return out
+	})
+}

@@ -1,0 +1,143 @@
+package deadletter
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"millrace/shared/delivery"
+	"millrace/shared/event"
+)
+
+var (
+	errRefused = errors.New("field 3 is no number")
+	errDown    = errors.New("no broker")
+	now        = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+)
+
+const payload = ` {"b": 1.50,"a":"x"} `
+
+func newEvent(t *testing.T, id, more string) *event.Event {
+	t.Helper()
+	e, err := event.DecodeStructured(fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"source":"/s","type":"T"%s,"data":%s}`, id, more, payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := event.Derive(e, now); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// topic records what was published, and answers as it was told.
+type topic struct {
+	calls [][]*event.Event
+	errs  []error // nil: all durable
+}
+
+func (p *topic) Publish(_ context.Context, events []*event.Event) []error {
+	p.calls = append(p.calls, events)
+	if p.errs != nil {
+		return p.errs
+	}
+	return make([]error, len(events))
+}
+
+func handle(t *testing.T, o delivery.Outcomes, p *topic, events ...*event.Event) delivery.Outcomes {
+	t.Helper()
+	next := delivery.HandlerFunc(func(context.Context, []*event.Event) delivery.Outcomes { return o })
+	return Handler(next, p, "load-search", func() time.Time { return now }).Handle(t.Context(), events)
+}
+
+func statuses(o delivery.Outcomes) []delivery.Status {
+	s := make([]delivery.Status, len(o))
+	for i := range o {
+		s[i] = o.Of(i).Status
+	}
+	return s
+}
+
+// Guards one poison event among good ones: it alone is written, its bytes unchanged, the reason beside them, and all are done.
+func TestDeadLetterIsWrittenAtOnce(t *testing.T) {
+	o := delivery.NewOutcomes(3)
+	o.Done(0)
+	o.Dead(1, event.CodeSearchRejected, errRefused)
+	o.Done(2)
+	p := &topic{}
+	poison := newEvent(t, "2", "")
+	out := handle(t, o, p, newEvent(t, "1", ""), poison, newEvent(t, "3", ""))
+	if got := fmt.Sprint(statuses(out)); got != "[done done done]" {
+		t.Fatalf("outcomes %s", got)
+	}
+	if len(p.calls) != 1 || len(p.calls[0]) != 1 {
+		t.Fatalf("published %v", p.calls)
+	}
+	letter := p.calls[0][0]
+	if !bytes.Equal(letter.Data(), poison.Data()) || letter.ID() != "2" || letter.Source() != "/s" {
+		t.Errorf("the dead letter is another event: %v", letter)
+	}
+	for name, want := range map[string]string{
+		event.RootID: event.Identity("/s", "2"), event.FailureStage: "load-search", event.FailureCode: "search_rejected",
+		event.FailureMessage: errRefused.Error(), event.FailureTime: "2026-11-21T12:00:00Z",
+	} {
+		if got := event.Attr(letter, name); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	if event.IsDead(poison) {
+		t.Error("the event itself was changed")
+	}
+}
+
+// Guards against acknowledging what was not written: a failed write, and a result that is missing, are retried, and only they.
+func TestUnconfirmedIsRetried(t *testing.T) {
+	o := delivery.NewOutcomes(3)
+	for i := range o {
+		o.Dead(i, event.CodeSearchRejected, errRefused)
+	}
+	p := &topic{errs: []error{nil, errDown}}
+	out := handle(t, o, p, newEvent(t, "1", ""), newEvent(t, "2", ""), newEvent(t, "3", ""))
+	if got := fmt.Sprint(statuses(out)); got != "[done retry retry]" {
+		t.Fatalf("outcomes %s", got)
+	}
+	if !errors.Is(out[1].Err, errDown) || !errors.Is(out[2].Err, ErrNotConfirmed) {
+		t.Errorf("errors %v, %v", out[1].Err, out[2].Err)
+	}
+	if len(p.calls) != 1 {
+		t.Errorf("%d writes for one batch", len(p.calls))
+	}
+}
+
+// Guards against events that go round: a dead letter, ours or Knative's, is not dead-lettered again, nor ever done by that.
+func TestDeadLetterIsNotDeadAgain(t *testing.T) {
+	o := delivery.NewOutcomes(2)
+	o.Dead(0, event.CodeSearchRejected, errRefused)
+	o.Dead(1, event.CodeSearchRejected, errRefused)
+	p := &topic{}
+	out := handle(t, o, p, newEvent(t, "1", `,"failurecode":"not_json"`), newEvent(t, "2", `,"knativeerrordest":"http://enrich.millrace/"`))
+	if got := fmt.Sprint(statuses(out)); got != "[failed failed]" || !errors.Is(out[0].Err, ErrAlreadyDead) {
+		t.Fatalf("outcomes %s, %v", got, out[0].Err)
+	}
+	if len(p.calls) != 0 {
+		t.Errorf("published %v", p.calls)
+	}
+}
+
+// Guards the outcomes that are none of this package's: they pass unchanged, a missing one fails, and nothing is written.
+func TestOtherOutcomesPass(t *testing.T) {
+	o := delivery.NewOutcomes(3)
+	o.Done(0)
+	o.RetryAfter(1, errDown, time.Minute)
+	o.Dead(2, "", errRefused)
+	p := &topic{}
+	out := handle(t, o, p, newEvent(t, "1", ""), newEvent(t, "2", ""), newEvent(t, "3", ""), newEvent(t, "4", ""))
+	if got := fmt.Sprint(statuses(out)); got != "[done retry failed failed]" || out[1].After != time.Minute {
+		t.Fatalf("outcomes %s after %s", got, out[1].After)
+	}
+	if len(p.calls) != 0 {
+		t.Errorf("published %v", p.calls)
+	}
+}
