@@ -1,0 +1,27 @@
+// Package serve is how events and requests come in over HTTP: [Events] gathers concurrent CloudEvent requests into batches for a
+// [delivery.Handler], [Admission] bounds the memory that bodies take, and [Run] is the life cycle of a function's server.
+//
+// It guarantees: a body's bytes are admitted before they are held; a request is answered by its own event's outcome and by nothing
+// else, with an empty body; a handler's panic is a retry for all of its batch, not the end of the process; after the context ends, intake
+// stops, what is in flight finishes, and the drain hooks run in order, each with a fresh deadline.
+//
+// It does not authenticate, does not terminate TLS, and has no order: events of one batch came in any order. It reads no
+// environment and installs no signal handlers.
+//
+// # Decisions
+//
+// 2026-11-21, admission grows with the body. Context: the design takes a semaphore over decompressed bytes before the body is read, by
+// Content-Length or else by the limit. With a limit of 16 MiB, three compressed requests of 1 KB would have filled it. Decision: a body of
+// known length is admitted whole before its first byte; one of unknown length (chunked, gzip) is admitted piece by piece, each piece
+// before it is held, and refused with 503 when a piece finds no room. zstd is admitted by the size its frame states, or else with its window. Consequences: memory has
+// the same bound; a refused request may have been read in part.
+//
+// 2026-11-21, a batch waits only for requests that are there. Context: one handler shape serves HTTP and Kafka, and loaders want large
+// batches, yet a lone request must not wait. Decision: a batch leaves when every open request is in it (nobody else could join), when it
+// is full, or when its oldest event has waited MaxWait, and only while fewer than MaxConcurrentBatches are under way. Consequences: one
+// client at a time pays no wait; under load the batches grow by themselves while earlier ones are written.
+//
+// 2026-11-21, an abandoned request's event is still handled. Context: a dispatcher that timed out will send it again. Decision: the event
+// stays in its batch and its outcome is dropped. Consequences: slow stages make progress on what was sent twice instead of starting over;
+// writes are repeatable anyway.
+package serve
