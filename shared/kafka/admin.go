@@ -1,0 +1,225 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// Admin makes topics and groups' offsets. Every call is safe to repeat.
+type Admin struct {
+	client sarama.Client
+	admin  sarama.ClusterAdmin
+}
+
+// NewAdmin connects to brokers (host:port). Close it. config may be nil.
+func NewAdmin(brokers []string, config *sarama.Config) (*Admin, error) {
+	if config == nil {
+		config = NewConfig("millrace-admin")
+	}
+	client, err := sarama.NewClient(brokers, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka at %v: %w", brokers, err)
+	}
+	admin, err := sarama.NewClusterAdminFromClient(client)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to Kafka at %v: %w", brokers, err), client.Close())
+	}
+	return &Admin{client: client, admin: admin}, nil
+}
+
+// Close closes the connection.
+func (a *Admin) Close() error { return a.admin.Close() }
+
+// Brokers returns how many brokers the cluster has.
+func (a *Admin) Brokers() int { return len(a.client.Brokers()) }
+
+// TopicSpec is what [Admin.EnsureTopic] makes.
+type TopicSpec struct {
+	Name       string
+	Partitions int32
+	Replicas   int16         // fewer where there are fewer brokers
+	Retention  time.Duration // 0 or less keeps for ever
+}
+
+// EnsureTopic creates a topic unless it is there, with min.insync.replicas one below its replicas (at least 1), no unclean election and delete policy. It reports
+// whether it created it, and never changes one that is there.
+func (a *Admin) EnsureTopic(_ context.Context, t TopicSpec) (created bool, err error) {
+	replicas := min(t.Replicas, int16(max(1, a.Brokers())))
+	insync := max(1, replicas-1)
+	retention := int64(-1)
+	if t.Retention > 0 {
+		retention = t.Retention.Milliseconds()
+	}
+	entry := func(s string) *string { return &s }
+	err = a.admin.CreateTopic(t.Name, &sarama.TopicDetail{
+		NumPartitions: t.Partitions, ReplicationFactor: replicas,
+		ConfigEntries: map[string]*string{
+			"cleanup.policy":                 entry("delete"),
+			"retention.ms":                   entry(strconv.FormatInt(retention, 10)),
+			"min.insync.replicas":            entry(strconv.Itoa(int(insync))),
+			"unclean.leader.election.enable": entry("false"),
+			"max.message.bytes":              entry(strconv.Itoa(TopicMaxMessageBytes)),
+		},
+	}, false)
+	if errors.Is(err, sarama.ErrTopicAlreadyExists) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("create topic %s: %w", t.Name, err)
+	}
+	return true, nil
+}
+
+// TopicInfo is what was found of a topic.
+type TopicInfo struct {
+	ID          string // Kafka's topic id, a UUID: another one means the topic was deleted and made again
+	Partitions  []int32
+	Replicas    int // of the partition that has the fewest
+	MinInsync   int
+	RetentionMS int64 // -1: for ever
+}
+
+// Topic describes a topic. An unknown one gives an error that wraps sarama.ErrUnknownTopicOrPartition.
+func (a *Admin) Topic(_ context.Context, name string) (TopicInfo, error) {
+	found, err := a.admin.DescribeTopics([]string{name})
+	if err != nil {
+		return TopicInfo{}, fmt.Errorf("describe topic %s: %w", name, err)
+	}
+	if len(found) != 1 {
+		return TopicInfo{}, fmt.Errorf("describe topic %s: %d answers", name, len(found))
+	}
+	m := found[0]
+	if !errors.Is(m.Err, sarama.ErrNoError) {
+		return TopicInfo{}, fmt.Errorf("describe topic %s: %w", name, m.Err)
+	}
+	info := TopicInfo{ID: m.Uuid.String(), RetentionMS: -1}
+	for i, p := range m.Partitions {
+		info.Partitions = append(info.Partitions, p.ID)
+		if i == 0 || len(p.Replicas) < info.Replicas {
+			info.Replicas = len(p.Replicas)
+		}
+	}
+	config, err := topicConfig(a.admin, name)
+	if err != nil {
+		return info, err
+	}
+	if info.MinInsync, err = strconv.Atoi(config["min.insync.replicas"]); err != nil {
+		return info, fmt.Errorf("topic %s: min.insync.replicas: %w", name, err)
+	}
+	if info.RetentionMS, err = strconv.ParseInt(config["retention.ms"], 10, 64); err != nil {
+		return info, fmt.Errorf("topic %s: retention.ms: %w", name, err)
+	}
+	return info, nil
+}
+
+func topicConfig(admin sarama.ClusterAdmin, name string) (map[string]string, error) {
+	entries, err := admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: name})
+	if err != nil {
+		return nil, fmt.Errorf("describe settings of topic %s: %w", name, err)
+	}
+	config := make(map[string]string, len(entries))
+	for _, e := range entries {
+		config[e.Name] = e.Value
+	}
+	return config, nil
+}
+
+func minInsyncReplicas(client sarama.Client, topic string) (int, error) {
+	admin, err := sarama.NewClusterAdminFromClient(client)
+	if err != nil {
+		return 0, fmt.Errorf("describe topic %s: %w", topic, err)
+	}
+	config, err := topicConfig(admin, topic) // closing admin would close the client
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(config["min.insync.replicas"])
+	if err != nil {
+		return 0, fmt.Errorf("topic %s: min.insync.replicas: %w", topic, err)
+	}
+	return n, nil
+}
+
+// GroupTopic is a consumer group and the topic that it reads.
+type GroupTopic struct{ Group, Topic string }
+
+// EnsureStart commits the beginning of the topic for each partition where the group has committed nothing yet, so that a Trigger whose dispatcher starts later does not begin
+// at the end. Where something is committed nothing changes. It returns the partitions that it committed.
+//
+// The error wraps sarama.ErrUnknownMemberId or the like where the group has members: then it is at work already, and holds its position itself.
+func (a *Admin) EnsureStart(_ context.Context, g GroupTopic) ([]int32, error) {
+	missing, err := a.uncommitted(g)
+	if err != nil || len(missing) == 0 {
+		return nil, err
+	}
+	offsets := make(map[int32]sarama.OffsetAndMetadata, len(missing))
+	for _, p := range missing {
+		first, err := a.client.GetOffset(g.Topic, p, sarama.OffsetOldest)
+		if err != nil {
+			return nil, fmt.Errorf("group %s: first offset of %s/%d: %w", g.Group, g.Topic, p, err)
+		}
+		offsets[p] = sarama.OffsetAndMetadata{Offset: first, LeaderEpoch: -1}
+	}
+	res, err := a.admin.AlterConsumerGroupOffsets(g.Group, map[string]map[int32]sarama.OffsetAndMetadata{g.Topic: offsets}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("group %s: commit the start of %s: %w", g.Group, g.Topic, err)
+	}
+	for p, kerr := range res.Errors[g.Topic] {
+		if !errors.Is(kerr, sarama.ErrNoError) {
+			return nil, fmt.Errorf("group %s: commit the start of %s/%d: %w", g.Group, g.Topic, p, kerr)
+		}
+	}
+	return missing, nil
+}
+
+// uncommitted returns the partitions of the topic for which the group has no committed offset.
+func (a *Admin) uncommitted(g GroupTopic) ([]int32, error) {
+	if err := a.client.RefreshMetadata(g.Topic); err != nil {
+		return nil, fmt.Errorf("group %s: topic %s: %w", g.Group, g.Topic, err)
+	}
+	parts, err := a.client.Partitions(g.Topic)
+	if err != nil {
+		return nil, fmt.Errorf("group %s: topic %s: %w", g.Group, g.Topic, err)
+	}
+	res, err := a.admin.ListConsumerGroupOffsets(g.Group, map[string][]int32{g.Topic: parts})
+	if err == nil && !errors.Is(res.Err, sarama.ErrNoError) {
+		err = res.Err
+	}
+	if errors.Is(err, sarama.ErrGroupIDNotFound) {
+		return parts, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("group %s: committed offsets: %w", g.Group, err)
+	}
+	var missing []int32
+	for _, p := range parts {
+		block := res.GetBlock(g.Topic, p)
+		if block != nil && !errors.Is(block.Err, sarama.ErrNoError) {
+			return nil, fmt.Errorf("group %s: committed offset of %s/%d: %w", g.Group, g.Topic, p, block.Err)
+		}
+		if block == nil || block.Offset < 0 {
+			missing = append(missing, p)
+		}
+	}
+	return missing, nil
+}
+
+// GroupsReady reports whether each group has committed offsets on each partition of its topic, so that events written from now on will reach
+// it. The error names the first that has not.
+func (a *Admin) GroupsReady(_ context.Context, groups []GroupTopic) error {
+	for _, g := range groups {
+		missing, err := a.uncommitted(g)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			return fmt.Errorf("group %s has no committed offset on %s, partitions %v: run provision", g.Group, g.Topic, missing)
+		}
+	}
+	return nil
+}

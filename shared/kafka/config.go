@@ -1,0 +1,88 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// MaxMessageBytes is the largest record that our producers send, below the topics' max.message.bytes ([TopicMaxMessageBytes]). An event has at
+// most 900,000 bytes at collect and grows by 64 KiB in enrich, and by its failure attributes.
+const MaxMessageBytes = 1_000_000
+
+// TopicMaxMessageBytes is max.message.bytes of the topics that provision makes.
+const TopicMaxMessageBytes = 1_048_576
+
+// NewConfig returns the settings that all clients share. sarama's defaults lose data: these wait for all in-sync replicas,
+// never reorder or double by retrying, ride over a broker's restart, and place keys as Java's producers do.
+func NewConfig(clientID string) *sarama.Config {
+	c := sarama.NewConfig()
+	c.ClientID = clientID
+	c.Version = sarama.V2_8_0_0
+	c.Net.MaxOpenRequests = 1
+	c.Net.DialTimeout = 5 * time.Second
+	c.Metadata.Retry.Max = 40
+	c.Metadata.AllowAutoTopicCreation = false
+
+	c.Producer.RequiredAcks = sarama.WaitForAll
+	c.Producer.Idempotent = true
+	c.Producer.Retry.Max = 100
+	c.Producer.Return.Successes = true
+	c.Producer.Return.Errors = true
+	c.Producer.Compression = sarama.CompressionZSTD
+	c.Producer.MaxMessageBytes = MaxMessageBytes
+	c.Producer.Partitioner = sarama.NewMurmur2Partitioner
+
+	c.Consumer.Return.Errors = false
+	c.Consumer.Offsets.Initial = sarama.OffsetOldest
+	c.Consumer.IsolationLevel = sarama.ReadCommitted
+	return c
+}
+
+// ParseURL reads an intake's or sink's URL: kafka://broker:9092,broker:9092/topic. Where the host is left out (kafka:///topic) the brokers are defaultBrokers.
+func ParseURL(u string, defaultBrokers []string) (brokers []string, topic string, err error) {
+	rest, ok := strings.CutPrefix(u, "kafka://")
+	if !ok {
+		return nil, "", fmt.Errorf("%q is no kafka:// URL", u)
+	}
+	hosts, path, _ := strings.Cut(rest, "/")
+	path, _, _ = strings.Cut(path, "?")
+	topic, err = url.PathUnescape(path)
+	if err != nil || topic == "" || strings.Contains(topic, "/") {
+		return nil, "", fmt.Errorf("%q names no topic: kafka://broker:9092/topic", u)
+	}
+	if brokers = SplitBrokers(hosts); len(brokers) == 0 {
+		brokers = defaultBrokers
+	}
+	if len(brokers) == 0 {
+		return nil, "", fmt.Errorf("%q names no brokers, and KAFKA_BROKERS is empty", u)
+	}
+	return brokers, topic, nil
+}
+
+// SplitBrokers splits a list host:port,host:port and leaves out empty parts.
+func SplitBrokers(list string) []string {
+	var brokers []string
+	for b := range strings.SplitSeq(list, ",") {
+		if b = strings.TrimSpace(b); b != "" {
+			brokers = append(brokers, b)
+		}
+	}
+	return brokers
+}
+
+// Errors of [Sink.Publish].
+var (
+	// ErrBusy: the event was never handed to Kafka, and will not be written.
+	ErrBusy = errors.New("not handed to Kafka")
+	// ErrUnconfirmed: the event was handed to Kafka and may still be written.
+	ErrUnconfirmed = errors.New("handed to Kafka, not confirmed")
+	// ErrTooLarge: the event is larger than Kafka may take; it will not be written.
+	ErrTooLarge = errors.New("too large for Kafka")
+	// ErrNotCloudEvent: a record is no CloudEvent.
+	ErrNotCloudEvent = errors.New("not a CloudEvent")
+)

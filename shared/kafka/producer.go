@@ -1,0 +1,383 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	"golang.org/x/sync/semaphore"
+
+	"millrace/shared/event"
+)
+
+// ProducerOptions are the settings of a [Producer]; zero values take the defaults.
+type ProducerOptions struct {
+	ClientID string        // default "millrace"
+	Timeout  time.Duration // how long Publish waits for an answer; default 3 s
+	Buffer   int64         // bytes of events handed over and not yet answered, at most; default 32 MiB
+	Linger   time.Duration // how long a record may wait for others; default 2 ms
+	Logger   *slog.Logger  // default slog.Default
+	Config   func(*sarama.Config)
+}
+
+// Producer writes events to Kafka. It connects in the background and connects again after a failure: a function starts while Kafka is
+// away, and answers that it is busy. It may be used concurrently.
+//
+// Its memory is bounded by Buffer; beyond it, events are refused with [ErrBusy] once the timeout has passed.
+type Producer struct {
+	brokers []string
+	o       ProducerOptions
+	buffer  *semaphore.Weighted
+	stop    context.CancelFunc
+	done    chan struct{}
+
+	mu        sync.Mutex
+	connected chan struct{} // closed while conn is there
+	conn      *connection
+	lastErr   error // of connecting
+}
+
+type connection struct {
+	client sarama.Client
+	async  sarama.AsyncProducer
+	users  sync.WaitGroup // Publish calls that write to async.Input
+}
+
+// NewProducer returns a producer on brokers (host:port) and starts to connect. Close it.
+func NewProducer(brokers []string, o ProducerOptions) *Producer {
+	if o.ClientID == "" {
+		o.ClientID = "millrace"
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 3 * time.Second
+	}
+	if o.Buffer <= 0 {
+		o.Buffer = 32 << 20
+	}
+	if o.Linger <= 0 {
+		o.Linger = 2 * time.Millisecond
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p := &Producer{
+		brokers: brokers, o: o, buffer: semaphore.NewWeighted(o.Buffer),
+		stop: stop, done: make(chan struct{}), connected: make(chan struct{}),
+	}
+	go p.run(ctx)
+	return p
+}
+
+func (p *Producer) config() *sarama.Config {
+	c := NewConfig(p.o.ClientID)
+	c.Producer.Flush.Frequency = p.o.Linger
+	c.Producer.Flush.Bytes = 512 << 10
+	if p.o.Config != nil {
+		p.o.Config(c)
+	}
+	return c
+}
+
+// run keeps a connection until ctx ends.
+func (p *Producer) run(ctx context.Context) {
+	defer close(p.done)
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		conn, err := p.connect()
+		if err == nil {
+			p.serve(ctx, conn)
+			return
+		}
+		p.mu.Lock()
+		p.lastErr = err
+		p.mu.Unlock()
+		p.o.Logger.Warn("cannot connect to Kafka, trying again", "brokers", p.brokers, "wait", wait.String(), "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (p *Producer) connect() (*connection, error) {
+	c := p.config()
+	c.Metadata.Retry.Max = 3 // run tries again
+	first, err := sarama.NewClient(p.brokers, c)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka: %w", err)
+	}
+	if err := first.Close(); err != nil {
+		return nil, fmt.Errorf("connect to Kafka: %w", err)
+	}
+	client, err := sarama.NewClient(p.brokers, p.config())
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka: %w", err)
+	}
+	async, err := sarama.NewAsyncProducerFromClient(client)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start Kafka producer: %w", err), client.Close())
+	}
+	return &connection{client: client, async: async}, nil
+}
+
+// serve hands out conn until ctx ends, then flushes and closes it.
+func (p *Producer) serve(ctx context.Context, conn *connection) {
+	var results sync.WaitGroup
+	results.Go(func() {
+		for m := range conn.async.Successes() {
+			m.Metadata.(*pending).settle(nil)
+		}
+	})
+	results.Go(func() {
+		for e := range conn.async.Errors() {
+			e.Msg.Metadata.(*pending).settle(publishError(e.Err))
+		}
+	})
+	p.mu.Lock()
+	p.conn, p.lastErr = conn, nil
+	close(p.connected)
+	p.mu.Unlock()
+
+	<-ctx.Done()
+	p.mu.Lock()
+	p.conn, p.connected = nil, make(chan struct{})
+	p.mu.Unlock()
+	conn.users.Wait()
+	conn.async.AsyncClose() // flushes; the results end when all are answered
+	results.Wait()
+	if err := conn.client.Close(); err != nil && !errors.Is(err, sarama.ErrClosedClient) {
+		p.o.Logger.Warn("close Kafka client", "error", err)
+	}
+}
+
+// publishError names what sarama reports. Only errors that come before a record leaves this process are sure; any other may follow on a write.
+func publishError(err error) error {
+	if errors.Is(err, sarama.ErrMessageSizeTooLarge) {
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
+}
+
+// acquire returns the connection, waiting for it until ctx ends. The caller calls users.Done.
+func (p *Producer) acquire(ctx context.Context) (*connection, error) {
+	for {
+		p.mu.Lock()
+		conn, connected, lastErr := p.conn, p.connected, p.lastErr
+		if conn != nil {
+			conn.users.Add(1)
+			p.mu.Unlock()
+			return conn, nil
+		}
+		p.mu.Unlock()
+		select {
+		case <-connected:
+		case <-p.done:
+			return nil, fmt.Errorf("%w: the producer is closed", ErrBusy)
+		case <-ctx.Done():
+			if lastErr != nil {
+				return nil, fmt.Errorf("%w: %w", ErrBusy, lastErr)
+			}
+			return nil, fmt.Errorf("%w: no connection yet", ErrBusy)
+		}
+	}
+}
+
+// Close stops taking events, waits until those handed over are answered, and closes the connection. When ctx ends first it returns
+// its error, and what is still unanswered may or may not be written.
+func (p *Producer) Close(ctx context.Context) error {
+	p.stop()
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close Kafka producer: %w", ctx.Err())
+	}
+}
+
+// Sink returns the publisher for one topic.
+func (p *Producer) Sink(topic string) *Sink { return &Sink{p: p, name: topic} }
+
+// Sink publishes to one topic.
+type Sink struct {
+	p    *Producer
+	name string
+
+	mu         sync.Mutex
+	durability string
+	found      time.Time
+}
+
+// Name returns the topic's name.
+func (t *Sink) Name() string { return t.name }
+
+// batch gathers the answers of one Publish.
+type batch struct {
+	mu   sync.Mutex
+	errs []error
+	open int
+	done chan struct{}
+}
+
+// pending is one event of a batch between Input and its answer.
+type pending struct {
+	p     *Producer
+	batch *batch
+	index int
+	size  int64
+}
+
+func (m *pending) settle(err error) {
+	m.p.buffer.Release(m.size)
+	b := m.batch
+	b.mu.Lock()
+	b.errs[m.index] = err
+	if b.open--; b.open == 0 {
+		close(b.done)
+	}
+	b.mu.Unlock()
+}
+
+// Publish writes events and waits until each is acknowledged by all in-sync replicas, at most for the producer's timeout and ctx. An error
+// wraps [ErrBusy] (never handed to Kafka), [ErrTooLarge], or [ErrUnconfirmed] (may still be written; a handed-over record cannot be withdrawn).
+func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
+	if len(events) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.p.o.Timeout)
+	defer cancel()
+	b := &batch{errs: make([]error, len(events)), open: len(events) + 1, done: make(chan struct{})}
+	conn, err := t.p.acquire(ctx)
+	if err != nil {
+		for i := range b.errs {
+			b.errs[i] = err
+		}
+		return b.errs
+	}
+	for i, e := range events {
+		b.mu.Lock()
+		b.errs[i] = ErrUnconfirmed // until it is answered
+		b.mu.Unlock()
+		t.send(ctx, conn, b, i, e)
+	}
+	conn.users.Done()
+	b.mu.Lock()
+	b.open--
+	finished := b.open == 0
+	b.mu.Unlock()
+	if !finished {
+		select {
+		case <-b.done:
+		case <-ctx.Done():
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]error(nil), b.errs...)
+}
+
+// send hands one event over, or settles it with the reason why not.
+func (t *Sink) send(ctx context.Context, conn *connection, b *batch, i int, e *event.Event) {
+	unsent := func(err error) {
+		b.mu.Lock()
+		b.errs[i] = err
+		b.open--
+		b.mu.Unlock()
+	}
+	m, err := Encode(t.name, e)
+	if err != nil {
+		unsent(fmt.Errorf("%w: %w", ErrBusy, err))
+		return
+	}
+	size := int64(m.ByteSize(2))
+	if size > MaxMessageBytes {
+		unsent(fmt.Errorf("%w: %d bytes with attributes, at most %d", ErrTooLarge, size, MaxMessageBytes))
+		return
+	}
+	if err := t.p.buffer.Acquire(ctx, size); err != nil {
+		unsent(fmt.Errorf("%w: %d bytes wait for Kafka already", ErrBusy, t.p.o.Buffer))
+		return
+	}
+	m.Metadata = &pending{p: t.p, batch: b, index: i, size: size}
+	select {
+	case conn.async.Input() <- m:
+	case <-ctx.Done():
+		t.p.buffer.Release(size)
+		unsent(fmt.Errorf("%w: %w", ErrBusy, ctx.Err()))
+	}
+}
+
+// Ready reports whether the topic could be seen, with its partitions. The error says what is missing.
+func (t *Sink) Ready(ctx context.Context) error {
+	conn, err := t.p.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.users.Done()
+	if err := conn.client.RefreshMetadata(t.name); err != nil {
+		return fmt.Errorf("topic %s: %w", t.name, err)
+	}
+	parts, err := conn.client.WritablePartitions(t.name)
+	if err == nil && len(parts) == 0 {
+		err = errors.New("no partition can be written")
+	}
+	if err != nil {
+		return fmt.Errorf("topic %s: %w", t.name, err)
+	}
+	t.findDurability(conn)
+	return nil
+}
+
+// The values of [Sink.Durability].
+const (
+	DurabilityReplicated = "replicated" // an acknowledged event lies on at least two brokers
+	DurabilitySingle     = "single"     // it may lie on one only
+)
+
+// Durability says what an acknowledgement means on this topic, as found in its settings: replicated where min.insync.replicas is at least 2, since acks=all waits
+// for those; single otherwise, or as long as it could not be found. It never blocks: [Sink.Ready] finds it, and it is found again once a minute in the background.
+func (t *Sink) Durability() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time.Since(t.found) >= time.Minute {
+		t.found = time.Now()
+		if conn := t.p.current(); conn != nil {
+			go func() {
+				defer conn.users.Done()
+				t.findDurability(conn)
+			}()
+		}
+	}
+	if t.durability == "" {
+		return DurabilitySingle
+	}
+	return t.durability
+}
+
+func (t *Sink) findDurability(conn *connection) {
+	n, err := minInsyncReplicas(conn.client, t.name)
+	if err != nil {
+		t.p.o.Logger.Warn("cannot find min.insync.replicas: receipts keep what was found last", "topic", t.name, "error", err)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.found, t.durability = time.Now(), DurabilitySingle
+	if n >= 2 {
+		t.durability = DurabilityReplicated
+	}
+}
+
+// current returns the connection where there is one. The caller calls users.Done.
+func (p *Producer) current() *connection {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		p.conn.users.Add(1)
+	}
+	return p.conn
+}
