@@ -1,0 +1,50 @@
+// Package search writes documents to Elasticsearch and says of each what became of it.
+//
+// It guarantees that a result is Done or Conflict only where Elasticsearch itself said so for that very document, that a
+// document counts as permanently refused only for an error type on a closed list, and that everything else (no
+// connection, an answer that does not parse or misses items, 401, 403, 404, 429, 5xx, an error type never seen before) is
+// told apart from it. It sends every document at most once per call: repeating is the business of whoever delivers.
+//
+// It does not look into documents, does not decide what a conflict means (the caller compares Hashes), keeps no queue and
+// no retries of its own, and starts no goroutine.
+//
+// # Decision of 2026-11-21: esapi directly, one request at a time
+//
+// Context: the client library's bulk indexer counts a 409 as a failure, flushes from its own goroutines and retries on
+// its own, so that a caller cannot say for an event when its write was confirmed. Decision: Bulk builds the request
+// itself, splits by bytes and count, and maps every item of the answer. Consequences: batches and concurrency are the
+// caller's; a caller that wants two requests in flight calls Bulk twice.
+//
+// # Decision of 2026-11-21: what is permanent
+//
+// Context: all that Elasticsearch 8.19 refuses because of a document's content (a value that does not fit its field, a
+// duplicate member, nesting deeper than 1,000, a number of 2,000 digits, an over-long term, a metadata field) arrives as
+// document_parsing_exception; before 8.9 it was mapper_parsing_exception. illegal_argument_exception by itself says
+// nothing: a full index and a field limit have it as well, and a cluster with too many shards answers
+// validation_exception with status 400 to good documents. Decision: permanent are document_parsing_exception,
+// mapper_parsing_exception, strict_dynamic_mapping_exception, and illegal_argument_exception where its cause is
+// max_bytes_length_exceeded_exception. invalid_index_name_exception is none of them: names are made here, so it would be
+// our fault and not the event's. Outages of one index (flood stage, closed, missing, unassigned, overload, missing
+// rights) are Unavailable and count nothing against a document; the unknown rest is Refused, which a caller may count.
+// Consequences: a new error type costs retries and never an event.
+//
+// # Decision of 2026-11-21: names of indexes
+//
+// Context: an index name is lower case, an event type is not, and may hold the '-' that separates the parts of the name:
+// the pattern of type "a", model 1 (enriched-a-1-*) would match the index of type "a-1". Decision: the type is
+// lower-cased and each '-' in it becomes '~', which no type holds; so the parts can be read back, and no template's
+// pattern matches another's index. Two types that differ only in case would still share a name, and no rule can tell
+// them apart without knowing both: the template therefore records its type in _meta, and whoever comes second with that
+// name is refused with a NameTakenError before anything is written. Consequences: names stay readable; two types never
+// share an index; of two types that differ in case only the first can be searched, the other's events become dead
+// letters that say so.
+//
+// # Decision of 2026-11-21: versions of templates
+//
+// Context: an older process must not take a newer one's fields away, and Elasticsearch has no conditional write for
+// templates. Decision: a template's version is made from the layout of this package and the highest revision and
+// addition of the contracts it covers; it is written with create=true where there is none, and replaced only where the
+// one found is lower. One of the same version is left alone, so that what an operator changed in it stays. Consequences:
+// two processes that upgrade the same template within the same moment may leave the lower one; the higher repairs that at
+// its next check. A changed number of replicas reaches existing templates with the next version, or by hand.
+package search

@@ -1,0 +1,88 @@
+package search
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+
+	"millrace/shared/rawjson"
+)
+
+// A Ref names one document.
+type Ref struct{ Index, ID string }
+
+// A Stored is what Hashes found under a Ref.
+type Stored struct {
+	Found bool
+	Hash  string // the document's data_hash; "" where it has none
+}
+
+// Hashes returns, in the order of refs, whether each document is there and the data_hash it holds. It sees every
+// confirmed write at once, refreshed or not. Any failure, of the request or of one document, is an *OutageError.
+func (c *Client) Hashes(ctx context.Context, refs []Ref) ([]Stored, error) {
+	stored := make([]Stored, 0, len(refs))
+	for len(refs) > 0 {
+		n := min(len(refs), c.maxItems)
+		part, err := c.hashes(ctx, refs[:n])
+		if err != nil {
+			return nil, err
+		}
+		stored = append(stored, part...)
+		refs = refs[n:]
+	}
+	return stored, nil
+}
+
+func (c *Client) hashes(ctx context.Context, refs []Ref) ([]Stored, error) {
+	body := []byte(`{"docs":[`)
+	for i, r := range refs {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, `{"_index":`...)
+		body = rawjson.AppendString(body, r.Index)
+		body = append(body, `,"_id":`...)
+		body = rawjson.AppendString(body, r.ID)
+		body = append(body, `,"_source":["data_hash"]}`...)
+	}
+	body = append(body, `]}`...)
+
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	res, err := esapi.MgetRequest{Body: bytes.NewReader(body)}.Do(ctx, c.es)
+	_, text, err := answer("mget", res, err)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Docs []struct {
+			ID     string     `json:"_id"`
+			Found  bool       `json:"found"`
+			Error  *itemError `json:"error"`
+			Source struct {
+				Hash string `json:"data_hash"`
+			} `json:"_source"`
+		} `json:"docs"`
+	}
+	if json.Unmarshal(text, &answer) != nil {
+		return nil, &OutageError{Request: "mget", Err: errors.New("the answer is no JSON of the expected form")}
+	}
+	if len(answer.Docs) != len(refs) {
+		return nil, &OutageError{Request: "mget", Err: fmt.Errorf("the answer has %d documents for %d", len(answer.Docs), len(refs))}
+	}
+	stored := make([]Stored, len(refs))
+	for i, d := range answer.Docs {
+		if d.Error != nil {
+			return nil, &OutageError{Request: "mget", Err: errors.New(d.Error.describe())}
+		}
+		if d.ID != refs[i].ID {
+			return nil, &OutageError{Request: "mget", Err: fmt.Errorf("document %d of the answer is another one", i)}
+		}
+		stored[i] = Stored{Found: d.Found, Hash: d.Source.Hash}
+	}
+	return stored, nil
+}

@@ -1,0 +1,171 @@
+package searchtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/shared/contract"
+	"millrace/shared/search"
+)
+
+var day = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// Run holds the server at url against what shared/search relies on. prefix begins the name of every index and template that
+// it makes; it removes them at the end.
+func Run(t *testing.T, url, prefix string) {
+	c := New(t, search.Options{URL: url, Prefix: prefix})
+	trips := func(revision, addition int, fields ...contract.Field) *contract.Contract {
+		return &contract.Contract{EventType: "Trip-s", Model: 1, Revision: revision, Addition: addition, Payload: fields}
+	}
+	count := contract.Field{Name: "count", Type: contract.Integer}
+	index, dead := c.EnrichedIndex("Trip-s", 1, day), c.DeadIndex(day)
+	remove := func() {
+		Remove(t, url, index, dead, "_index_template/millrace-"+prefix+"dead", "_index_template/millrace-"+prefix+"enriched-trip~s-1")
+	}
+	remove()
+	t.Cleanup(remove)
+
+	// Guards the rule that templates are there before the first write, that making them again changes nothing, and that an older
+	// process does not take a newer one's fields away.
+	t.Run("templates", func(t *testing.T) {
+		for _, contracts := range [][]*contract.Contract{
+			{trips(0, 1, count, contract.Field{Name: "added", Type: contract.Integer})},
+			{trips(0, 1, count)},
+			{trips(0, 0, count)},
+		} {
+			if err := c.EnsureTemplates(t.Context(), contracts); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := bulk(t, c, search.Operation{Index: index, ID: "added", Source: []byte(`{"payload":{"added":"no number"}}`)})
+		if r[0].Status != search.Permanent {
+			t.Errorf("the newer template is gone: %+v", r[0])
+		}
+		var taken *search.NameTakenError
+		err := c.EnsureTemplates(t.Context(), []*contract.Contract{{EventType: "trip-S", Model: 1, Payload: []contract.Field{count}}})
+		if !errors.As(err, &taken) || taken.By != "Trip-s" {
+			t.Errorf("a type that differs in case only: %v", err)
+		}
+	})
+
+	// Guards redelivery: what is there is a conflict and not a second document, and its hash can be read at once.
+	t.Run("create", func(t *testing.T) {
+		op := search.Operation{Index: index, ID: "a", Source: []byte("{\"data_hash\":\"h1\",\n\"payload\":{\"count\":1}}")}
+		want(t, bulk(t, c, op, op), search.Done, search.Conflict)
+		want(t, bulk(t, c, op), search.Conflict)
+		got, err := c.Hashes(t.Context(), []search.Ref{{Index: index, ID: "a"}, {Index: index, ID: "none"}})
+		if err != nil || fmt.Sprint(got) != "[{true h1} {false }]" {
+			t.Errorf("hashes %v, %v", got, err)
+		}
+	})
+
+	// Guards replays: the first one replaces the created document (whose own version is 1), and an older or equal one never a newer.
+	t.Run("versions", func(t *testing.T) {
+		create := search.Operation{Index: index, ID: "v", Source: []byte(`{"replay_count":0}`)}
+		replay := func(n int64) search.Operation {
+			return search.Operation{Index: index, ID: "v", Version: n + 1, Source: fmt.Appendf(nil, `{"replay_count":%d}`, n)}
+		}
+		want(t, bulk(t, c, create, replay(1), replay(3), replay(2), replay(3), create),
+			search.Done, search.Done, search.Done, search.Conflict, search.Conflict, search.Conflict)
+		fresh := search.Operation{Index: index, ID: "w", Version: 2, Source: []byte(`{"replay_count":1}`)}
+		want(t, bulk(t, c, fresh, search.Operation{Index: index, ID: "w", Source: []byte(`{}`)}), search.Done, search.Conflict)
+	})
+
+	// Guards good documents against poison ones: each kind is refused alone, and the message names the field but quotes no value.
+	t.Run("poison", func(t *testing.T) {
+		r := bulk(t, c,
+			search.Operation{Index: index, ID: "p1", Source: []byte(`{"payload":{"count":1,"unknown":{"a":[1,"x"]}}}`)},
+			search.Operation{Index: index, ID: "p2", Source: []byte(`{"payload":{"count":"secret"}}`)},
+			search.Operation{Index: index, ID: strings.Repeat("i", 513), Source: []byte(`{}`)},
+			search.Operation{Index: index, ID: "p3", Source: []byte("{\"a\"\n:}")},
+			search.Operation{Index: index, ID: "p4", Source: []byte(`{"payload":7}`)},
+			search.Operation{Index: index, ID: "p5", Source: []byte(`{"payload":`)},
+			search.Operation{Index: dead, ID: "p6", Source: []byte(`{"payload":"text","failure":{"code":"not_json","unknown":1}}`)},
+		)
+		want(t, r, search.Done, search.Permanent, search.Permanent, search.Permanent, search.Permanent, search.Permanent, search.Done)
+		if text := r[1].Err.Error(); strings.Contains(text, "secret") || !strings.Contains(text, "payload.count") {
+			t.Errorf("message %q", text)
+		}
+	})
+
+	// Guards the split of a batch into requests: no document gets another's result, whichever of the two limits splits.
+	t.Run("split", func(t *testing.T) {
+		for name, o := range map[string]search.Options{"bytes": {MaxBytes: 700}, "count": {MaxItems: 3}} {
+			o.URL, o.Prefix = url, prefix
+			split := New(t, o)
+			var ops []search.Operation
+			var statuses []search.Status
+			for i := range 50 {
+				op := search.Operation{Index: index, ID: fmt.Sprintf("%s-%d", name, i), Source: []byte(`{"payload":{"count":1}}`)}
+				status := search.Done
+				if i%7 == 3 {
+					op.Source, status = []byte(`{"payload":{"count":"x"}}`), search.Permanent
+				}
+				ops, statuses = append(ops, op), append(statuses, status)
+			}
+			want(t, bulk(t, split, ops...), statuses...)
+		}
+	})
+}
+
+// New returns a client that is closed at the end of the test.
+func New(t testing.TB, o search.Options) *search.Client {
+	t.Helper()
+	c, err := search.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Remove deletes each path ("index", "_index_template/name") at the server. What is not there is no error.
+func Remove(t testing.TB, url string, paths ...string) {
+	t.Helper()
+	for _, p := range paths {
+		// The test's own context has ended when cleanups run.
+		req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodDelete, url+"/"+p, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		text, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != 200 && res.StatusCode != 404 {
+			t.Errorf("DELETE %s: %d %s, %v", p, res.StatusCode, text, err)
+		}
+		if err := res.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func bulk(t *testing.T, c *search.Client, ops ...search.Operation) []search.Result {
+	t.Helper()
+	r, err := c.Bulk(t.Context(), ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func want(t *testing.T, got []search.Result, statuses ...search.Status) {
+	t.Helper()
+	if len(got) != len(statuses) {
+		t.Fatalf("%d results for %d documents", len(got), len(statuses))
+	}
+	for i, s := range statuses {
+		if got[i].Status != s || (got[i].Err == nil) != (s == search.Done) {
+			t.Errorf("document %d is %v (%v), want %v", i, got[i].Status, got[i].Err, s)
+		}
+	}
+}

@@ -1,0 +1,355 @@
+package search
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+
+	"millrace/shared/contract"
+)
+
+// layout is the version of what this package itself puts into templates. Raise it with every change of mappings or settings
+// here, or existing templates stay as they are.
+const layout = 1
+
+// priority of the templates. Those that Elasticsearch ships have at most 101.
+const priority = 200
+
+// maxKeyword is how many characters of a string are indexed: Lucene's limit for a term is 32,766 bytes, and a character
+// takes at most four. Longer strings stay in the document and are not found by this field.
+const maxKeyword = 8191
+
+// A NameTakenError says that a type's index name belongs to another type already: they differ only in case.
+type NameTakenError struct{ Type, By string }
+
+// Error names both types.
+func (e *NameTakenError) Error() string {
+	return fmt.Sprintf("the index name of event type %s is taken by %s: types must differ in more than case", e.Type, e.By)
+}
+
+// EnsureTemplates makes sure that there are index templates for dead letters and for each type and model of the contracts,
+// none older than what this process knows. A newer one stays. It is safe to repeat. Types that differ only in case give a
+// *NameTakenError each, after all other templates have been ensured; failures of requests are *OutageErrors.
+func (c *Client) EnsureTemplates(ctx context.Context, contracts []*contract.Contract) error {
+	if err := c.EnsureDead(ctx); err != nil {
+		return err
+	}
+	type key struct {
+		eventType string
+		model     int
+	}
+	groups := make(map[key][]*contract.Contract)
+	for _, k := range contracts {
+		g := key{k.EventType, k.Model}
+		groups[g] = append(groups[g], k)
+	}
+	keys := make([]key, 0, len(groups))
+	for g := range groups {
+		keys = append(keys, g)
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		return cmp.Or(strings.Compare(a.eventType, b.eventType), cmp.Compare(a.model, b.model))
+	})
+	var taken []error
+	for _, g := range keys {
+		err := c.EnsureEnriched(ctx, groups[g])
+		var name *NameTakenError
+		if errors.As(err, &name) {
+			taken = append(taken, err)
+		} else if err != nil {
+			return err
+		}
+	}
+	return errors.Join(taken...)
+}
+
+// EnsureDead makes sure that there is a template for the indexes of dead letters. It returns an *OutageError where it cannot.
+func (c *Client) EnsureDead(ctx context.Context) error {
+	return c.ensure(ctx, "millrace-"+c.prefix+"dead", c.deadTemplate())
+}
+
+// EnsureEnriched makes sure that there is a template for the indexes of one type and model, of which contracts are all
+// known versions, at least one. It returns a *NameTakenError where the name belongs to another type, and an *OutageError where
+// Elasticsearch cannot be asked.
+func (c *Client) EnsureEnriched(ctx context.Context, contracts []*contract.Contract) error {
+	if len(contracts) == 0 {
+		return errors.New("template for no contract")
+	}
+	k := contracts[0]
+	name := "millrace-" + strings.TrimSuffix(c.enrichedBase(k.EventType, k.Model), "-")
+	return c.ensure(ctx, name, c.enrichedTemplate(contracts))
+}
+
+type template struct {
+	Patterns []string     `json:"index_patterns"`
+	Priority int          `json:"priority"`
+	Version  int64        `json:"version"`
+	Meta     templateMeta `json:"_meta"`
+	Template templateBody `json:"template"`
+}
+
+type templateMeta struct {
+	ManagedBy string `json:"managed_by"`
+	EventType string `json:"event_type,omitempty"`
+}
+
+type templateBody struct {
+	Settings map[string]any `json:"settings"`
+	Mappings mapping        `json:"mappings"`
+}
+
+// mapping is a field of an Elasticsearch mapping, or the mapping as a whole.
+type mapping map[string]any
+
+func (c *Client) ensure(ctx context.Context, name string, want template) error {
+	body, err := json.Marshal(want)
+	if err != nil {
+		return fmt.Errorf("template %s: %w", name, err)
+	}
+	// Twice, since another process may create the template after it was found missing.
+	for range 2 {
+		found, err := c.templateState(ctx, name)
+		if err != nil {
+			return err
+		}
+		if found != nil {
+			if found.Meta.EventType != want.Meta.EventType {
+				return &NameTakenError{Type: want.Meta.EventType, By: found.Meta.EventType}
+			}
+			if found.Version >= want.Version {
+				return nil
+			}
+		}
+		create := found == nil
+		written, err := c.putTemplate(ctx, name, body, create)
+		if err != nil {
+			return err
+		}
+		if written {
+			return nil
+		}
+	}
+	return &OutageError{Request: "put template " + name, Err: errors.New("it was there and not there in turns")}
+}
+
+func (c *Client) templateState(ctx context.Context, name string) (*template, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	request := "get template " + name
+	res, err := esapi.IndicesGetIndexTemplateRequest{Name: name}.Do(ctx, c.es)
+	status, text, err := answer(request, res, err, http.StatusNotFound)
+	if err != nil {
+		return nil, err
+	}
+	if status == http.StatusNotFound {
+		// A proxy's 404 must not read as a missing template: Elasticsearch's own names its error.
+		if t := errorType(text); t != "resource_not_found_exception" && t != "index_template_missing_exception" {
+			return nil, &OutageError{Request: request, Status: status, Err: errors.New(t)}
+		}
+		return nil, nil
+	}
+	var answer struct {
+		Templates []struct {
+			Name     string   `json:"name"`
+			Template template `json:"index_template"`
+		} `json:"index_templates"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil || len(answer.Templates) != 1 || answer.Templates[0].Name != name {
+		return nil, &OutageError{Request: request, Err: errors.New("the answer is not about this template")}
+	}
+	return &answer.Templates[0].Template, nil
+}
+
+// putTemplate writes a template. It reports false where create was asked for and there is one already.
+func (c *Client) putTemplate(ctx context.Context, name string, body []byte, create bool) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	req := esapi.IndicesPutIndexTemplateRequest{Name: name, Body: bytes.NewReader(body)}
+	if create {
+		req.Create = &create
+	}
+	request := "put template " + name
+	res, err := req.Do(ctx, c.es)
+	status, text, err := answer(request, res, err, http.StatusBadRequest)
+	if err != nil {
+		return false, err
+	}
+	if status != http.StatusBadRequest {
+		return true, nil
+	}
+	// The error of a name in use is an illegal_argument_exception as many others are: look again, and report it the second time.
+	if found, err := c.templateState(ctx, name); create && err == nil && found != nil {
+		return false, nil
+	}
+	return false, &OutageError{Request: request, Status: status, Err: errors.New(errorType(text))}
+}
+
+func keyword() mapping { return mapping{"type": "keyword", "ignore_above": maxKeyword} }
+func date() mapping    { return mapping{"type": "date"} }
+
+// attributes are the fields of an event that both kinds of documents have.
+func attributes() mapping {
+	return mapping{
+		"event_type":       keyword(),
+		"schema_version":   keyword(),
+		"root_id":          keyword(),
+		"data_hash":        keyword(),
+		"collector_id":     keyword(),
+		"collector_tstamp": date(),
+		"id":               keyword(),
+		"source":           keyword(),
+		"subject":          keyword(),
+		"time":             date(),
+		"replay_id":        keyword(),
+		"replay_count":     mapping{"type": "long"},
+	}
+}
+
+func (c *Client) deadTemplate() template {
+	fields := attributes()
+	fields["stage"] = keyword()
+	fields["failure"] = mapping{
+		"dynamic": false,
+		"properties": mapping{
+			"stage":   keyword(),
+			"code":    keyword(),
+			"message": mapping{"type": "text"},
+			"time":    date(),
+		},
+	}
+	fields["payload"] = mapping{"type": "keyword", "index": false, "doc_values": false}
+	fields["payload_truncated"] = mapping{"type": "boolean"}
+	fields["payload_omitted"] = mapping{"type": "boolean"}
+	return template{
+		Patterns: []string{c.prefix + "dead-*"},
+		Priority: priority,
+		Version:  layout * 1e12,
+		Meta:     templateMeta{ManagedBy: "millrace"},
+		Template: templateBody{Settings: c.settings(fields), Mappings: mapping{"dynamic": false, "properties": fields}},
+	}
+}
+
+// enrichedTemplate returns the template for one type and model: the fields of all versions, the latest version's where several
+// have one.
+func (c *Client) enrichedTemplate(contracts []*contract.Contract) template {
+	byVersion := slices.Clone(contracts)
+	slices.SortFunc(byVersion, func(a, b *contract.Contract) int {
+		return cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.Addition, b.Addition))
+	})
+	payload, enrichment := mapping{}, mapping{}
+	for _, k := range byVersion {
+		addFields(payload, k.Payload)
+		addFields(enrichment, k.Enrichment)
+	}
+	fields := attributes()
+	fields["payload"] = mapping{"dynamic": false, "properties": payload}
+	fields["enrichment"] = mapping{"dynamic": false, "properties": enrichment}
+	last := byVersion[len(byVersion)-1]
+	return template{
+		Patterns: []string{c.enrichedBase(last.EventType, last.Model) + "*"},
+		Priority: priority,
+		// Each number of a version is below a million.
+		Version:  (layout*1e6+int64(last.Revision))*1e6 + int64(last.Addition),
+		Meta:     templateMeta{ManagedBy: "millrace", EventType: last.EventType},
+		Template: templateBody{Settings: c.settings(fields), Mappings: mapping{"dynamic": false, "properties": fields}},
+	}
+}
+
+// addFields adds the mappings of fields to properties. Objects that are there are added to.
+func addFields(properties mapping, fields []contract.Field) {
+	for i := range fields {
+		f := element(&fields[i])
+		m := field(f)
+		if m == nil {
+			continue
+		}
+		name := fields[i].Name
+		if old, ok := properties[name].(mapping); ok {
+			if p, ok := old["properties"].(mapping); ok && m["properties"] != nil {
+				addFields(p, f.Fields)
+				continue
+			}
+		}
+		properties[name] = m
+	}
+}
+
+// element returns the innermost items of an array, and any other field itself. Elasticsearch has no arrays of its own: every
+// field may hold several values.
+func element(f *contract.Field) *contract.Field {
+	for f.Type == contract.Array && f.Items != nil {
+		f = f.Items
+	}
+	return f
+}
+
+// field returns the mapping of a field that is no array, or nil where it is kept in the document without being indexed.
+func field(f *contract.Field) mapping {
+	if f.Search == "none" {
+		return nil
+	}
+	switch f.Type {
+	case contract.String:
+		if f.Search == "text" {
+			return mapping{"type": "text"}
+		}
+		return keyword()
+	case contract.Time:
+		return keyword()
+	case contract.Integer:
+		return mapping{"type": "long"}
+	case contract.Number, contract.Decimal:
+		// The index rounds a decimal; the document keeps its digits.
+		return mapping{"type": "double"}
+	case contract.Boolean:
+		return mapping{"type": "boolean"}
+	case contract.Date, contract.Timestamp:
+		m := date()
+		if f.Format != "" {
+			// Both the standard and Elasticsearch write patterns of the JDK's DateTimeFormatter.
+			if strings.ContainsRune(f.Format, '|') {
+				return keyword()
+			}
+			m["format"] = f.Format + "||strict_date_optional_time"
+		}
+		return m
+	case contract.Object:
+		if len(f.Fields) > 0 {
+			properties := mapping{}
+			addFields(properties, f.Fields)
+			return mapping{"dynamic": false, "properties": properties}
+		}
+	case contract.Any, contract.Array:
+	}
+	// Of unknown shape: not even looked into, so that nothing in it can make Elasticsearch refuse the document.
+	return mapping{"type": "object", "enabled": false}
+}
+
+func (c *Client) settings(fields mapping) map[string]any {
+	s := map[string]any{"number_of_replicas": strconv.Itoa(c.replicas)}
+	if n := count(fields); n > 900 {
+		s["mapping.total_fields.limit"] = strconv.Itoa(2 * n)
+	}
+	return s
+}
+
+func count(fields mapping) int {
+	n := len(fields)
+	for _, f := range fields {
+		if m, ok := f.(mapping); ok {
+			if p, ok := m["properties"].(mapping); ok {
+				n += count(p)
+			}
+		}
+	}
+	return n
+}
