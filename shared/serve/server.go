@@ -33,7 +33,7 @@ type Config struct {
 	// Grace bounds everything from the end of the context to the return. It must be below the pod's grace period. Default 25 s.
 	Grace time.Duration
 	// Lag is how long the drain goes on taking requests, with /readyz at 503, for load balancers that learn late. Knative's
-	// queue-proxy sees to that itself; a plain Deployment may want 5 s. Default 0.
+	// queue-proxy sees to that itself; a plain Deployment may want 5 s. At most half of Grace. Default 0.
 	Lag time.Duration
 	// HookTimeout is the deadline of each drain hook, from its own start. Requests in flight and components have Grace less this time
 	// to end. Default 8 s.
@@ -152,15 +152,12 @@ func Run(ctx context.Context, c Config, h http.Handler) error {
 	c.Logger.Info("draining", "grace", c.Grace.String())
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Grace)
 	defer cancel()
-	if c.Lag > 0 {
-		select {
-		case <-time.After(c.Lag):
-		case <-grace.Done():
-		}
+	if lag := min(c.Lag, c.Grace/2); lag > 0 {
+		<-time.After(lag)
 	}
 	stop()
 	<-probed
-	finish, cancelFinish := context.WithTimeout(grace, max(c.Grace/4, remaining(grace)-c.HookTimeout))
+	finish, cancelFinish := context.WithTimeout(context.WithoutCancel(ctx), max(c.Grace/4, remaining(grace)-c.HookTimeout))
 	defer cancelFinish()
 	if err := srv.Shutdown(finish); err != nil {
 		errs = append(errs, fmt.Errorf("finishing requests in flight: %w", err), srv.Close())
