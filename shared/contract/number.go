@@ -100,7 +100,7 @@ func ParseInteger(raw []byte) (n int64, ok bool) {
 		for ; i < len(raw) && raw[i]-'0' <= 9; i++ {
 			n = n*10 + int64(raw[i]-'0')
 		}
-		if i == len(raw) && i > start {
+		if i == len(raw) && (i == start+1 || i > start && raw[start] != '0') {
 			if neg {
 				n = -n
 			}

@@ -3,6 +3,7 @@ package contract
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -343,4 +344,36 @@ func (c *clock) pattern(parts []part, s string) error {
 		return errShape
 	}
 	return nil
+}
+
+// regexp is the spelling as a regular expression that JSON Schema validators understand. It does not know the calendar.
+func (l *layout) regexp() string {
+	const day, clock, offset = `\d{4}-\d{2}-\d{2}`, `\d{2}:\d{2}:\d{2}(\.\d{1,9})?`, `(Z|[+-]\d{2}:\d{2})`
+	if l.parts == nil {
+		zone := [...]string{zoneNone: "", zoneOptional: offset + "?", zoneRequired: offset}[l.zone]
+		switch l.typ {
+		case Date:
+			return "^" + day + "$"
+		case Time:
+			return "^" + clock + zone + "$"
+		default:
+			return "^" + day + "T" + clock + zone + "$"
+		}
+	}
+	var s strings.Builder
+	s.WriteByte('^')
+	for _, p := range l.parts {
+		switch p.kind {
+		case '\'':
+			s.WriteString(regexp.QuoteMeta(p.text))
+		case 'X':
+			s.WriteString(offset)
+		case 'Z':
+			s.WriteString(`[+-]\d{4}`)
+		default:
+			fmt.Fprintf(&s, `\d{%d}`, p.n)
+		}
+	}
+	s.WriteByte('$')
+	return s.String()
 }
