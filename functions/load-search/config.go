@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"millrace/shared/kafka"
+	"millrace/shared/search"
+	"millrace/shared/serve"
+	"millrace/shared/telemetry"
+)
+
+// config is all that load-search reads from its environment.
+type config struct {
+	telemetry.Log
+
+	Port int `envconfig:"PORT" default:"8080"`
+
+	URL      string        `envconfig:"ELASTICSEARCH_URL" required:"true"`           // may hold user and password: never printed
+	APIKey   string        `envconfig:"ELASTICSEARCH_API_KEY"`                       // secret
+	Replicas int           `envconfig:"ELASTICSEARCH_REPLICAS" default:"1"`          // copies beside the primary, of new indexes
+	Timeout  time.Duration `envconfig:"ELASTICSEARCH_REQUEST_TIMEOUT" default:"10s"` // of one request
+	Prefix   string        `envconfig:"INDEX_PREFIX"`                                // before all names of indexes and templates
+	Bytes    int           `envconfig:"BULK_BYTES" default:"5242880"`                // of one bulk request
+	Items    int           `envconfig:"BULK_DOCUMENTS" default:"1000"`               // of one bulk request
+
+	DeadSink string `envconfig:"DEAD_SINK" default:"kafka:///events.dead"`
+	Brokers  string `envconfig:"KAFKA_BROKERS"` // host:port, comma separated; for a sink that names none
+
+	FlushInterval time.Duration `envconfig:"FLUSH_INTERVAL" default:"5ms"`           // how long an event waits for others
+	FlushEvents   int           `envconfig:"FLUSH_EVENTS" default:"500"`             // of one batch
+	FlushBytes    int64         `envconfig:"FLUSH_BYTES" default:"5242880"`          // of one batch
+	InFlight      int64         `envconfig:"MAX_BYTES_IN_FLIGHT" default:"33554432"` // of events held
+	BatchTimeout  time.Duration `envconfig:"BATCH_TIMEOUT" default:"25s"`            // of one batch, all requests together
+	Attempts      int           `envconfig:"MAX_ATTEMPTS" default:"5"`               // of an event while others pass
+
+	brokers []string // of DeadSink
+	topic   string
+}
+
+func readConfig() (*config, error) {
+	c := new(config)
+	if err := envconfig.Process("", c); err != nil {
+		return nil, fmt.Errorf("reading the environment: %w", err)
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return c, nil
+}
+
+// Validate joins everything that is wrong, and resolves the sink.
+func (c *config) Validate() error {
+	var errs []error
+	positive := func(name string, n int64) {
+		if n <= 0 {
+			errs = append(errs, fmt.Errorf("%s must be above 0", name))
+		}
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		errs = append(errs, fmt.Errorf("PORT %d is no port", c.Port))
+	}
+	if c.Replicas < 0 {
+		errs = append(errs, errors.New("ELASTICSEARCH_REPLICAS must not be negative"))
+	}
+	positive("ELASTICSEARCH_REQUEST_TIMEOUT", int64(c.Timeout))
+	positive("BULK_BYTES", int64(c.Bytes))
+	positive("BULK_DOCUMENTS", int64(c.Items))
+	positive("FLUSH_INTERVAL", int64(c.FlushInterval))
+	positive("FLUSH_EVENTS", int64(c.FlushEvents))
+	positive("FLUSH_BYTES", c.FlushBytes)
+	positive("MAX_BYTES_IN_FLIGHT", c.InFlight)
+	positive("BATCH_TIMEOUT", int64(c.BatchTimeout))
+	positive("MAX_ATTEMPTS", int64(c.Attempts))
+	var err error
+	if c.brokers, c.topic, err = kafka.ParseURL(c.DeadSink, kafka.SplitBrokers(c.Brokers)); err != nil {
+		errs = append(errs, fmt.Errorf("DEAD_SINK: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *config) listen() string { return fmt.Sprintf(":%d", c.Port) }
+
+func (c *config) search() search.Options {
+	return search.Options{
+		URL: c.URL, APIKey: c.APIKey, Prefix: c.Prefix, Replicas: c.Replicas,
+		MaxBytes: c.Bytes, MaxItems: c.Items, Timeout: c.Timeout,
+	}
+}
+
+func (c *config) intake() serve.Options {
+	return serve.Options{
+		MaxBytes: c.InFlight, MaxBatch: c.FlushEvents, MaxBatchBytes: c.FlushBytes, MaxWait: c.FlushInterval, Timeout: c.BatchTimeout,
+	}
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"millrace/shared/contract"
+	"millrace/shared/delivery"
+	"millrace/shared/event"
+	"millrace/shared/rawjson"
+	"millrace/shared/search"
+)
+
+// maxDeadPayload is how much of a dead letter's payload its document holds, in bytes. The whole is in the lake.
+const maxDeadPayload = 8 << 10
+
+// maxDeadID is how long a dead letter's id may be, in bytes: below Elasticsearch's 512, with room for a hash. Attributes that
+// another producer wrote can be longer.
+const maxDeadID = 400
+
+// nearby is how far an event's own time may be from its arrival for its index to go by it.
+const nearby = 24 * time.Hour
+
+// kind says which of the two kinds of documents an event becomes.
+type kind string
+
+const (
+	kindEnriched kind = "enriched"
+	kindDead     kind = "dead"
+)
+
+// A document is what one event becomes.
+type document struct {
+	search.Operation
+
+	kind  kind
+	hash  string
+	event *event.Event
+	bare  bool // of a dead letter: without its payload
+	// distinct: of a dead letter: under an id that holds its hash, since the plain one is another payload's.
+	distinct bool
+	// model is whose template must be there before the document is written. Zero for dead letters.
+	model contract.Model
+}
+
+// names names indexes.
+type names interface {
+	EnrichedIndex(eventType string, model int, t time.Time) string
+	DeadIndex(t time.Time) string
+}
+
+// newDocument returns the document for e. The error is permanent (see delivery.Permanent) and says what is wrong with e.
+func newDocument(n names, contracts *contract.Set, e *event.Event) (*document, error) {
+	if event.IsDead(e) {
+		return deadDocument(n, e), nil
+	}
+	return enrichedDocument(n, contracts, e)
+}
+
+func enrichedDocument(n names, contracts *contract.Set, e *event.Event) (*document, error) {
+	if event.Attr(e, event.Stage) != event.StageEnriched {
+		return nil, delivery.Permanent(event.CodeInvalidAttribute, errors.New("attribute stage is not enriched: only enriched events can be searched"))
+	}
+	arrived, err := time.Parse(time.RFC3339, event.Attr(e, event.CollectorTime))
+	if err != nil {
+		return nil, delivery.Permanent(event.CodeInvalidAttribute, errors.New("attribute collectortime is no time of RFC 3339"))
+	}
+	version := event.Attr(e, event.SchemaVersion)
+	if !event.ValidVersion(version) {
+		return nil, delivery.Permanent(event.CodeUnknownContract, errors.New("attribute schemaversion is not MODEL-REVISION-ADDITION"))
+	}
+	first, _, _ := strings.Cut(version, "-")
+	number, err := strconv.Atoi(first)
+	if err != nil {
+		return nil, delivery.Permanent(event.CodeUnknownContract, fmt.Errorf("attribute schemaversion: %w", err))
+	}
+	// The MODEL is enough: a revision or addition that this process does not know yet has the same index.
+	model, err := contracts.Model(e.Type(), number)
+	if err != nil {
+		return nil, delivery.Permanent(event.CodeUnknownContract, err)
+	}
+	payload, enrichment, err := event.SplitEnriched(e.Data())
+	if err != nil {
+		return nil, delivery.Permanent(event.CodeNotJSON, err)
+	}
+
+	d := &document{kind: kindEnriched, event: e, model: model, hash: event.Attr(e, event.DataHash)}
+	d.Index = n.EnrichedIndex(e.Type(), number, day(e, arrived))
+	d.ID = event.Attr(e, event.RootID)
+	if replays := event.Replays(e); replays > 0 {
+		// A document that was created has version 1, so the first replay's is above it.
+		d.Version = int64(replays) + 1
+	}
+	b := make([]byte, 0, 768+len(e.Data()))
+	b = appendAttributes(b, e)
+	b = append(b, `,"payload":`...)
+	b = rawjson.Compact(b, payload)
+	if enrichment != nil {
+		b = append(b, `,"enrichment":`...)
+		b = rawjson.Compact(b, enrichment)
+	}
+	d.Source = append(b, '}')
+	return d, nil
+}
+
+// deadDocument returns the document for a dead letter. There is one for every dead letter, whatever its attributes are: what
+// cannot be read as the field's type is left out.
+func deadDocument(n names, e *event.Event) *document {
+	d := bareDocument(n, e)
+	payload := e.Data()
+	cut := len(payload) > maxDeadPayload
+	if cut {
+		end := maxDeadPayload
+		for end > maxDeadPayload-utf8.UTFMax && !utf8.RuneStart(payload[end]) {
+			end--
+		}
+		payload = payload[:end]
+	}
+	b := append(d.Source[:len(d.Source)-1], `,"payload":`...)
+	b = rawjson.AppendString(b, string(payload))
+	if cut {
+		b = append(b, `,"payload_truncated":true`...)
+	}
+	d.Source = append(b, '}')
+	return d
+}
+
+// bareDocument returns the document of a dead letter's attributes only.
+func bareDocument(n names, e *event.Event) *document {
+	d := &document{kind: kindDead, event: e, hash: event.Attr(e, event.DataHash)}
+	d.Index = n.DeadIndex(deadDay(e))
+	d.ID = event.Attr(e, event.RootID) + ":" + event.Attr(e, event.FailureStage) + ":" + strconv.Itoa(event.Replays(e))
+	if len(d.ID) > maxDeadID {
+		d.ID = event.Hash([]byte(d.ID))
+	}
+	b := make([]byte, 0, 1024+min(len(e.Data()), maxDeadPayload))
+	b = appendAttributes(b, e)
+	b = appendText(b, "stage", event.Attr(e, event.Stage))
+	b = append(b, `,"failure":{`...)
+	start := len(b)
+	b = appendText(b, "stage", event.Attr(e, event.FailureStage))
+	b = appendText(b, "code", event.Attr(e, event.FailureCode))
+	b = appendText(b, "message", event.Attr(e, event.FailureMessage))
+	b = appendTime(b, "time", event.Attr(e, event.FailureTime))
+	if len(b) > start {
+		b = append(b[:start], b[start+1:]...) // the first comma
+	}
+	d.Source = append(b, "}}"...)
+	return d
+}
+
+// withoutPayload returns the document for a dead letter whose payload could not be written.
+func withoutPayload(n names, e *event.Event) *document {
+	d := bareDocument(n, e)
+	d.bare = true
+	d.Source = append(d.Source[:len(d.Source)-1], `,"payload_omitted":true}`...)
+	return d
+}
+
+// distinguish puts a dead letter's hash into its id.
+func (d *document) distinguish() {
+	d.distinct = true
+	d.ID += ":" + d.hash[:min(16, len(d.hash))]
+}
+
+// appendAttributes opens the document.
+func appendAttributes(b []byte, e *event.Event) []byte {
+	b = append(b, `{"event_type":`...)
+	b = rawjson.AppendString(b, e.Type())
+	b = appendText(b, "schema_version", event.Attr(e, event.SchemaVersion))
+	b = appendText(b, "root_id", event.Attr(e, event.RootID))
+	b = appendText(b, "data_hash", event.Attr(e, event.DataHash))
+	b = appendText(b, "collector_id", event.Attr(e, event.CollectorID))
+	b = appendTime(b, "collector_tstamp", event.Attr(e, event.CollectorTime))
+	b = appendText(b, "id", e.ID())
+	b = appendText(b, "source", e.Source())
+	b = appendText(b, "subject", e.Subject())
+	b = appendTime(b, "time", event.Attr(e, "time"))
+	b = appendText(b, "replay_id", event.Attr(e, event.ReplayID))
+	b = append(b, `,"replay_count":`...)
+	return strconv.AppendInt(b, int64(event.Replays(e)), 10)
+}
+
+func appendText(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	b = append(b, '"', ':')
+	return rawjson.AppendString(b, value)
+}
+
+// appendTime leaves out what is no time: a date field that cannot be read would make Elasticsearch refuse the document.
+func appendTime(b []byte, name, value string) []byte {
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return b
+	}
+	return appendText(b, name, event.FormatTime(t))
+}
+
+// day returns the time whose day, in UTC, names the index: the event's own where it is within 24 hours of its arrival, else
+// that. It is never the time of loading, so that a redelivery finds the same index.
+func day(e *event.Event, arrived time.Time) time.Time {
+	if t := e.Time(); !t.IsZero() && t.Sub(arrived).Abs() <= nearby {
+		return t
+	}
+	return arrived
+}
+
+// deadDay is day for an event whose collectortime may be no time: then it goes by the failure's, then by its own, and at last by
+// one that at least stays the same.
+func deadDay(e *event.Event) time.Time {
+	for _, name := range []string{event.CollectorTime, event.FailureTime, "time"} {
+		if t, err := time.Parse(time.RFC3339, event.Attr(e, name)); err == nil {
+			return day(e, t)
+		}
+	}
+	return time.Unix(0, 0)
+}

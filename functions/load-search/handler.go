@@ -1,0 +1,288 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace/shared/contract"
+	"millrace/shared/delivery"
+	"millrace/shared/event"
+	"millrace/shared/search"
+	"millrace/shared/telemetry"
+)
+
+// checkedFor is how long a template that was seen counts as there. One that somebody deletes is back after that time at the
+// latest; a new day's index is always checked.
+const checkedFor = 10 * time.Minute
+
+// index is Elasticsearch as the handler needs it; search.Client is one. Its methods block, may be called concurrently and may
+// be repeated; an error of any is an outage, except for a search.NameTakenError.
+type index interface {
+	names
+	Bulk(ctx context.Context, ops []search.Operation) ([]search.Result, error)
+	Hashes(ctx context.Context, refs []search.Ref) ([]search.Stored, error)
+	EnsureEnriched(ctx context.Context, versions []*contract.Contract) error
+	EnsureDead(ctx context.Context) error
+}
+
+// handler writes events to the index. It changes no event and keeps none.
+type handler struct {
+	index     index
+	contracts *contract.Set
+	clock     func() time.Time
+	logger    *slog.Logger
+	results   *prometheus.CounterVec
+
+	mu      sync.Mutex
+	checked map[string]time.Time // when an index's template was seen
+}
+
+func newHandler(i index, contracts *contract.Set, clock func() time.Time, logger *slog.Logger, r prometheus.Registerer) *handler {
+	return &handler{
+		index: i, contracts: contracts, clock: clock, logger: logger, checked: map[string]time.Time{},
+		results: telemetry.Counter(r, "millrace_search_events_total",
+			"Events by kind (enriched, dead, unusable) and outcome (done, failed, retry, dead).", "kind", "outcome"),
+	}
+}
+
+// Handle writes a batch. Of each event it says: Done where its document is in the index, with this payload; Dead where it never
+// can be; Retry where Elasticsearch is at fault; Failed where it refused this one document for a reason that may pass.
+func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Outcomes {
+	b := &batch{h: h, out: delivery.NewOutcomes(len(events)), docs: make([]*document, len(events))}
+	var open []int
+	for i, e := range events {
+		d, err := newDocument(h.index, h.contracts, e)
+		if err != nil {
+			b.out.Settle(i, err)
+			continue
+		}
+		b.docs[i] = d
+		open = append(open, i)
+	}
+	open = b.ensure(ctx, open)
+	// Once as it is; a dead letter then perhaps under an id of its own, and perhaps without its payload.
+	for range 3 {
+		if len(open) == 0 {
+			break
+		}
+		open = b.write(ctx, open)
+	}
+	for _, i := range open {
+		b.out.Failed(i, errors.New("no way left to write the dead letter"))
+	}
+	h.report(b)
+	return b.out
+}
+
+// batch is one Handle under way.
+type batch struct {
+	h    *handler
+	out  delivery.Outcomes
+	docs []*document
+}
+
+// ensure makes sure of the templates before the first write to an index, and returns the documents whose template is there.
+func (b *batch) ensure(ctx context.Context, open []int) (ready []int) {
+	errs := map[string]error{} // nil: seen
+	for _, i := range open {
+		d := b.docs[i]
+		err, ok := errs[d.Index]
+		if !ok {
+			err = b.h.ensure(ctx, d)
+			errs[d.Index] = err
+		}
+		var taken *search.NameTakenError
+		switch {
+		case err == nil:
+			ready = append(ready, i)
+		case errors.As(err, &taken):
+			b.out.Dead(i, event.CodeSearchRejected, err)
+		default:
+			b.retry(i, err)
+		}
+	}
+	return ready
+}
+
+func (h *handler) ensure(ctx context.Context, d *document) error {
+	now := h.clock()
+	h.mu.Lock()
+	seen, ok := h.checked[d.Index]
+	h.mu.Unlock()
+	if ok && now.Sub(seen) < checkedFor {
+		return nil
+	}
+	var err error
+	if d.kind == kindDead {
+		err = h.index.EnsureDead(ctx)
+	} else {
+		err = h.index.EnsureEnriched(ctx, d.model.Versions)
+	}
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for index, seen := range h.checked {
+		if now.Sub(seen) >= checkedFor {
+			delete(h.checked, index)
+		}
+	}
+	h.checked[d.Index] = now
+	return nil
+}
+
+// write sends the open documents, settles what can be settled, and returns those to be written again in another form.
+func (b *batch) write(ctx context.Context, open []int) (again []int) {
+	ops := make([]search.Operation, len(open))
+	for n, i := range open {
+		ops[n] = b.docs[i].Operation
+	}
+	results, err := b.h.index.Bulk(ctx, ops)
+	var conflicts []int
+	for n, i := range open {
+		if n >= len(results) {
+			b.retry(i, cmp.Or(err, errors.New("no result")))
+			continue
+		}
+		switch r := results[n]; r.Status {
+		case search.Done:
+			b.out.Done(i)
+		case search.Conflict:
+			conflicts = append(conflicts, i)
+		case search.Permanent:
+			if b.refused(i, r.Err) {
+				again = append(again, i)
+			}
+		case search.Refused:
+			b.out.Failed(i, r.Err)
+		case search.Unavailable:
+			b.retry(i, cmp.Or(r.Err, err))
+		}
+	}
+	return append(again, b.compare(ctx, conflicts)...)
+}
+
+// compare settles the documents whose id is there already. The same hash is the same event: a redelivery, or a replay that a newer one
+// overtook. Another is another event under the same name.
+func (b *batch) compare(ctx context.Context, conflicts []int) (again []int) {
+	if len(conflicts) == 0 {
+		return nil
+	}
+	refs := make([]search.Ref, len(conflicts))
+	for n, i := range conflicts {
+		refs[n] = search.Ref{Index: b.docs[i].Index, ID: b.docs[i].ID}
+	}
+	stored, err := b.h.index.Hashes(ctx, refs)
+	for n, i := range conflicts {
+		d := b.docs[i]
+		switch {
+		case err != nil:
+			b.retry(i, err)
+		case !stored[n].Found:
+			b.out.Retry(i, errors.New("the document it conflicts with is gone"))
+		case stored[n].Hash == d.hash:
+			b.out.Done(i)
+		case d.kind == kindEnriched:
+			b.out.Dead(i, event.CodeIdentityConflict, fmt.Errorf("another payload is in %s under the same root id", d.Index))
+		case d.distinct:
+			b.out.Failed(i, fmt.Errorf("another payload is in %s under the same id and hash", d.Index))
+		default:
+			d.distinguish()
+			again = append(again, i)
+		}
+	}
+	return again
+}
+
+// refused settles a document that Elasticsearch will never take as it is. It reports whether there is another form to try.
+func (b *batch) refused(i int, err error) (again bool) {
+	d := b.docs[i]
+	switch {
+	case d.kind == kindEnriched:
+		b.out.Dead(i, event.CodeSearchRejected, err)
+		return false
+	case d.bare:
+		// It is on events.dead and in the lake; to make it a dead letter again would send it round for ever.
+		b.out.Failed(i, fmt.Errorf("refused without its payload, too: %w", err))
+		return false
+	}
+	bare := withoutPayload(b.h.index, d.event)
+	if d.distinct {
+		bare.distinguish()
+	}
+	b.docs[i] = bare
+	return true
+}
+
+// retry settles an outage, with the wait that Elasticsearch asked for.
+func (b *batch) retry(i int, err error) {
+	var outage *search.OutageError
+	if errors.As(err, &outage) && outage.After > 0 {
+		b.out.RetryAfter(i, err, outage.After)
+		return
+	}
+	b.out.Retry(i, err)
+}
+
+// report counts a batch, and logs what did not pass: one line for each outcome, with the first event's root id and reason.
+func (h *handler) report(b *batch) {
+	var first [4]int // by status: index + 1
+	var count [4]int
+	for i := range b.out {
+		o := b.out.Of(i)
+		kind := "unusable"
+		if b.docs[i] != nil {
+			kind = string(b.docs[i].kind)
+		}
+		h.results.WithLabelValues(kind, o.Status.String()).Inc()
+		if count[o.Status]++; count[o.Status] == 1 {
+			first[o.Status] = i
+		}
+	}
+	for _, s := range []delivery.Status{delivery.Failed, delivery.Retry, delivery.Dead} {
+		if count[s] == 0 {
+			continue
+		}
+		i := first[s]
+		args := []any{"outcome", s.String(), "events", count[s], "of", len(b.out), "error", b.out.Of(i).Err}
+		if d := b.docs[i]; d != nil {
+			args = append(args, "root_id", event.Attr(d.event, event.RootID), "index", d.Index)
+		}
+		h.logger.Warn("events not in the index", args...)
+	}
+}
+
+// keepUndecodable returns what the intake does with a request that is no CloudEvent: it becomes a dead letter of its own. Its id
+// is its bytes' hash, so that the same request sent again is the same dead letter.
+func keepUndecodable(to delivery.Publisher, clock func() time.Time) func(context.Context, http.Header, []byte, error) error {
+	return func(ctx context.Context, header http.Header, body []byte, reason error) error {
+		now := clock()
+		e := ce.New()
+		e.SetType(event.TypeUnparsed)
+		e.SetSource("/millrace/" + stage)
+		e.SetID(event.Hash(body))
+		if contentType := header.Get("Content-Type"); contentType != "" {
+			e.SetDataContentType(contentType)
+		}
+		e.DataEncoded = body
+		if err := event.Derive(&e, now); err != nil {
+			return err
+		}
+		letter := event.DeadLetter(&e, event.Failure{Stage: stage, Code: event.CodeInvalidCloudEvent, Message: reason.Error(), Time: now})
+		errs := to.Publish(ctx, []*event.Event{letter})
+		if len(errs) != 1 {
+			return errors.New("the publisher gave no result")
+		}
+		return errs[0]
+	}
+}

@@ -1,0 +1,74 @@
+// Command load-search makes events searchable: it writes enriched events and dead letters to Elasticsearch.
+//
+// Consumes: CloudEvents over HTTP, one a request, from the Triggers load-search-enriched and load-search-dead; which kind an
+// event is, its attributes say.
+//
+// Emits: documents in enriched-<type>-<MODEL>-YYYY.MM.DD and dead-YYYY.MM.DD, each once however often its event comes.
+//
+// On failure: what Elasticsearch refuses for good, and an event whose root id belongs to another payload already, becomes a
+// dead letter in DEAD_SINK at once; a dead letter that is refused is written without its payload. Anything else is answered
+// 503 or 429 and comes again.
+//
+// Variables: see config.go.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"millrace/shared/contract"
+	"millrace/shared/deadletter"
+	"millrace/shared/delivery"
+	"millrace/shared/kafka"
+	"millrace/shared/search"
+	"millrace/shared/serve"
+	"millrace/shared/telemetry"
+)
+
+// stage is this function's name in the attributes of dead letters.
+const stage = "load-search"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		slog.Error("load-search ended", "error", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	c, err := readConfig()
+	if err != nil {
+		return err
+	}
+	logger := telemetry.Logger(os.Stderr, c.Log, stage)
+	slog.SetDefault(logger)
+	contracts, err := contract.Embedded()
+	if err != nil {
+		return err
+	}
+	client, err := search.New(c.search())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	registry := telemetry.NewRegistry(stage)
+	producer := kafka.NewProducer(c.brokers, kafka.ProducerOptions{ClientID: stage, Logger: logger})
+	dead := producer.Sink(c.topic)
+
+	h := newHandler(client, contracts, time.Now, logger, registry)
+	counted := delivery.Attempts(h, c.Attempts)
+	o := c.intake()
+	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, keepUndecodable(dead, time.Now)
+	intake := serve.Events(deadletter.Handler(counted, dead, stage, time.Now), o)
+	return serve.Run(ctx, serve.Config{
+		Listen: c.listen(), Ready: dead.Ready, Metrics: registry, Logger: logger,
+		Drain: []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "producer", Do: producer.Close}},
+	}, intake)
+}
