@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"millrace/functions/load-lake/internal/drain"
+	"millrace/shared/contract"
+	"millrace/shared/landing"
+	"millrace/shared/objectstore"
+	"millrace/shared/serve"
+	"millrace/shared/telemetry"
+)
+
+// config is all that load-lake reads from its environment.
+type config struct {
+	telemetry.Log
+
+	Port int `envconfig:"PORT" default:"8080"`
+
+	Brokers []string `envconfig:"KAFKA_BROKERS" required:"true"` // host:port, comma separated
+
+	Endpoint         string `envconfig:"S3_ENDPOINT" required:"true"` // http or https URL
+	Region           string `envconfig:"S3_REGION" default:"us-east-1"`
+	Bucket           string `envconfig:"S3_BUCKET" default:"millrace"`                 // enriched objects and their log
+	BucketPrivate    string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private"` // raw and dead ones and their logs
+	AccessKey        string `envconfig:"AWS_ACCESS_KEY_ID" required:"true"`
+	SecretKey        string `envconfig:"AWS_SECRET_ACCESS_KEY" required:"true"` // secret
+	PrivateAccessKey string `envconfig:"S3_PRIVATE_ACCESS_KEY_ID"`              // for the private bucket; else as above
+	PrivateSecretKey string `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY"`          // secret
+
+	Contracts string `envconfig:"CONTRACTS"` // a directory of *.odcs.yaml beside the embedded ones
+
+	TopicRaw      string `envconfig:"DRAIN_TOPIC_RAW" default:"events.raw"`
+	TopicEnriched string `envconfig:"DRAIN_TOPIC_ENRICHED" default:"events.enriched"`
+	TopicDead     string `envconfig:"DRAIN_TOPIC_DEAD" default:"events.dead"`
+
+	Budget        time.Duration `envconfig:"DRAIN_BUDGET" default:"4m"`             // of one drain; a tick may ask for less
+	Overrun       time.Duration `envconfig:"DRAIN_OVERRUN" default:"45s"`           // for the entry during which the budget ends; both together below the request's timeout
+	Bytes         int64         `envconfig:"DRAIN_ENTRY_BYTES" default:"134217728"` // of records in one entry, as they lie in memory
+	Events        int           `envconfig:"DRAIN_ENTRY_EVENTS" default:"200000"`
+	AcceptTopicID string        `envconfig:"DRAIN_ACCEPT_TOPIC_ID"` // the id of a topic that was created anew on purpose
+
+	Grace time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s"` // below the pod's
+}
+
+func readConfig() (*config, error) {
+	c := new(config)
+	if err := envconfig.Process("", c); err != nil {
+		return nil, fmt.Errorf("reading the environment: %w", err)
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return c, nil
+}
+
+// Validate joins everything that is wrong.
+func (c *config) Validate() error {
+	var errs []error
+	if c.Port < 0 || c.Port > 65535 {
+		errs = append(errs, fmt.Errorf("PORT %d is no port", c.Port))
+	}
+	if len(c.Brokers) == 0 || slices.Contains(c.Brokers, "") {
+		errs = append(errs, errors.New("KAFKA_BROKERS must be a list host:port,host:port"))
+	}
+	for name, n := range map[string]int64{
+		"DRAIN_BUDGET": int64(c.Budget), "DRAIN_OVERRUN": int64(c.Overrun), "SHUTDOWN_GRACE": int64(c.Grace),
+		"DRAIN_ENTRY_BYTES": c.Bytes, "DRAIN_ENTRY_EVENTS": int64(c.Events),
+	} {
+		if n <= 0 {
+			errs = append(errs, fmt.Errorf("%s must be above 0", name))
+		}
+	}
+	if c.TopicRaw == c.TopicEnriched || c.TopicRaw == c.TopicDead || c.TopicEnriched == c.TopicDead {
+		errs = append(errs, errors.New("DRAIN_TOPIC_RAW, DRAIN_TOPIC_ENRICHED and DRAIN_TOPIC_DEAD must differ"))
+	}
+	if (c.PrivateAccessKey == "") != (c.PrivateSecretKey == "") {
+		errs = append(errs, errors.New("S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY belong together"))
+	}
+	errs = append(errs, c.store(false).Validate(), c.store(true).Validate())
+	return errors.Join(errs...)
+}
+
+func (c *config) listen() string { return ":" + strconv.Itoa(c.Port) }
+
+// intake gives each tick to the handler by itself and at once: a tick that comes during a drain must not wait for it.
+func (c *config) intake() serve.Options {
+	return serve.Options{MaxBody: 64 << 10, MaxBytes: 1 << 20, MaxBatch: 1, MaxConcurrentBatches: 16, Timeout: c.Budget + c.Overrun}
+}
+
+func (c *config) store(private bool) objectstore.Config {
+	o := objectstore.Config{Endpoint: c.Endpoint, Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: c.Bucket}
+	if private {
+		o.Bucket = c.BucketPrivate
+		if c.PrivateAccessKey != "" {
+			o.AccessKey, o.SecretKey = c.PrivateAccessKey, c.PrivateSecretKey
+		}
+	}
+	return o
+}
+
+// topics returns a drainer for each topic.
+func (c *config) topics(source drain.Source, logger *slog.Logger, m *metrics) (map[string]*topic, error) {
+	public, err := objectstore.Open(c.store(false))
+	if err != nil {
+		return nil, err
+	}
+	private, err := objectstore.Open(c.store(true))
+	if err != nil {
+		return nil, err
+	}
+	contracts, err := c.contracts()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]*topic{}
+	for _, t := range []struct {
+		name, kind string
+		store      drain.Store
+	}{{c.TopicRaw, landing.KindRaw, private}, {c.TopicDead, landing.KindDead, private}, {c.TopicEnriched, landing.KindEnriched, public}} {
+		s := drain.Settings{Topic: t.name, Kind: t.kind, AcceptTopicID: c.AcceptTopicID, Limits: drain.Limits{Bytes: c.Bytes, Events: c.Events}}
+		out[t.name] = &topic{drainer: drain.New(s, source, t.store, contracts, time.Now, logger, m.published)}
+	}
+	return out, nil
+}
+
+// contracts returns the embedded contracts and those of the directory, if there is one.
+func (c *config) contracts() (*contract.Set, error) {
+	set, err := contract.Embedded()
+	if err != nil || c.Contracts == "" {
+		return set, err
+	}
+	all := set.All()
+	files, err := filepath.Glob(filepath.Join(c.Contracts, "*.odcs.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("CONTRACTS: %w", err)
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("CONTRACTS: %w", err)
+		}
+		k, err := contract.Parse(name, data)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, k)
+	}
+	return contract.NewSet(all...)
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"millrace/functions/load-lake/internal/drain"
+	"millrace/shared/delivery"
+	"millrace/shared/event"
+)
+
+// drainer drains one topic, as drain.Drainer does: it blocks until the end or until more says no, may be repeated, and its errors are
+// outages or conditions that an operator ends.
+type drainer interface {
+	Drain(ctx context.Context, more func() bool) (drain.Result, error)
+}
+
+// topic is what a tick can name.
+type topic struct {
+	drainer drainer
+	busy    sync.Mutex // held by the drain under way
+}
+
+// handler answers ticks. A tick is done when the drain that it started has ended, or at once where one of its topic is under way.
+type handler struct {
+	topics map[string]*topic
+	budget time.Duration   // of one drain
+	stop   context.Context // ends when the process is to end: the drains under way then publish what they have
+	clock  func() time.Time
+	logger *slog.Logger
+}
+
+// tick is the data of a PingSource's event.
+type tick struct {
+	Topic  string `json:"topic"`
+	Budget string `json:"budget"` // a duration, at most the configured one
+}
+
+var errUnknownTopic = errors.New("no topic of this function")
+
+// Handle drains the topic that each event names. Nothing is dead: a tick is a request, and the next one comes anyway.
+func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Outcomes {
+	out := delivery.NewOutcomes(len(events))
+	for i, e := range events {
+		if err := h.tick(ctx, e.Data()); err != nil {
+			out.Retry(i, err)
+			continue
+		}
+		out.Done(i)
+	}
+	return out
+}
+
+func (h *handler) tick(ctx context.Context, data []byte) error {
+	var t tick
+	if err := json.Unmarshal(data, &t); err != nil {
+		return fmt.Errorf("tick: %w", err)
+	}
+	budget := h.budget
+	if t.Budget != "" {
+		asked, err := time.ParseDuration(t.Budget)
+		if err != nil || asked <= 0 {
+			return fmt.Errorf("tick of %s: budget must be a duration above 0", t.Topic)
+		}
+		budget = min(budget, asked)
+	}
+	topic, ok := h.topics[t.Topic]
+	if !ok {
+		return fmt.Errorf("tick of %q: %w", t.Topic, errUnknownTopic)
+	}
+	if !topic.busy.TryLock() {
+		h.logger.DebugContext(ctx, "tick during a drain", "topic", t.Topic)
+		return nil
+	}
+	defer topic.busy.Unlock()
+	start := h.clock()
+	result, err := topic.drainer.Drain(ctx, func() bool { return h.stop.Err() == nil && h.clock().Sub(start) < budget })
+	if err != nil {
+		return err
+	}
+	if result.Entries > 0 || !result.Done {
+		h.logger.InfoContext(ctx, "drained", "topic", t.Topic, "drain", result.Drain, "entries", result.Entries, "rows", result.Rows,
+			"lost", result.Lost, "reached_end", result.Done, "seconds", h.clock().Sub(start).Seconds())
+	}
+	return nil
+}

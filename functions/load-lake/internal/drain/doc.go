@@ -1,0 +1,41 @@
+// Package drain moves a topic from Kafka to the lake: it reads on from where the landing log ends, writes objects, and publishes
+// them with the next entry of the log.
+//
+// It guarantees: each offset of the topic is in exactly one entry, as a row of an object, skipped or lost, after any crash and
+// with any number of drains at once; an entry is written after its objects; a drain ends, at the end of the topic as it was when
+// the drain began, or with the entry during which its time was up.
+//
+// The life of an object, and what a crash leaves: encoded (nothing), written (an object that no entry names: garbage),
+// published by the entry (done; a lost answer is found again by the next drain, which reads the tail). Garbage is never read, since readers
+// go by the log.
+//
+// It stops with an error, and leaves the log as it is, where going on would skip events: ErrNewTopic (the topic was created
+// anew), ErrShrunk (the topic ends before the log does). It does not dead-letter, commit offsets, or delete anything.
+//
+// Memory: an entry's records (Limits.Bytes, overheads counted), one fetch beside them (1 MiB compressed), and one group's Parquet
+// file with its column buffers (at most the entry's size, usually a fifth of it): some 300 MiB at the default of 128 MiB in the worst case.
+//
+// # Decision 2026-11-21: a new topic id needs the operator's word
+//
+// Context: a topic that is deleted and created anew counts from 0 again under a new id, and its log is a new one. That may be a
+// test being set up, or a disaster. Decision: where the log has other ids of the topic and none of this one, the drain stops with
+// ErrNewTopic until Settings.AcceptTopicID names the new id exactly. Consequences: the setting can stay without effect on a later
+// re-creation; the old log stays, and readers see both.
+//
+// # Decision 2026-11-21: the topic's id is asked for again before an entry is published
+//
+// Context: fetches go by the topic's name, so a topic that is created anew in the middle of a drain would be read on. Decision: the id is read
+// before the first fetch of an entry and after the last one; an entry is published only where both are the log's. Ids never
+// come back, so what lies between was the same topic.
+//
+// # Decision 2026-11-21: garbage is left
+//
+// Context: objects that no entry names are garbage after 24 hours. Finding them takes a listing of the whole landing area against
+// the whole log; both grow without end. Decision: a drain deletes nothing; reconcile, which reads all of it anyway, is the place.
+// Consequences: each crash leaves at most one entry's objects behind, which nobody reads.
+//
+// # Decision 2026-11-21: partitions are read in turn
+//
+// Context: when time is short, reading partition after partition would let the last ones fall behind until retention takes them.
+// Decision: one fetch of each partition in turn until the entry is full. Consequences: partitions advance alike.
+package drain

@@ -1,0 +1,494 @@
+package drain
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/google/uuid"
+
+	"millrace/functions/load-lake/internal/table"
+	"millrace/shared/contract"
+	"millrace/shared/kafka"
+	"millrace/shared/landing"
+	"millrace/shared/objectstore"
+)
+
+var (
+	// ErrNewTopic says that the topic was created anew: its id has no log, but the topic has one under another id.
+	ErrNewTopic = errors.New("the topic has a new id")
+	// ErrShrunk says that a partition ends before the log does: the topic lost events that were drained already.
+	ErrShrunk = errors.New("the topic ends before its landing log")
+)
+
+// Source is where records come from; *kafka.Reader is one. Its methods block until they have an answer, and their errors are outages
+// unless they say otherwise. They are safe for concurrent use.
+type Source interface {
+	// Topic asks the cluster itself, past any cache.
+	Topic(ctx context.Context, name string) (kafka.Topic, error)
+	Span(ctx context.Context, topic string, partition int32) (kafka.Span, error)
+	// Fetch returns sarama.ErrOffsetOutOfRange (wrapped) for an offset that the partition does not hold.
+	Fetch(ctx context.Context, topic string, partition int32, from int64, maxBytes int32) (kafka.Batch, error)
+}
+
+// Store is where objects and the log go; *objectstore.Bucket is one, with the errors of package objectstore.
+type Store interface {
+	Put(ctx context.Context, key string, body []byte) error
+	PutIfAbsent(ctx context.Context, key string, body []byte) error
+	Get(ctx context.Context, key string) ([]byte, error)
+	List(ctx context.Context, prefix, startAfter string, max int) ([]objectstore.Info, error)
+}
+
+// Contracts knows the columns of event types; *contract.Set is one. An error means that no contract of the MODEL is known. It is safe for
+// concurrent use.
+type Contracts interface {
+	Model(eventType string, model int) (contract.Model, error)
+}
+
+// Limits bound one entry and with it the drain's memory.
+type Limits struct {
+	Bytes  int64 // of records with their overhead in memory; 128 MiB where it is 0
+	Events int   // 200,000 where it is 0
+	// Skips bounds the skipped ranges, which transactions make: each has a marker of its own. 10,000 where it is 0.
+	Skips int
+	// Fetch is how much of a partition is asked for at a time, in bytes as they lie in the log; 1 MiB where it is 0.
+	Fetch int32
+}
+
+// Settings are what a Drainer needs to know of its topic.
+type Settings struct {
+	Topic string
+	Kind  string // landing.KindRaw, KindEnriched or KindDead
+	// AcceptTopicID is the new topic id that the operator accepts, after ErrNewTopic.
+	AcceptTopicID string
+	Limits        Limits
+}
+
+// Drainer drains one topic. Drain may be called concurrently, in any number of processes.
+type Drainer struct {
+	settings  Settings
+	source    Source
+	store     Store
+	contracts Contracts
+	clock     func() time.Time
+	logger    *slog.Logger
+	observe   func(landing.Entry)
+}
+
+// New returns a drainer. contracts is asked for KindEnriched alone; observe is told of each entry that was published, and
+// may be nil.
+func New(s Settings, source Source, store Store, contracts Contracts, clock func() time.Time, logger *slog.Logger, observe func(landing.Entry)) *Drainer {
+	if s.Limits.Bytes == 0 {
+		s.Limits.Bytes = 128 << 20
+	}
+	if s.Limits.Events == 0 {
+		s.Limits.Events = 200_000
+	}
+	if s.Limits.Skips == 0 {
+		s.Limits.Skips = 10_000
+	}
+	if s.Limits.Fetch == 0 {
+		s.Limits.Fetch = 1 << 20
+	}
+	if observe == nil {
+		observe = func(landing.Entry) {}
+	}
+	return &Drainer{settings: s, source: source, store: store, contracts: contracts, clock: clock, logger: logger.With("topic", s.Topic), observe: observe}
+}
+
+// Result says what a drain did.
+type Result struct {
+	Drain   string
+	Entries int
+	Rows    int64
+	Lost    int64 // offsets
+	// Done is whether the end was reached, by this drain or by others; else the time was up.
+	Done bool
+}
+
+// Drain reads the topic until the end that it has now and publishes what it read. It begins no further entry once more says no. An error
+// leaves the log at the last entry published; repeating is always safe.
+func (d *Drainer) Drain(ctx context.Context, more func() bool) (Result, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Result{}, fmt.Errorf("drain id: %w", err)
+	}
+	run := &run{Drainer: d, id: id.String(), layouts: map[string]*table.Layout{}}
+	run.result.Drain = run.id
+	err = run.drain(ctx, more)
+	if err != nil {
+		return run.result, fmt.Errorf("drain %s of %s: %w", run.id, d.settings.Topic, err)
+	}
+	return run.result, nil
+}
+
+// run is one drain.
+type run struct {
+	*Drainer
+	id      string
+	log     *landing.Log
+	objects int // written so far, by which they are numbered
+	layouts map[string]*table.Layout
+	result  Result
+}
+
+func (d *run) drain(ctx context.Context, more func() bool) error {
+	topic, err := d.source.Topic(ctx, d.settings.Topic)
+	if err != nil {
+		return err
+	}
+	d.log = landing.Open(d.store, topic.Name, topic.ID)
+	tail, err := d.log.Tail(ctx)
+	if err != nil {
+		return err
+	}
+	if tail.Sequence == 0 {
+		if err := d.accept(ctx, topic); err != nil {
+			return err
+		}
+	}
+	end := map[int32]int64{}
+	for _, p := range topic.Partitions {
+		span, err := d.source.Span(ctx, topic.Name, p)
+		if err != nil {
+			return err
+		}
+		end[p] = span.End
+	}
+	if err := shrunk(tail, end); err != nil {
+		return err
+	}
+	for remaining(tail, end) {
+		work, err := d.read(ctx, tail, end, more)
+		if err != nil {
+			return err
+		}
+		if !work.progress() {
+			return nil // the time is up
+		}
+		entry, err := d.write(ctx, topic, tail, work)
+		if err != nil {
+			return err
+		}
+		again, err := d.source.Topic(ctx, topic.Name)
+		if err != nil {
+			return err
+		}
+		if again.ID != topic.ID {
+			return fmt.Errorf("%w, %s, while the drain of %s was under way", ErrNewTopic, again.ID, topic.ID)
+		}
+		switch err := d.log.Append(ctx, tail, entry); {
+		case err == nil:
+			d.published(entry)
+			tail = entry
+		case errors.Is(err, landing.ErrLost):
+			d.logger.InfoContext(ctx, "another drain was first, its work stands", "drain", d.id, "sequence", entry.Sequence)
+			if tail, err = d.log.Tail(ctx); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+	d.result.Done = true
+	return nil
+}
+
+// accept returns nil where a topic id without a log may have one.
+func (d *run) accept(ctx context.Context, topic kafka.Topic) error {
+	ids, err := landing.TopicIDs(ctx, d.store, topic.Name)
+	if err != nil {
+		return err
+	}
+	if len(ids) == 0 || slices.Contains(ids, topic.ID) || d.settings.AcceptTopicID == topic.ID {
+		return nil
+	}
+	return fmt.Errorf("%w, %s; its landing log is of %s: was it deleted and created anew? Events that were not drained before are gone. "+
+		"To go on with a new log set DRAIN_ACCEPT_TOPIC_ID=%s", ErrNewTopic, topic.ID, strings.Join(ids, ", "), topic.ID)
+}
+
+// shrunk returns ErrShrunk where the topic ends before the log. The end must have been read after the tail.
+func shrunk(tail landing.Entry, end map[int32]int64) error {
+	for _, p := range tail.Partitions {
+		switch e, ok := end[p.Partition]; {
+		case !ok:
+			return fmt.Errorf("%w: partition %d is gone", ErrShrunk, p.Partition)
+		case e < p.Next:
+			return fmt.Errorf("%w: partition %d ends at %d, the log at %d", ErrShrunk, p.Partition, e, p.Next)
+		}
+	}
+	return nil
+}
+
+// remaining reports whether there is something to read between the tail and the end. Another drain may have read beyond the end.
+func remaining(tail landing.Entry, end map[int32]int64) bool {
+	next := tail.Next()
+	for p, e := range end {
+		if next[p] < e {
+			return true
+		}
+	}
+	return false
+}
+
+// work is what was read for one entry.
+type work struct {
+	partitions []landing.Partition
+	groups     map[group][]*sarama.ConsumerMessage
+	order      []group // by first record
+	events     int
+	bytes      int64
+	skips      int
+}
+
+// group is what goes into one object.
+type group struct {
+	eventType, model string // enriched
+	day              string
+}
+
+// read reads on from the tail until the end, a limit, or more says no, a fetch of each partition in turn.
+func (d *run) read(ctx context.Context, tail landing.Entry, end map[int32]int64, more func() bool) (*work, error) {
+	w := &work{groups: map[group][]*sarama.ConsumerMessage{}}
+	next := tail.Next()
+	for p := range end {
+		// A partition that is new to the log begins at 0; one that is new to us, another drain's, stays as it is.
+		next[p] = max(next[p], 0)
+	}
+	for p, n := range next {
+		w.partitions = append(w.partitions, landing.Partition{Partition: p, From: n, Next: n})
+	}
+	slices.SortFunc(w.partitions, func(a, b landing.Partition) int { return int(a.Partition - b.Partition) })
+	known := tail.Sequence > 0
+	for progress := true; progress; {
+		progress = false
+		for i := range w.partitions {
+			p := &w.partitions[i]
+			if p.Next >= end[p.Partition] {
+				continue
+			}
+			if !more() {
+				return w, nil
+			}
+			full, err := d.readSome(ctx, w, p, end[p.Partition], known)
+			if err != nil {
+				return nil, err
+			}
+			if full {
+				return w, nil
+			}
+			progress = true
+		}
+	}
+	return w, nil
+}
+
+// patience is how many fetches in a row may bring nothing though the partition goes on, before that is an error.
+const patience = 20
+
+// readSome fetches once and takes what fits; full is whether a limit was reached.
+func (d *run) readSome(ctx context.Context, w *work, p *landing.Partition, end int64, known bool) (full bool, err error) {
+	var batch kafka.Batch
+	for try := 1; ; try++ {
+		batch, err = d.source.Fetch(ctx, d.settings.Topic, p.Partition, p.Next, d.settings.Limits.Fetch)
+		if errors.Is(err, sarama.ErrOffsetOutOfRange) {
+			return false, d.outOfRange(ctx, p, end, known, err)
+		}
+		if err != nil {
+			return false, err
+		}
+		if batch.Next > p.Next {
+			break
+		}
+		if try == patience {
+			return false, fmt.Errorf("partition %d has nothing at %d, though it goes on until %d", p.Partition, p.Next, end)
+		}
+	}
+	// The end was fixed when the drain began. Offsets behind it are the next drain's, so that a drain ends.
+	limit := min(batch.Next, end)
+	for _, m := range batch.Records {
+		if m.Offset >= limit {
+			break
+		}
+		if w.events == d.settings.Limits.Events || (w.bytes > 0 && w.bytes+weight(m) > d.settings.Limits.Bytes) {
+			limit, full = m.Offset, true
+			break
+		}
+		w.take(d.group(m), m)
+	}
+	for _, s := range batch.Skipped {
+		if s.First >= limit {
+			break
+		}
+		w.skip(p, landing.Range{First: s.First, Last: min(s.Last, limit-1), Reason: s.Reason})
+	}
+	p.Next = limit
+	return full || w.skips >= d.settings.Limits.Skips, nil
+}
+
+// progress reports whether anything was read.
+func (w *work) progress() bool {
+	return slices.ContainsFunc(w.partitions, func(p landing.Partition) bool { return p.Next > p.From })
+}
+
+func (w *work) take(g group, m *sarama.ConsumerMessage) {
+	if _, ok := w.groups[g]; !ok {
+		w.order = append(w.order, g)
+	}
+	w.groups[g] = append(w.groups[g], m)
+	w.events++
+	w.bytes += weight(m)
+}
+
+func (w *work) skip(p *landing.Partition, r landing.Range) {
+	if n := len(p.Skipped); n > 0 && p.Skipped[n-1].Reason == r.Reason && p.Skipped[n-1].Last == r.First-1 {
+		p.Skipped[n-1].Last = r.Last
+		return
+	}
+	p.Skipped = append(p.Skipped, r)
+	w.skips++
+}
+
+// weight is what a record takes in memory.
+func weight(m *sarama.ConsumerMessage) int64 {
+	n := 256 + len(m.Key) + len(m.Value)
+	for _, h := range m.Headers {
+		n += 64 + len(h.Key) + len(h.Value)
+	}
+	return int64(n)
+}
+
+// outOfRange makes offsets that Kafka no longer has a lost range, and anything else an error.
+func (d *run) outOfRange(ctx context.Context, p *landing.Partition, end int64, known bool, cause error) error {
+	span, err := d.source.Span(ctx, d.settings.Topic, p.Partition)
+	if err != nil {
+		return err
+	}
+	switch {
+	case span.End < p.Next:
+		return fmt.Errorf("%w: partition %d ends at %d, the log at %d", ErrShrunk, p.Partition, span.End, p.Next)
+	case span.Start <= p.Next:
+		return cause // it is there now: the next attempt reads it
+	}
+	reason := landing.ReasonRetention
+	if !known {
+		reason = landing.ReasonBeforeFirst
+	}
+	lost := landing.Range{First: p.Next, Last: min(span.Start, end) - 1, Reason: reason}
+	p.Lost = append(p.Lost, lost)
+	p.Next = lost.Last + 1
+	return nil
+}
+
+const day = "2006-01-02"
+
+// noType and noModel stand for what an enriched record should have and has not. No valid type begins with an underscore.
+const noType, noModel = "_", "_"
+
+func (d *run) group(m *sarama.ConsumerMessage) group {
+	g := group{day: m.Timestamp.UTC().Format(day)}
+	if d.settings.Kind == landing.KindEnriched {
+		var version string
+		g.eventType, version = table.Kind(m)
+		g.model, _, _ = strings.Cut(version, "-")
+	}
+	return g
+}
+
+// write writes the work's objects and returns the entry that publishes them.
+func (d *run) write(ctx context.Context, topic kafka.Topic, tail landing.Entry, w *work) (landing.Entry, error) {
+	e := landing.Entry{
+		Version: landing.Version, Topic: topic.Name, TopicID: topic.ID, Sequence: tail.Sequence + 1, Drain: d.id, Partitions: w.partitions,
+	}
+	for _, g := range w.order {
+		records := w.groups[g]
+		body, err := d.layout(g).Encode(records)
+		if err != nil {
+			return landing.Entry{}, fmt.Errorf("encode %d records of %+v: %w", len(records), g, err)
+		}
+		delete(w.groups, g)
+		sum := sha256.Sum256(body)
+		o := landing.Object{
+			Key: d.key(g), Kind: d.settings.Kind, Type: g.eventType,
+			Rows: int64(len(records)), Bytes: int64(len(body)), SHA256: hex.EncodeToString(sum[:]),
+		}
+		if err := d.store.Put(ctx, o.Key, body); err != nil {
+			return landing.Entry{}, err
+		}
+		e.Objects = append(e.Objects, o)
+	}
+	e.Time = d.clock().UTC()
+	return e, nil
+}
+
+// key returns the next object's key.
+func (d *run) key(g group) string {
+	dir := "landing/" + d.settings.Kind + "/"
+	if d.settings.Kind == landing.KindEnriched {
+		t, m := url.PathEscape(g.eventType), g.model
+		if t == "" {
+			t = noType
+		}
+		if m == "" {
+			m = noModel
+		}
+		dir += t + "/" + m + "/"
+	}
+	key := dir + "date=" + g.day + "/" + d.id + "-" + strconv.Itoa(d.objects) + ".parquet"
+	d.objects++
+	return key
+}
+
+// layout returns the columns of the group's objects.
+func (d *run) layout(g group) *table.Layout {
+	k := g.eventType + " " + g.model
+	l, ok := d.layouts[k]
+	if ok {
+		return l
+	}
+	if d.settings.Kind == landing.KindEnriched {
+		l = table.Enriched(d.model(g))
+	} else {
+		l = table.Raw()
+	}
+	d.layouts[k] = l
+	return l
+}
+
+// model returns what contracts say of the group, the zero Model where that is nothing.
+func (d *run) model(g group) contract.Model {
+	n, err := strconv.Atoi(g.model)
+	if err != nil || g.eventType == "" {
+		return contract.Model{}
+	}
+	m, err := d.contracts.Model(g.eventType, n)
+	if err != nil {
+		d.logger.Warn("no contract: whole payloads go to _rescued", "event_type", g.eventType, "model", n)
+		return contract.Model{}
+	}
+	return m
+}
+
+func (d *run) published(e landing.Entry) {
+	d.result.Entries++
+	for _, o := range e.Objects {
+		d.result.Rows += o.Rows
+	}
+	for _, p := range e.Partitions {
+		for _, l := range p.Lost {
+			d.result.Lost += l.Last - l.First + 1
+			d.logger.Error("events were lost: Kafka no longer has offsets that were not drained", "drain", d.id, "partition", p.Partition,
+				"first", l.First, "last", l.Last, "reason", l.Reason, "sequence", e.Sequence)
+		}
+	}
+	d.observe(e)
+}

@@ -1,0 +1,40 @@
+// Package table turns Kafka records into Parquet: which columns a record has, and which value of it goes where.
+//
+// It guarantees: every record becomes one row, whatever it holds; a raw or dead row holds all that the record held (payload
+// byte for byte, attributes, other headers, key), so that the record can be made again; an enriched row holds the whole
+// payload and enrichment, each value in its contract's column or else, as the JSON it was, in `_rescued`. Columns are
+// optional, named in lower case, and never depend on the records.
+//
+// It does not: read Kafka, write objects, check contracts (a value that fits its column is taken), mask, or refuse.
+//
+// # Decision 2026-11-21: a record that is no CloudEvent is a row
+//
+// Context: the lake is the archive; a skipped record is a lost one. Decision: its value is the payload, its headers are kept in
+// `kafka_headers`, its attributes are null. On the enriched topic its value is `_rescued`. Nothing is ever undecodable, so
+// the landing log's skipped ranges hold only offsets without a record. Consequences: whoever counts events counts rows
+// with a `root_id`.
+//
+// # Decision 2026-11-21: typed attributes keep their text where the type does not hold it
+//
+// Context: `time` and the like are timestamps of microseconds in UTC for SQL, but the producer's text may name an offset, or
+// nanoseconds, or be no time at all. Decision: an attribute whose column does not give the same text back stands in
+// `extensions` too, under its CloudEvents name. Consequences: the raw row is exact, at no cost for the times that
+// collect writes.
+//
+// # Decision 2026-11-21: payload and enrichment are structs, names are lower case
+//
+// Context: a payload may have fields named id or time, as the attributes have; Iceberg and Trino ignore case. Decision: columns
+// `payload` and `enrichment` are structs of the contract's fields with their names in lower case; where two fields of one object
+// differ only by case, the first in contract order has the column and the others are rescued. An object of unknown shape, an
+// array of anything, and "any" are JSON text. Consequences: names are stable, since additions come behind.
+//
+// # Decision 2026-11-21: one set of columns per MODEL
+//
+// Context: within a MODEL additions only add columns. Decision: the columns are those of all known versions of the MODEL (contract.Set.Model,
+// which refuses versions that contradict each other); an event of a version that is not known yet uses them, too. Without any known version
+// the whole payload is in `_rescued`. Consequences: new fields of an unknown version are rescued, not lost.
+//
+// `_rescued` is a JSON object from JSON pointers (of the enriched data: /payload/..., /enrichment/...; "" is all of it) to values. An
+// earlier one of two members with one name stands under its pointer with #1, #2 behind it; data that is not JSON under "base64". A
+// timestamp finer than microseconds is in its column, cut, and in `_rescued`.
+package table

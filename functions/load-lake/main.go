@@ -1,0 +1,61 @@
+// Command load-lake drains topics to object storage, in large objects, when it is asked to.
+//
+// Consumes: ticks over HTTP from one PingSource per topic, CloudEvents with the data {"topic": "events.raw"} and, optionally,
+// "budget": "30s"; then the records of that topic, straight from Kafka, from where the landing log ends.
+//
+// Emits: Parquet objects under landing/ and the landing log that names them (package landing), raw and dead ones in a bucket of
+// their own.
+//
+// On failure: 503, and the PingSource comes again; the log stands at the last entry published and nothing is read twice
+// into it. Offsets that Kafka no longer has become a lost range, an error in the log and millrace_lake_lost_offsets_total; a topic that was
+// created anew stops its drains until DRAIN_ACCEPT_TOPIC_ID names its new id. It dead-letters nothing.
+//
+// Variables: see config.go.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"millrace/shared/serve"
+	"millrace/shared/telemetry"
+)
+
+const component = "load-lake"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		slog.Error("load-lake ended", "error", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	c, err := readConfig()
+	if err != nil {
+		return err
+	}
+	logger := telemetry.Logger(os.Stderr, c.Log, component)
+	slog.SetDefault(logger)
+	registry := telemetry.NewRegistry(component)
+	source := newSource(c.Brokers)
+	topics, err := c.topics(source, logger, newMetrics(registry))
+	if err != nil {
+		return err
+	}
+	h := &handler{topics: topics, budget: c.Budget, stop: ctx, clock: time.Now, logger: logger}
+	o := c.intake()
+	o.Logger, o.Registerer = logger, registry
+	intake := serve.Events(h, o)
+	return serve.Run(ctx, serve.Config{
+		Listen: c.listen(), Metrics: registry, Logger: logger, Grace: c.Grace,
+		Drain: []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "kafka", Do: source.Close}},
+	}, intake)
+}

@@ -1,0 +1,35 @@
+// Package landing is the landing log: which objects of the lake hold which offsets of which topic. load-lake appends to it;
+// curate, replay and reconcile read it. The objects it names are complete and never rewritten; an object it does not name
+// does not count.
+//
+// It guarantees: entries of one topic id form one sequence without gaps, since an entry is one conditional PUT of the next
+// number; each entry continues the one before it offset by offset (Join); within an entry rows, skipped and lost offsets
+// add up to the offsets read (Validate), so that summing the log accounts for each offset of the topic exactly once.
+//
+// It does not: read or write the objects, read Kafka, delete anything, or keep entries in memory.
+//
+// A log lies in the bucket of its topic's objects, at
+//
+//	landing/_log/<topic>/<topic id>/<sequence, 20 digits>.json
+//
+// with Kafka's topic id in Kafka's own spelling (URL-safe base64, as `kafka-topics --describe` prints it).
+//
+// # Decision 2026-11-21: sequences begin at 1, partitions at offset 0
+//
+// Context: the design fixes neither. Decision: the first entry is 1, so that 0 means "none"; each partition's first range
+// begins at offset 0, also where Kafka no longer has that offset, which is then a lost range. Consequences: a log says of
+// every offset there ever was what became of it, and load-lake installed beside an old topic raises its alarm once.
+//
+// # Decision 2026-11-21: every entry holds every partition
+//
+// Context: to go on, a drain needs the position of all partitions, and a cold process has no memory. Decision: partitions
+// in which nothing was read appear with from = next. Consequences: the tail alone is the position; a partition may appear
+// in a later entry (partitions added to the topic), never disappear.
+//
+// # Decision 2026-11-21: the tail is found by galloping listings
+//
+// Context: a year of entries is 100 pages of a listing, and load-lake starts cold every few minutes. Decision: "is there an
+// entry behind n" is one listing with start-after; steps double from the last tail known (or 0), then halve. Consequences:
+// one request where the hint is fresh, about twice the logarithm of the pages where it is not; old entries may be removed
+// by a retention rule, the newest must not.
+package landing

@@ -1,0 +1,211 @@
+package landing
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"millrace/shared/objectstore"
+)
+
+// ErrLost is what Append returns (wrapped) where another drain wrote the sequence first: drop the work, whose objects
+// nobody will name, and read the tail again.
+var ErrLost = errors.New("another drain was first")
+
+// store is what a log needs of a bucket; *objectstore.Bucket is one. List's order, PutIfAbsent's and Get's errors are those
+// of package objectstore. Implementations are safe for concurrent use.
+type store interface {
+	PutIfAbsent(ctx context.Context, key string, body []byte) error
+	Get(ctx context.Context, key string) ([]byte, error)
+	List(ctx context.Context, prefix, startAfter string, max int) ([]objectstore.Info, error)
+}
+
+// Log is the landing log of one topic id. It is safe for concurrent use.
+type Log struct {
+	store          store
+	topic, topicID string
+
+	mu   sync.Mutex
+	hint int64 // the highest sequence known to exist
+}
+
+// Open returns the log of the topic id. It sends nothing; a log without entries needs no creation.
+func Open(s store, topic, topicID string) *Log { return &Log{store: s, topic: topic, topicID: topicID} }
+
+// Topic and TopicID return whose log it is.
+func (l *Log) Topic() string   { return l.topic }
+func (l *Log) TopicID() string { return l.topicID }
+
+// Tail returns the newest entry; the zero Entry where there is none.
+func (l *Log) Tail(ctx context.Context) (Entry, error) {
+	l.mu.Lock()
+	low := l.hint // an entry known to be there, or 0
+	l.mu.Unlock()
+	// behind returns the last entry of the page behind n, 0 where there is none, and whether the page is the last one.
+	behind := func(n int64) (last int64, end bool, err error) {
+		page, err := l.list(ctx, n, objectstore.MaxList)
+		if err != nil || len(page) == 0 {
+			return 0, true, err
+		}
+		return page[len(page)-1], len(page) < objectstore.MaxList, nil
+	}
+	high, step := int64(-1), int64(objectstore.MaxList) // no entry behind high, where it is set
+	at := low
+	for {
+		last, end, err := behind(at)
+		if err != nil {
+			return Entry{}, fmt.Errorf("tail of the landing log of %s: %w", l.topic, err)
+		}
+		low = max(low, last)
+		if low >= high { // entries came while we looked
+			high = -1
+		}
+		switch {
+		case end && (last != 0 || at <= low):
+			if low == 0 {
+				return Entry{}, nil
+			}
+			l.note(low)
+			return l.Read(ctx, low)
+		case last == 0:
+			high = at
+		}
+		switch {
+		case high < 0:
+			at, step = low+step, step*2
+		default:
+			at = low + (high-low)/2
+		}
+	}
+}
+
+// Read returns the entry with the sequence, validated, and its key checked against its content. An entry that is not there
+// is objectstore.ErrNotFound (wrapped).
+func (l *Log) Read(ctx context.Context, sequence int64) (Entry, error) {
+	key := Key(l.topic, l.topicID, sequence)
+	b, err := l.store.Get(ctx, key)
+	if err != nil {
+		return Entry{}, fmt.Errorf("landing log entry: %w", err)
+	}
+	e, err := Decode(b)
+	if err != nil {
+		return Entry{}, fmt.Errorf("%s: %w", key, err)
+	}
+	if e.Topic != l.topic || e.TopicID != l.topicID || e.Sequence != sequence {
+		return Entry{}, fmt.Errorf("%s holds the entry %s/%s/%d", key, e.Topic, e.TopicID, e.Sequence)
+	}
+	return e, nil
+}
+
+// After calls f with the entries behind the sequence (0 for all that are there) in order, each validated and joined to the
+// one before it, until f or a read fails. The first one read is joined only where it is the log's first or the entry before
+// it was asked for by its sequence and is still there.
+func (l *Log) After(ctx context.Context, sequence int64, f func(Entry) error) error {
+	var prev Entry
+	if sequence > 0 {
+		var err error
+		if prev, err = l.Read(ctx, sequence); err != nil && !errors.Is(err, objectstore.ErrNotFound) {
+			return err
+		}
+	}
+	for at := sequence; ; {
+		page, err := l.list(ctx, at, objectstore.MaxList)
+		if err != nil {
+			return fmt.Errorf("landing log of %s: %w", l.topic, err)
+		}
+		for _, n := range page {
+			e, err := l.Read(ctx, n)
+			if err != nil {
+				return err
+			}
+			if prev.Sequence != 0 || n == 1 {
+				if err := e.Join(prev); err != nil {
+					return err
+				}
+			}
+			if err := f(e); err != nil {
+				return err
+			}
+			prev, at = e, n
+		}
+		if len(page) < objectstore.MaxList {
+			return nil
+		}
+	}
+}
+
+// Append writes e behind prev, the tail that e was made from (the zero Entry for the first). It fails without writing where
+// e is invalid or does not join prev. ErrLost (wrapped): another drain was first. After any other error the entry may
+// still have been written, or be written yet: leave the objects, and let the next drain read the tail.
+func (l *Log) Append(ctx context.Context, prev, e Entry) error {
+	if e.Topic != l.topic || e.TopicID != l.topicID {
+		return fmt.Errorf("landing log of %s/%s: the entry is %s/%s's", l.topic, l.topicID, e.Topic, e.TopicID)
+	}
+	if err := errors.Join(e.Validate(), e.Join(prev)); err != nil {
+		return err
+	}
+	body, err := e.Encode()
+	if err != nil {
+		return fmt.Errorf("landing log entry: %w", err)
+	}
+	key := Key(e.Topic, e.TopicID, e.Sequence)
+	err = l.store.PutIfAbsent(ctx, key, body)
+	if errors.Is(err, objectstore.ErrExists) {
+		// Whose is it? Our own, where the answer to an earlier attempt was lost.
+		there, err := l.store.Get(ctx, key)
+		switch {
+		case err != nil:
+			return fmt.Errorf("append to the landing log, which has %s already: %w", key, err)
+		case !bytes.Equal(there, body):
+			return fmt.Errorf("append %s: %w", key, ErrLost)
+		}
+	} else if err != nil {
+		return fmt.Errorf("append to the landing log: %w", err)
+	}
+	l.note(e.Sequence)
+	return nil
+}
+
+func (l *Log) note(sequence int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hint = max(l.hint, sequence)
+}
+
+// list returns up to max sequences behind n.
+func (l *Log) list(ctx context.Context, n int64, max int) ([]int64, error) {
+	infos, err := l.store.List(ctx, root+l.topic+"/"+l.topicID+"/", Key(l.topic, l.topicID, n), max)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]int64, len(infos))
+	for i, o := range infos {
+		if _, _, out[i], err = parseKey(o.Key); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// TopicIDs returns the topic ids under which the topic has a log, one request for each and one more.
+func TopicIDs(ctx context.Context, s store, topic string) ([]string, error) {
+	prefix := root + topic + "/"
+	var ids []string
+	for after := ""; ; {
+		page, err := s.List(ctx, prefix, after, 1)
+		if err != nil {
+			return nil, fmt.Errorf("topic ids in the landing log of %s: %w", topic, err)
+		}
+		if len(page) == 0 {
+			return ids, nil
+		}
+		_, id, _, err := parseKey(page[0].Key)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+		after = prefix + id + "0" // '0' follows '/'
+	}
+}
