@@ -156,7 +156,6 @@ func Run(ctx context.Context, c Config, h http.Handler) error {
 		<-time.After(lag)
 	}
 	stop()
-	<-probed
 	finish, cancelFinish := context.WithTimeout(context.WithoutCancel(ctx), max(c.Grace/4, remaining(grace)-c.HookTimeout))
 	defer cancelFinish()
 	if err := srv.Shutdown(finish); err != nil {
@@ -170,6 +169,11 @@ func Run(ctx context.Context, c Config, h http.Handler) error {
 			errs = append(errs, fmt.Errorf("%d components did not end: %w", left, finish.Err()))
 			left = 1
 		}
+	}
+	select {
+	case <-probed:
+	case <-finish.Done():
+		errs = append(errs, fmt.Errorf("the readiness check did not end: %w", finish.Err()))
 	}
 	for _, hook := range c.Drain {
 		// Even where the grace is used up, a hook gets a moment: a flush that takes a millisecond is better done than not.

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"mime"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
+
+	"millrace/shared/event"
+	"millrace/shared/rawjson"
+)
+
+// stage is the name under which this function gives events up.
+const stage = "collect"
+
+// maxAttributes bounds an event's attributes as they stand in headers, percent-encoded, in bytes. Proxies on the way to a Trigger's subscriber take
+// about 60 KiB of headers; enrich and a failure's message add some.
+const maxAttributes = 32 << 10
+
+// candidate is what became of one event of a request: an event for the raw topic, or its dead letter.
+type candidate struct {
+	event   *event.Event
+	code    event.Code // why it is a dead letter; "" for the raw topic
+	message string
+	err     error // why it was not written
+}
+
+// problem is why an event is a dead letter. Its message quotes no values, names at most.
+type problem struct {
+	code    event.Code
+	message string
+}
+
+func wrong(code event.Code, format string, args ...any) *problem {
+	return &problem{code: code, message: fmt.Sprintf(format, args...)}
+}
+
+// refused is a producer's event that failed at the top level, as it came.
+type refused struct {
+	whole       []byte // its bytes: the dead letter's data
+	contentType string // of whole; "" where it is not known
+	eventType   string // where it could be read
+	version     string
+	attributes  map[string]string // what else could be read, of a binary CloudEvent, whose attributes are not in whole
+}
+
+// maker makes events out of what producers sent. It has no state and does no input or output; its methods may be called concurrently.
+type maker struct {
+	source      types.URIRef // of events without one, and of dead letters
+	sourceText  string
+	collectorID string
+	lowercase   bool // extension names with capitals become lower case instead of dead letters
+	newID       func() (string, error)
+}
+
+// admit checks an event that was read and completes it, or makes it a dead letter of the bytes that came.
+func (m *maker) admit(e *event.Event, r refused, now time.Time) (candidate, error) {
+	v1, ok := e.Context.(*ce.EventContextV1)
+	if !ok {
+		v1 = e.Context.AsV1()
+		e.Context = v1
+	}
+	if p := m.check(e, v1); p != nil {
+		return m.deadLetter(r, p, now)
+	}
+	if v1.Extensions == nil {
+		v1.Extensions = make(map[string]any, 4)
+	}
+	x := v1.Extensions
+	x[event.RootID] = event.Identity(v1.Source.String(), v1.ID)
+	x[event.DataHash] = event.Hash(e.DataEncoded)
+	x[event.CollectorID] = m.collectorID
+	x[event.CollectorTime] = event.FormatTime(now)
+	return candidate{event: e}, nil
+}
+
+// check says what keeps e from the raw topic. It brings extension names to lower case where that is set, and takes away what Knative's
+// Kafka Broker adds.
+func (m *maker) check(e *event.Event, v1 *ce.EventContextV1) *problem {
+	if p := m.checkNames(v1); p != nil {
+		return p
+	}
+	if !event.ValidType(v1.Type) {
+		return wrong(event.CodeInvalidField, "type must be a letter and at most 127 letters, digits, '.', '_' or '-'")
+	}
+	size := 0
+	for _, a := range [...]struct{ name, value string }{
+		{"id", v1.ID}, {"source", v1.Source.String()}, {"type", v1.Type}, {"subject", deref(v1.Subject)},
+		{"datacontenttype", deref(v1.DataContentType)}, {"dataschema", v1.GetDataSchema()},
+	} {
+		if p := text(event.CodeInvalidField, a.name, a.value); p != nil {
+			return p
+		}
+		size += encodedLen(a.name, a.value)
+	}
+	for name, value := range v1.Extensions {
+		s, err := types.Format(value)
+		if err != nil {
+			return wrong(event.CodeInvalidAttribute, "extension %s has a value of no CloudEvents type", name)
+		}
+		if p := text(event.CodeInvalidAttribute, name, s); p != nil {
+			return p
+		}
+		size += encodedLen(name, s)
+	}
+	if v, ok := v1.Extensions[event.SchemaVersion]; ok {
+		if s, _ := v.(string); !event.ValidVersion(s) {
+			return wrong(event.CodeInvalidAttribute, "schemaversion must be MODEL-REVISION-ADDITION, such as 0-0-1")
+		}
+	}
+	// In a record's or request's header it would declare the data to be a whole event.
+	if ct := deref(v1.DataContentType); strings.HasPrefix(strings.ToLower(strings.TrimSpace(ct)), "application/cloudevents") {
+		return wrong(event.CodeInvalidCloudEvent, "datacontenttype must not be that of a CloudEvent within a CloudEvent")
+	}
+	if size > maxAttributes {
+		return wrong(event.CodeTooLarge, "the attributes have %d bytes in headers, at most %d", size, maxAttributes)
+	}
+	if size += len(e.DataEncoded); size > event.MaxSize {
+		return wrong(event.CodeTooLarge, "the event has %d bytes with its attributes, at most %d", size, event.MaxSize)
+	}
+	return nil
+}
+
+func (m *maker) checkNames(v1 *ce.EventContextV1) *problem {
+	for name := range v1.Extensions {
+		if event.ValidExtensionName(name) {
+			continue
+		}
+		if !m.lowercase || !event.ValidExtensionName(strings.ToLower(name)) {
+			return wrong(event.CodeInvalidAttribute, "extension %q: names are lower-case letters and digits", event.Cut(name, 40))
+		}
+		return m.lowerNames(v1)
+	}
+	for name := range v1.Extensions {
+		switch {
+		case event.Reserved(name):
+			return wrong(event.CodeReservedAttribute, "extension %s is not the producer's to set", event.Cut(name, 40))
+		case strings.HasPrefix(name, "knativekafka"), name == "kafkaoffset", name == "kafkapartition", name == "kafkatopic":
+			delete(v1.Extensions, name) // a position in another topic, no longer true
+		}
+	}
+	return nil
+}
+
+func (m *maker) lowerNames(v1 *ce.EventContextV1) *problem {
+	lower := make(map[string]any, len(v1.Extensions))
+	for name, value := range v1.Extensions {
+		low := strings.ToLower(name)
+		if _, twice := lower[low]; twice {
+			return wrong(event.CodeInvalidAttribute, "extension %q stands twice in lower case", event.Cut(low, 40))
+		}
+		if coreAttribute(low) {
+			return wrong(event.CodeInvalidAttribute, "extension %q is a context attribute in lower case", event.Cut(low, 40))
+		}
+		lower[low] = value
+	}
+	for low := range lower {
+		if !event.ValidExtensionName(low) {
+			return wrong(event.CodeInvalidAttribute, "extension %q: names are lower-case letters and digits", event.Cut(low, 40))
+		}
+	}
+	v1.Extensions = lower
+	return m.checkNames(v1)
+}
+
+func coreAttribute(name string) bool {
+	switch name {
+	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data", "data_base64", "database64":
+		return true
+	}
+	return false
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// text refuses strings that the CloudEvents type system refuses (1.0.2, section "Type System": control characters, noncharacters), and the
+// replacement character, into which lone surrogates decode: two different ids would be one.
+func text(code event.Code, name, value string) *problem {
+	for i := 0; i < len(value); {
+		c := value[i]
+		if c < utf8.RuneSelf {
+			if c < 0x20 || c == 0x7f {
+				return wrong(code, "%s holds a control character", name)
+			}
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(value[i:])
+		switch {
+		case r == utf8.RuneError:
+			return wrong(code, "%s holds a lone surrogate, bytes that are not UTF-8, or U+FFFD", name)
+		case r < 0xa0:
+			return wrong(code, "%s holds a control character", name)
+		case r >= 0xfdd0 && r <= 0xfdef, r&0xfffe == 0xfffe:
+			return wrong(code, "%s holds a Unicode noncharacter", name)
+		}
+		i += n
+	}
+	return nil
+}
+
+// encodedLen is the length of an attribute in a header.
+func encodedLen(name, value string) int {
+	n := len("ce_") + len(name) + len(value)
+	for i := 0; i < len(value); i++ {
+		if c := value[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '%' {
+			n += 2
+		}
+	}
+	return n
+}
+
+// deadLetter makes the dead letter of what failed at the top level: a new identity of the collector's, and the producer's bytes as data as far
+// as an event may hold them.
+func (m *maker) deadLetter(r refused, p *problem, now time.Time) (candidate, error) {
+	id, err := m.newID()
+	if err != nil {
+		return candidate{}, err
+	}
+	x := make(map[string]any, 10)
+	size := 0
+	for _, name := range slices.Sorted(maps.Keys(r.attributes)) {
+		value := r.attributes[name]
+		if n := encodedLen(name, value); text("", name, value) == nil && size+n <= maxAttributes {
+			x[name] = value
+			size += n
+		}
+	}
+	v1 := &ce.EventContextV1{ID: id, Source: m.source, Type: event.TypeUnparsed, Extensions: x}
+	if event.ValidType(r.eventType) {
+		v1.Type = r.eventType
+	}
+	if event.ValidVersion(r.version) {
+		x[event.SchemaVersion] = r.version
+	}
+	message, data := p.message, r.whole
+	if len(data) > event.MaxSize {
+		data = nil
+		message = fmt.Sprintf("%s; its %d bytes were not kept", message, len(r.whole))
+	}
+	if len(data) > 0 {
+		ct := contentType(r, data)
+		v1.DataContentType = &ct
+	}
+	message = event.Cut(message, event.MaxFailureMessage)
+	x[event.RootID] = event.Identity(m.sourceText, id)
+	x[event.DataHash] = event.Hash(data)
+	x[event.CollectorID] = m.collectorID
+	x[event.CollectorTime] = event.FormatTime(now)
+	x[event.FailureStage] = stage
+	x[event.FailureCode] = string(p.code)
+	x[event.FailureMessage] = message
+	x[event.FailureTime] = event.FormatTime(now)
+	return candidate{event: &event.Event{Context: v1, DataEncoded: data}, code: p.code, message: message}, nil
+}
+
+// contentType returns what a dead letter says of its data: never a CloudEvents format, since the letter carries the producer's event as data.
+func contentType(r refused, data []byte) string {
+	if m, _, err := mime.ParseMediaType(r.contentType); err == nil && !strings.HasPrefix(m, "application/cloudevents") {
+		return r.contentType
+	}
+	if rawjson.Valid(data) {
+		return "application/json"
+	}
+	return "application/octet-stream"
+}

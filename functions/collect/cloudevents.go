@@ -1,0 +1,149 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"millrace/shared/event"
+	"millrace/shared/rawjson"
+)
+
+// errNoCloudEvent says that a request does not even claim to hold CloudEvents in a form that we read.
+var errNoCloudEvent = errors.New("no CloudEvents: neither headers ce-* nor the content type " + event.MediaStructured + " or " + event.MediaBatch)
+
+// cloudEvents reads a request's CloudEvents, in binary or structured mode or as a batch, at most limit. Errors wrap [errNoCloudEvent], [errTooMany]
+// or [errTooLarge], or are the random source's.
+func (m *maker) cloudEvents(h http.Header, body []byte, limit int, now time.Time) ([]candidate, error) {
+	contentType := h.Get("Content-Type")
+	switch {
+	case event.IsBatch(contentType):
+		elements, err := event.SplitBatch(body)
+		if err != nil {
+			return m.unparsed(body, "the batch is not one JSON array in UTF-8, at most "+fmt.Sprint(rawjson.MaxDepth)+" levels deep", now)
+		}
+		if len(elements) > limit {
+			return nil, fmt.Errorf("%w: at most %d", errTooMany, limit)
+		}
+		candidates := make([]candidate, len(elements))
+		for i, element := range elements {
+			if candidates[i], err = m.structured(element, now); err != nil {
+				return nil, err
+			}
+		}
+		return candidates, nil
+	case event.IsStructured(contentType):
+		if !rawjson.Valid(body) {
+			return m.unparsed(body, "the body is not one JSON text in UTF-8, at most "+fmt.Sprint(rawjson.MaxDepth)+" levels deep", now)
+		}
+		c, err := m.structured(rawjson.Trim(body), now)
+		return []candidate{c}, err
+	default:
+		media, _, _ := mime.ParseMediaType(contentType) // an unreadable one is the event's own affair
+		if strings.HasPrefix(media, "application/cloudevents") || !hasAttributes(h) {
+			return nil, errNoCloudEvent
+		}
+		c, err := m.binary(h, body, now)
+		return []candidate{c}, err
+	}
+}
+
+func hasAttributes(h http.Header) bool {
+	for name := range h {
+		if strings.HasPrefix(name, "Ce-") {
+			return true
+		}
+	}
+	return false
+}
+
+// structured makes the event of one object in the CloudEvents JSON format.
+func (m *maker) structured(object []byte, now time.Time) (candidate, error) {
+	r := refused{whole: object, contentType: "application/json"}
+	e, err := event.DecodeStructured(object)
+	if err != nil {
+		r.eventType, r.version = typeAndVersion(object)
+		return m.deadLetter(r, wrong(event.CodeInvalidCloudEvent, "%s", err), now)
+	}
+	r.eventType, r.version = e.Type(), event.Attr(e, event.SchemaVersion)
+	return m.admit(e, r, now)
+}
+
+// typeAndVersion reads what a dead letter should be found by out of an object that is no CloudEvent.
+func typeAndVersion(object []byte) (eventType, version string) {
+	if rawjson.Kind(object) != '{' {
+		return "", ""
+	}
+	// An error leaves both empty, and the dead letter without them.
+	_ = rawjson.Members(object, func(name string, value []byte) error {
+		switch name {
+		case "type":
+			eventType, _ = rawjson.Unquote(value)
+		case event.SchemaVersion:
+			version, _ = rawjson.Unquote(value)
+		}
+		return nil
+	})
+	return eventType, version
+}
+
+// binary makes the event of a request in binary mode. A dead letter has the body as data and what could be read of the attributes as its own; the
+// producer's id and source, which are not the letter's, as producerid and producersource.
+func (m *maker) binary(h http.Header, body []byte, now time.Time) (candidate, error) {
+	r := refused{whole: body, contentType: h.Get("Content-Type"), eventType: event.DecodeHeader(h.Get("Ce-Type")), version: h.Get("Ce-Schemaversion")}
+	e, err := event.DecodeHTTP(h, body)
+	if err != nil {
+		r.attributes = binaryAttributes(h)
+		return m.deadLetter(r, binaryProblem(h), now)
+	}
+	c, err := m.admit(e, r, now)
+	if err == nil && c.code != "" { // rare, and so done once more with the attributes
+		r.attributes = binaryAttributes(h)
+		return m.deadLetter(r, &problem{c.code, c.message}, now)
+	}
+	return c, err
+}
+
+// binaryProblem says what is wrong with headers that are no CloudEvent. The decoder's own errors may quote values.
+func binaryProblem(h http.Header) *problem {
+	for header, values := range h {
+		if name := strings.ToLower(header); strings.HasPrefix(name, "ce-") && len(values) != 1 {
+			return wrong(event.CodeInvalidCloudEvent, "the header %s stands %d times", event.Cut(name, 40), len(values))
+		}
+	}
+	if h.Get("Ce-Specversion") != "1.0" {
+		return wrong(event.CodeInvalidCloudEvent, "the header ce-specversion must be 1.0")
+	}
+	for _, name := range []string{"ce-id", "ce-source", "ce-type"} {
+		if h.Get(name) == "" {
+			return wrong(event.CodeInvalidCloudEvent, "the header %s is missing or empty", name)
+		}
+	}
+	if v := h.Get("Ce-Time"); v != "" {
+		if _, err := event.ParseTime(event.DecodeHeader(v)); err != nil {
+			return wrong(event.CodeInvalidCloudEvent, "the header ce-time: %s", err)
+		}
+	}
+	return wrong(event.CodeInvalidCloudEvent, "the headers are no CloudEvent 1.0: source must be a URI-reference, dataschema a URI, content-type a media type, "+
+		"and names of extensions letters and digits")
+}
+
+func binaryAttributes(h http.Header) map[string]string {
+	attributes := make(map[string]string)
+	for header, values := range h {
+		name, ok := strings.CutPrefix(strings.ToLower(header), "ce-")
+		switch {
+		case !ok, len(values) != 1, !event.ValidExtensionName(name), event.Reserved(name):
+			continue
+		case name == "id", name == "source":
+			name = "producer" + name
+		case coreAttribute(name), name == event.SchemaVersion:
+			continue
+		}
+		attributes[name] = event.DecodeHeader(values[0])
+	}
+	return attributes
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/types"
+	"github.com/google/uuid"
+	"github.com/kelseyhightower/envconfig"
+
+	"millrace/shared/event"
+	"millrace/shared/kafka"
+	"millrace/shared/telemetry"
+)
+
+// config is what the environment says. The package comment is its documentation, checked by a test.
+type config struct {
+	telemetry.Log
+
+	Port         int      `envconfig:"PORT" default:"8080"`
+	KafkaBrokers []string `envconfig:"KAFKA_BROKERS"`
+	Sink         string   `envconfig:"SINK" default:"kafka:///events.raw"`
+	DeadSink     string   `envconfig:"DEAD_SINK" default:"kafka:///events.dead"`
+	Source       string   `envconfig:"SOURCE" default:"/collect"`
+	CollectorID  string   `envconfig:"COLLECTOR_ID"`
+	Hostname     string   `envconfig:"HOSTNAME"`
+	Revision     string   `envconfig:"K_REVISION"`
+
+	SendTimeout     time.Duration `envconfig:"SEND_TIMEOUT" default:"3s"`
+	SendBufferBytes int64         `envconfig:"SEND_BUFFER_BYTES" default:"16777216"`
+	SendLinger      time.Duration `envconfig:"SEND_LINGER" default:"2ms"`
+	RetryAfter      time.Duration `envconfig:"RETRY_AFTER" default:"1s"`
+
+	MaxBodyBytes int64 `envconfig:"MAX_BODY_BYTES" default:"16777216"`
+	MaxHeldBytes int64 `envconfig:"MAX_HELD_BYTES" default:"33554432"`
+	MaxEvents    int   `envconfig:"MAX_EVENTS" default:"10000"`
+
+	LowercaseExtensions bool          `envconfig:"LOWERCASE_EXTENSIONS" default:"false"`
+	ReadyGroups         []string      `envconfig:"READY_GROUPS"`
+	ShutdownGrace       time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s"`
+
+	// From Sink, DeadSink and ReadyGroups, by Validate.
+	rawBrokers, deadBrokers []string
+	rawTopic, deadTopic     string
+	groups                  []kafka.GroupTopic
+}
+
+// readConfig reads and validates the environment.
+func readConfig() (config, error) {
+	var c config
+	if err := envconfig.Process("", &c); err != nil {
+		return c, fmt.Errorf("reading the environment: %w", err)
+	}
+	return c, c.Validate()
+}
+
+// Validate joins all that is wrong, and splits the URLs into their parts.
+func (c *config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.Port > 0 && c.Port <= math.MaxUint16, "PORT=%d is no port", c.Port)
+	var err error
+	if c.rawBrokers, c.rawTopic, err = kafka.ParseURL(c.Sink, c.KafkaBrokers); err != nil {
+		errs = append(errs, fmt.Errorf("SINK: %w", err))
+	}
+	if c.deadBrokers, c.deadTopic, err = kafka.ParseURL(c.DeadSink, c.KafkaBrokers); err != nil {
+		errs = append(errs, fmt.Errorf("DEAD_SINK: %w", err))
+	}
+	check(err != nil || c.rawTopic != c.deadTopic, "SINK and DEAD_SINK are one topic")
+	check(c.Source != "" && types.ParseURIRef(c.Source) != nil, "SOURCE=%q is no URI-reference", c.Source)
+	check(text("", "", c.collector()) == nil && len(c.collector()) <= 256, "COLLECTOR_ID holds control characters, or has more than 256 bytes")
+	for name, d := range map[string]time.Duration{
+		"SEND_TIMEOUT": c.SendTimeout, "SEND_LINGER": c.SendLinger, "RETRY_AFTER": c.RetryAfter, "SHUTDOWN_GRACE": c.ShutdownGrace,
+	} {
+		check(d > 0, "%s=%s must be above 0", name, d)
+	}
+	check(c.SendBufferBytes >= 2*kafka.MaxMessageBytes, "SEND_BUFFER_BYTES=%d must hold two of the largest events: %d", c.SendBufferBytes, 2*kafka.MaxMessageBytes)
+	check(c.MaxBodyBytes >= event.MaxSize, "MAX_BODY_BYTES=%d must be at least an event's %d", c.MaxBodyBytes, event.MaxSize)
+	check(c.MaxHeldBytes >= c.MaxBodyBytes, "MAX_HELD_BYTES=%d must be at least MAX_BODY_BYTES=%d", c.MaxHeldBytes, c.MaxBodyBytes)
+	check(c.MaxEvents > 0, "MAX_EVENTS=%d must be above 0", c.MaxEvents)
+	c.groups = nil
+	for _, s := range c.ReadyGroups {
+		group, topic, ok := strings.Cut(strings.TrimSpace(s), "@")
+		check(ok && group != "" && topic != "", "READY_GROUPS: %q is not group@topic", s)
+		c.groups = append(c.groups, kafka.GroupTopic{Group: group, Topic: topic})
+	}
+	return errors.Join(errs...)
+}
+
+// collector returns the collector's id: the one set, or the pod's name, or the revision's where this is no pod of it, as on one machine.
+func (c *config) collector() string {
+	switch {
+	case c.CollectorID != "":
+		return c.CollectorID
+	case c.Hostname != "" && strings.HasPrefix(c.Hostname, c.Revision):
+		return c.Hostname
+	case c.Revision != "":
+		return c.Revision
+	default:
+		return stage
+	}
+}
+
+// errIdentity says that the system gave no random numbers.
+var errIdentity = errors.New("making an id")
+
+// newID returns a UUIDv7.
+func newID() (string, error) {
+	id, err := uuid.NewV7FromReader(rand.Reader)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errIdentity, err)
+	}
+	return id.String(), nil
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
+
+	"millrace/shared/event"
+	"millrace/shared/rawjson"
+)
+
+// errTooMany says that a request has more events than one may have.
+var errTooMany = errors.New("too many events in one request")
+
+// errTooLarge says that a body cannot be read and is too large to be kept as a dead letter.
+var errTooLarge = errors.New("a body that is not JSON and larger than an event may be is not kept")
+
+// form reads a body in the JSON form, one object or an array of them. key is the request's Idempotency-Key, "" for none; limit is the most events. A
+// body that is neither is one dead letter as a whole. Errors wrap [errTooMany] or [errTooLarge], or are the random source's.
+func (m *maker) form(body []byte, key string, limit int, now time.Time) ([]candidate, error) {
+	switch kind := rawjson.Kind(body); {
+	case !rawjson.Valid(body):
+		return m.unparsed(body, "the body is not one JSON text in UTF-8, at most "+strconv.Itoa(rawjson.MaxDepth)+" levels deep", now)
+	case kind == '{':
+		c, err := m.formEvent(rawjson.Trim(body), key, 0, now)
+		return []candidate{c}, err
+	case kind == '[':
+		candidates := make([]candidate, 0, min(limit, 1+len(body)/256))
+		err := rawjson.Elements(body, func(i int, value []byte) error {
+			if i >= limit {
+				return fmt.Errorf("%w: at most %d", errTooMany, limit)
+			}
+			c, err := m.formEvent(value, key, i, now)
+			candidates = append(candidates, c)
+			return err
+		})
+		return candidates, err
+	default:
+		return m.unparsed(body, "the body is JSON, but neither an object nor an array", now)
+	}
+}
+
+// unparsed keeps a whole body as one dead letter.
+func (m *maker) unparsed(body []byte, why string, now time.Time) ([]candidate, error) {
+	if len(body) > event.MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d: %s", errTooLarge, len(body), event.MaxSize, why)
+	}
+	c, err := m.deadLetter(refused{whole: body}, wrong(event.CodeUnparsed, "%s", why), now)
+	return []candidate{c}, err
+}
+
+// fields are the top-level fields of one object in the JSON form.
+type fields struct {
+	eventType, version, id, source, subject, time, partitionKey string
+	payload, extensions                                         []byte
+	problem                                                     *problem // the first
+	seen                                                        uint16
+}
+
+func (f *fields) fail(p *problem) {
+	if f.problem == nil {
+		f.problem = p
+	}
+}
+
+// formEvent makes the event of one object in the JSON form.
+func (m *maker) formEvent(object []byte, key string, index int, now time.Time) (candidate, error) {
+	r := refused{whole: object, contentType: "application/json"}
+	if rawjson.Kind(object) != '{' {
+		return m.deadLetter(r, wrong(event.CodeUnparsed, "an event must be a JSON object"), now)
+	}
+	var f fields
+	if err := rawjson.Members(object, func(name string, value []byte) error { f.take(name, value); return nil }); err != nil {
+		f.fail(wrong(event.CodeUnparsed, "the object cannot be read"))
+	}
+	r.eventType, r.version = f.eventType, f.version
+	v1, p := m.formContext(&f, key, index)
+	if f.problem != nil {
+		p = f.problem
+	}
+	if p != nil {
+		return m.deadLetter(r, p, now)
+	}
+	if v1.ID == "" {
+		var err error
+		if v1.ID, err = m.newID(); err != nil {
+			return candidate{}, err
+		}
+	}
+	return m.admit(&event.Event{Context: v1, DataEncoded: f.payload}, r, now)
+}
+
+// take notes one member. A first failure does not end the walk, so that a dead letter knows its type.
+func (f *fields) take(name string, value []byte) {
+	var bit uint16
+	var into *string
+	switch name {
+	case "event_type":
+		bit, into = 1<<0, &f.eventType
+	case "schema_version":
+		bit, into = 1<<1, &f.version
+	case "payload":
+		bit = 1 << 2
+	case "id":
+		bit, into = 1<<3, &f.id
+	case "source":
+		bit, into = 1<<4, &f.source
+	case "subject":
+		bit, into = 1<<5, &f.subject
+	case "time":
+		bit, into = 1<<6, &f.time
+	case "partition_key":
+		bit, into = 1<<7, &f.partitionKey
+	case "extensions":
+		bit = 1 << 8
+	default:
+		f.fail(wrong(event.CodeUnknownField, "unknown top-level field %q", event.Cut(name, 40)))
+		return
+	}
+	if f.seen&bit != 0 {
+		f.fail(wrong(event.CodeInvalidField, "the top-level field %s stands twice", name))
+		return
+	}
+	f.seen |= bit
+	switch {
+	case name == "payload":
+		f.payload = value
+	case rawjson.Kind(value) == 'n':
+		// null is absent, as producers' serialisers write it.
+	case name == "extensions":
+		f.extensions = value
+	default:
+		s, ok := rawjson.Unquote(value)
+		switch {
+		case !ok:
+			f.fail(wrong(event.CodeInvalidField, "%s must be a string", name))
+		case s == "":
+			f.fail(wrong(event.CodeInvalidField, "%s must not be empty", name))
+		default:
+			*into = s
+		}
+	}
+}
+
+var jsonContentType = "application/json"
+
+// formContext makes the attributes; an absent id stays empty.
+func (m *maker) formContext(f *fields, key string, index int) (*ce.EventContextV1, *problem) {
+	switch {
+	case f.eventType == "":
+		return nil, wrong(event.CodeMissingField, "event_type is missing")
+	case f.version == "":
+		return nil, wrong(event.CodeMissingField, "schema_version is missing")
+	case f.payload == nil:
+		return nil, wrong(event.CodeMissingField, "payload is missing")
+	case !event.ValidType(f.eventType):
+		return nil, wrong(event.CodeInvalidField, "event_type must be a letter and at most 127 letters, digits, '.', '_' or '-'")
+	case !event.ValidVersion(f.version):
+		return nil, wrong(event.CodeInvalidField, "schema_version must be MODEL-REVISION-ADDITION, such as 0-0-1")
+	case f.id != "" && f.source == "":
+		return nil, wrong(event.CodeMissingSource, "id is given without source")
+	}
+	v1 := &ce.EventContextV1{
+		ID: f.id, Source: m.source, Type: f.eventType, DataContentType: &jsonContentType,
+		Extensions: make(map[string]any, 8),
+	}
+	if f.source != "" {
+		u := types.ParseURIRef(f.source)
+		if u == nil || u.String() == "" {
+			return nil, wrong(event.CodeInvalidField, "source must be a URI-reference")
+		}
+		v1.Source = *u
+	}
+	if v1.ID == "" && key != "" {
+		v1.ID = key + "/" + strconv.Itoa(index)
+	}
+	if f.subject != "" {
+		v1.Subject = &f.subject
+	}
+	if f.time != "" {
+		t, err := event.ParseTime(f.time)
+		if err != nil {
+			return nil, wrong(event.CodeInvalidField, "time: %s", err)
+		}
+		v1.Time = &types.Timestamp{Time: t}
+	}
+	if f.extensions != nil {
+		if p := formExtensions(v1.Extensions, f.extensions); p != nil {
+			return nil, p
+		}
+	}
+	v1.Extensions[event.SchemaVersion] = f.version
+	if f.partitionKey != "" {
+		v1.Extensions[event.PartitionKey] = f.partitionKey
+	}
+	return v1, nil
+}
+
+// formExtensions reads the object extensions. Values become strings in their own spelling, as Kafka's headers hold them anyway.
+func formExtensions(x map[string]any, object []byte) *problem {
+	if rawjson.Kind(object) != '{' {
+		return wrong(event.CodeInvalidField, "extensions must be an object")
+	}
+	var p *problem
+	err := rawjson.Members(object, func(name string, value []byte) error {
+		if p != nil {
+			return nil
+		}
+		if _, twice := x[name]; twice {
+			p = wrong(event.CodeInvalidAttribute, "extension %q stands twice", event.Cut(name, 40))
+			return nil
+		}
+		if coreAttribute(name) || name == event.SchemaVersion || name == event.PartitionKey {
+			p = wrong(event.CodeInvalidAttribute, "%s is not an extension here: it has a field of its own, or follows from the form", name)
+			return nil
+		}
+		switch rawjson.Kind(value) {
+		case '"':
+			s, ok := rawjson.Unquote(value)
+			if !ok {
+				p = wrong(event.CodeInvalidAttribute, "extension %q cannot be read", event.Cut(name, 40))
+				return nil
+			}
+			x[name] = s
+		case 't', '0':
+			x[name] = string(value)
+		case 'n':
+		default:
+			p = wrong(event.CodeInvalidAttribute, "extension %q must be a string, a number or a boolean", event.Cut(name, 40))
+		}
+		return nil
+	})
+	if err != nil {
+		return wrong(event.CodeInvalidAttribute, "extensions cannot be read")
+	}
+	return p
+}

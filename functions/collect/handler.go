@@ -1,0 +1,335 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace/shared/event"
+	"millrace/shared/kafka"
+	"millrace/shared/serve"
+	"millrace/shared/telemetry"
+)
+
+// publisher writes events to one topic. *kafka.Sink is one.
+//
+// Publish blocks until each event is durable or has failed, within a time of its own; errs has one element per event, and nil alone means durable.
+// Errors that wrap kafka.ErrBusy or kafka.ErrTooLarge say that the event will not be written; with any other it may be. It keeps no
+// events, but may go on reading the data of one that it did not confirm. Durability says what nil means, and does not block for long.
+type publisher interface {
+	Publish(ctx context.Context, events []*event.Event) (errs []error)
+	Durability() string
+}
+
+// limits bound one request.
+type limits struct {
+	body       int64         // bytes, decompressed
+	events     int           // in one array
+	retryAfter time.Duration // told with every 503
+}
+
+// collector answers producers. All its parts may be used concurrently.
+type collector struct {
+	maker     *maker
+	raw, dead publisher
+	admission *serve.Admission
+	limits    limits
+	clock     func() time.Time
+	logger    *slog.Logger
+	version   string
+
+	events   map[status]prometheus.Counter
+	failures *prometheus.CounterVec
+	seconds  prometheus.Observer
+	bytes    prometheus.Observer
+	warned   atomic.Int64 // when a failed write was last logged, in Unix seconds
+	buffers  sync.Pool    // of *[]byte, for answers
+}
+
+// register makes the metrics.
+func (c *collector) register(r prometheus.Registerer) {
+	events := telemetry.Counter(r, "millrace_collect_events_total", "Events by what their receipt says.", "status")
+	c.events = make(map[status]prometheus.Counter)
+	for _, s := range []status{accepted, deadLettered, busy, unconfirmed} {
+		c.events[s] = events.WithLabelValues(string(s))
+	}
+	c.failures = telemetry.Counter(r, "millrace_collect_dead_letters_total", "Dead letters written, by code.", "code")
+	c.seconds = telemetry.Histogram(r, "millrace_collect_request_seconds", "From the whole request to its answer.", telemetry.Latency).WithLabelValues()
+	c.bytes = telemetry.Histogram(r, "millrace_collect_body_bytes", "Bodies of requests, decompressed.", telemetry.Size).WithLabelValues()
+	telemetry.Gauge(r, "millrace_collect_admitted_bytes", "Bytes of bodies held now.", func() float64 { return float64(c.admission.Held()) })
+}
+
+// routes returns the public interface.
+func (c *collector) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /api/v1/collect", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readForm, c.answerReceipts) })
+	mux.HandleFunc("POST /api/v1/events", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readCloudEvents, c.answerReceipts) })
+	mux.HandleFunc("POST /{$}", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readCloudEvents, c.answerEmpty) })
+	mux.HandleFunc("GET /api/v1", c.welcome)
+	mux.HandleFunc("GET /api/v1/{$}", c.welcome)
+	return mux
+}
+
+// errKey says that the header Idempotency-Key cannot become part of an id.
+var errKey = errors.New("Idempotency-Key must have 1 to 256 printable ASCII characters")
+
+// readForm takes JSON whatever the content type says: producers of the reference design send none, or text/plain.
+func (c *collector) readForm(r *http.Request, body []byte, now time.Time) ([]candidate, error) {
+	key, err := idempotencyKey(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	return c.maker.form(body, key, c.limits.events, now)
+}
+
+func idempotencyKey(h http.Header) (string, error) {
+	values := h.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return "", nil
+	}
+	key := values[0]
+	if len(values) > 1 || key == "" || len(key) > 256 {
+		return "", errKey
+	}
+	for i := range len(key) {
+		if key[i] < ' ' || key[i] > '~' {
+			return "", errKey
+		}
+	}
+	return key, nil
+}
+
+func (c *collector) readCloudEvents(r *http.Request, body []byte, now time.Time) ([]candidate, error) {
+	return c.maker.cloudEvents(r.Header, body, c.limits.events, now)
+}
+
+// take is the whole way of a request: body, events, Kafka, answer. candidates is nil where err is not.
+func (c *collector) take(
+	w http.ResponseWriter, r *http.Request,
+	read func(r *http.Request, body []byte, now time.Time) ([]candidate, error),
+	answer func(w http.ResponseWriter, r *http.Request, candidates []candidate, err error),
+) {
+	body, err := c.admission.Read(r, c.limits.body)
+	if err != nil {
+		answer(w, r, nil, err)
+		return
+	}
+	defer body.Release()
+	now := c.clock()
+	c.bytes.Observe(float64(len(body.Bytes)))
+	candidates, err := read(r, body.Bytes, now)
+	if err != nil {
+		answer(w, r, nil, err)
+		return
+	}
+	// What has begun is finished, whether or not anybody waits for the answer.
+	if err := c.publish(context.WithoutCancel(r.Context()), candidates, now); err != nil {
+		answer(w, r, nil, err)
+		return
+	}
+	c.count(candidates)
+	answer(w, r, candidates, nil)
+	c.seconds.Observe(c.clock().Sub(now).Seconds())
+}
+
+// publish writes the candidates, those with a code to the dead letters, and notes their errors.
+func (c *collector) publish(ctx context.Context, candidates []candidate, now time.Time) error {
+	if len(candidates) == 1 {
+		to := c.raw
+		if candidates[0].code != "" {
+			to = c.dead
+		}
+		candidates[0].err = first(to.Publish(ctx, []*event.Event{candidates[0].event}))
+	} else {
+		var raw, dead []int
+		for i := range candidates {
+			if candidates[i].code == "" {
+				raw = append(raw, i)
+			} else {
+				dead = append(dead, i)
+			}
+		}
+		var deadDone sync.WaitGroup
+		if len(dead) > 0 {
+			deadDone.Go(func() { publishSome(ctx, c.dead, candidates, dead) })
+		}
+		publishSome(ctx, c.raw, candidates, raw)
+		deadDone.Wait()
+	}
+	return c.tooLarge(ctx, candidates, now)
+}
+
+// tooLarge makes dead letters without data of events that Kafka's limit refused although ours let them pass: sending them again would not help.
+func (c *collector) tooLarge(ctx context.Context, candidates []candidate, now time.Time) error {
+	for i := range candidates {
+		if it := &candidates[i]; it.code == "" && errors.Is(it.err, kafka.ErrTooLarge) {
+			letter, err := c.maker.deadLetter(refused{eventType: it.event.Type(), version: event.Attr(it.event, event.SchemaVersion)},
+				wrong(event.CodeTooLarge, "Kafka does not take an event of this size; its %d bytes of data were not kept", len(it.event.Data())), now)
+			if err != nil {
+				return err
+			}
+			letter.err = first(c.dead.Publish(ctx, []*event.Event{letter.event}))
+			*it = letter
+		}
+	}
+	return nil
+}
+
+// errNoAnswer is the error of an event of which a publisher says nothing.
+var errNoAnswer = errors.New("the publisher gave no answer for the event")
+
+func first(errs []error) error {
+	if len(errs) != 1 {
+		return errNoAnswer
+	}
+	return errs[0]
+}
+
+// publishSome writes the candidates with the given indexes.
+func publishSome(ctx context.Context, to publisher, candidates []candidate, indexes []int) {
+	if len(indexes) == 0 {
+		return
+	}
+	events := make([]*event.Event, len(indexes))
+	for i, j := range indexes {
+		events[i] = candidates[j].event
+	}
+	errs := to.Publish(ctx, events)
+	for i, j := range indexes {
+		candidates[j].err = errNoAnswer
+		if len(errs) == len(indexes) {
+			candidates[j].err = errs[i]
+		}
+	}
+}
+
+func (c *collector) count(candidates []candidate) {
+	for i := range candidates {
+		it := &candidates[i]
+		s := it.status()
+		c.events[s].Inc()
+		if s == deadLettered {
+			c.failures.WithLabelValues(string(it.code)).Inc()
+		}
+		if it.err != nil {
+			// Once a second at most: an outage fails every event, and the counters tell how many.
+			if now := c.clock().Unix(); c.warned.Swap(now) != now {
+				c.logger.Warn("event not written", "status", string(s), "root_id", event.Attr(it.event, event.RootID), "err", it.err)
+			}
+		}
+	}
+}
+
+// answerStatus returns the HTTP status of an answer, and sets the headers that go with it.
+func (c *collector) answerStatus(w http.ResponseWriter, r *http.Request, candidates []candidate, err error) int {
+	code := http.StatusInternalServerError
+	switch {
+	case err == nil:
+		code = verdict(candidates)
+	case errors.Is(err, errTooMany), errors.Is(err, errTooLarge):
+		code = http.StatusRequestEntityTooLarge
+	case errors.Is(err, errNoCloudEvent):
+		code = http.StatusUnsupportedMediaType
+	case errors.Is(err, errKey):
+		code = http.StatusBadRequest
+	case errors.Is(err, errIdentity):
+		code = http.StatusServiceUnavailable
+		c.logger.Error("no identity for an event", "err", err)
+	default:
+		code = serve.ReadStatus(err)
+	}
+	if code == http.StatusServiceUnavailable {
+		w.Header()["Retry-After"] = []string{strconv.Itoa(serve.Seconds(c.limits.retryAfter))}
+	}
+	return code
+}
+
+var jsonHeader = []string{"application/json"}
+
+// answerReceipts answers a producer: receipts, or an error's text where there are none.
+func (c *collector) answerReceipts(w http.ResponseWriter, r *http.Request, candidates []candidate, err error) {
+	code := c.answerStatus(w, r, candidates, err)
+	w.Header()["Content-Type"] = jsonHeader
+	if err != nil {
+		writeJSON(w, code, struct {
+			Error string `json:"error"`
+		}{err.Error()})
+		return
+	}
+	raw, dead := "", ""
+	for i := range candidates { // asked only for what is written: it may ask Kafka
+		switch candidates[i].status() {
+		case accepted:
+			if raw == "" {
+				raw = c.raw.Durability()
+			}
+		case deadLettered:
+			if dead == "" {
+				dead = c.dead.Durability()
+			}
+		case busy, unconfirmed:
+		}
+	}
+	buffer, _ := c.buffers.Get().(*[]byte)
+	if buffer == nil {
+		buffer = new([]byte)
+	}
+	b := appendReceipts((*buffer)[:0], candidates, raw, dead)
+	w.WriteHeader(code)
+	_, _ = w.Write(b) // who went away will ask again
+	if cap(b) <= 64<<10 {
+		*buffer = b
+		c.buffers.Put(buffer)
+	}
+}
+
+// answerEmpty answers Knative's machinery, which takes any body for an event in reply, and every 4xx but 404, 408, 409, 429 for final.
+func (c *collector) answerEmpty(w http.ResponseWriter, r *http.Request, candidates []candidate, err error) {
+	code := c.answerStatus(w, r, candidates, err)
+	if err == nil && code != http.StatusServiceUnavailable {
+		code = http.StatusAccepted
+	}
+	w.WriteHeader(code)
+}
+
+// welcome says who is there and how to go on.
+func (c *collector) welcome(w http.ResponseWriter, _ *http.Request) {
+	type endpoint struct {
+		Request string `json:"request"`
+		Body    string `json:"body"`
+	}
+	w.Header()["Content-Type"] = jsonHeader
+	writeJSON(w, http.StatusOK, struct {
+		Name          string     `json:"name"`
+		Version       string     `json:"version"`
+		CollectorID   string     `json:"collector_id"`
+		MaxEventBytes int        `json:"max_event_bytes"`
+		MaxBodyBytes  int64      `json:"max_body_bytes"`
+		MaxEvents     int        `json:"max_events"`
+		Endpoints     []endpoint `json:"endpoints"`
+	}{
+		"Millrace collect", c.version, c.maker.collectorID, event.MaxSize, c.limits.body, c.limits.events, []endpoint{
+			{"POST /api/v1/collect", "one object or an array: event_type, schema_version, payload; optionally id, source, subject, time, partition_key, extensions"},
+			{"POST /api/v1/events", "CloudEvents 1.0: binary, structured or batch"},
+			{"POST /", "the same for Knative: answered 202 without a body"},
+		},
+	})
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("encoding an answer of ours: %v", err))
+	}
+	w.WriteHeader(code)
+	_, _ = w.Write(append(b, '\n')) // who went away will ask again
+}

@@ -1,0 +1,72 @@
+// Collect is the way in: it takes events over HTTP, gives each its identity, and answers once Kafka has them.
+//
+// Consumes: POST /api/v1/collect (the JSON form: one object or an array, whatever the content type), POST /api/v1/events (CloudEvents:
+// binary, structured, batch; answered with receipts), POST / (the same for Knative's machinery; 202 without a body). GET /api/v1 says who is there.
+//
+// Emits: events to events.raw, payloads byte for byte; what fails at the top level to events.dead, with the producer's bytes as data.
+//
+// On failure: a receipt says busy (never handed to Kafka) or unconfirmed (may still be written), and the answer is 503 with Retry-After, after
+// SEND_TIMEOUT at the latest. A body that is too large to be kept is 413; an event too large for Kafka is a dead letter without data.
+//
+// Variables:
+//
+//	PORT                  8080                  port for events, /healthz, /readyz and /metrics
+//	KAFKA_BROKERS                               host:port,host:port; for sinks that name none
+//	SINK                  kafka:///events.raw   where events go
+//	DEAD_SINK             kafka:///events.dead  where dead letters go
+//	SOURCE                /collect              source of events without one; the same on every replica
+//	COLLECTOR_ID                                collectorid of events; else HOSTNAME of a pod, else K_REVISION
+//	HOSTNAME                                    set by Kubernetes
+//	K_REVISION                                  set by Knative
+//	SEND_TIMEOUT          3s                    how long a request waits for Kafka
+//	SEND_BUFFER_BYTES     16777216              events handed to Kafka and not confirmed, at most
+//	SEND_LINGER           2ms                   how long a record waits for others
+//	RETRY_AFTER           1s                    told with every 503
+//	MAX_BODY_BYTES        16777216              the largest body, decompressed
+//	MAX_HELD_BYTES        33554432              all bodies held at one time; beyond it 503
+//	MAX_EVENTS            10000                 events in one request
+//	LOWERCASE_EXTENSIONS  false                 true: extension names with capitals (Debezium's) become lower case instead of dead letters
+//	READY_GROUPS                                group@topic,...: not ready before these groups have committed offsets
+//	SHUTDOWN_GRACE        25s                   for the end; below the pod's grace period
+//	LOG_LEVEL             info                  debug, info, warn, error
+//	LOG_FORMAT            json                  json, text
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"knative.dev/pkg/signals"
+
+	"millrace/shared/serve"
+	"millrace/shared/telemetry"
+)
+
+func main() {
+	if err := run(signals.NewContext()); err != nil {
+		fmt.Fprintln(os.Stderr, "collect:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	cfg, err := readConfig()
+	if err != nil {
+		return err
+	}
+	logger := telemetry.Logger(os.Stderr, cfg.Log, stage)
+	registry := telemetry.NewRegistry(stage)
+	sinks := openSinks(&cfg, logger)
+	c := newCollector(&cfg, sinks.raw, sinks.dead, time.Now, logger)
+	c.register(registry)
+	return serve.Run(ctx, serve.Config{
+		Listen:  fmt.Sprintf(":%d", cfg.Port),
+		Ready:   sinks.ready,
+		Drain:   []serve.Hook{{Name: "kafka", Do: sinks.close}},
+		Grace:   cfg.ShutdownGrace,
+		Metrics: registry,
+		Logger:  logger,
+	}, c.routes())
+}
