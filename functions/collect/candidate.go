@@ -66,7 +66,7 @@ func (m *maker) admit(e *event.Event, r refused, now time.Time) (candidate, erro
 		v1 = e.Context.AsV1()
 		e.Context = v1
 	}
-	if p := m.check(e, v1); p != nil {
+	if p := check(e, v1); p != nil {
 		return m.deadLetter(r, p, now)
 	}
 	if v1.Extensions == nil {
@@ -80,10 +80,9 @@ func (m *maker) admit(e *event.Event, r refused, now time.Time) (candidate, erro
 	return candidate{event: e}, nil
 }
 
-// check says what keeps e from the raw topic. It brings extension names to lower case where that is set, and takes away what Knative's
-// Kafka Broker adds.
-func (m *maker) check(e *event.Event, v1 *ce.EventContextV1) *problem {
-	if p := m.checkNames(v1); p != nil {
+// check says what keeps e from the raw topic. It takes away what Knative's Kafka Broker adds.
+func check(e *event.Event, v1 *ce.EventContextV1) *problem {
+	if p := checkNames(v1); p != nil {
 		return p
 	}
 	if !event.ValidType(v1.Type) {
@@ -127,18 +126,13 @@ func (m *maker) check(e *event.Event, v1 *ce.EventContextV1) *problem {
 	return nil
 }
 
-func (m *maker) checkNames(v1 *ce.EventContextV1) *problem {
-	for name := range v1.Extensions {
-		if event.ValidExtensionName(name) {
-			continue
-		}
-		if !m.lowercase || !event.ValidExtensionName(strings.ToLower(name)) {
-			return wrong(event.CodeInvalidAttribute, "extension %q: names are lower-case letters and digits", event.Cut(name, 40))
-		}
-		return m.lowerNames(v1)
-	}
+func checkNames(v1 *ce.EventContextV1) *problem {
 	for name := range v1.Extensions {
 		switch {
+		case !event.ValidExtensionName(name):
+			return wrong(event.CodeInvalidAttribute, "extension %q: names are lower-case letters and digits", event.Cut(name, 40))
+		case coreAttribute(name):
+			return wrong(event.CodeInvalidAttribute, "extension %s has the name of a context attribute", name)
 		case event.Reserved(name):
 			return wrong(event.CodeReservedAttribute, "extension %s is not the producer's to set", event.Cut(name, 40))
 		case strings.HasPrefix(name, "knativekafka"), name == "kafkaoffset", name == "kafkapartition", name == "kafkatopic":
@@ -148,30 +142,9 @@ func (m *maker) checkNames(v1 *ce.EventContextV1) *problem {
 	return nil
 }
 
-func (m *maker) lowerNames(v1 *ce.EventContextV1) *problem {
-	lower := make(map[string]any, len(v1.Extensions))
-	for name, value := range v1.Extensions {
-		low := strings.ToLower(name)
-		if _, twice := lower[low]; twice {
-			return wrong(event.CodeInvalidAttribute, "extension %q stands twice in lower case", event.Cut(low, 40))
-		}
-		if coreAttribute(low) {
-			return wrong(event.CodeInvalidAttribute, "extension %q is a context attribute in lower case", event.Cut(low, 40))
-		}
-		lower[low] = value
-	}
-	for low := range lower {
-		if !event.ValidExtensionName(low) {
-			return wrong(event.CodeInvalidAttribute, "extension %q: names are lower-case letters and digits", event.Cut(low, 40))
-		}
-	}
-	v1.Extensions = lower
-	return m.checkNames(v1)
-}
-
 func coreAttribute(name string) bool {
 	switch name {
-	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data", "data_base64", "database64":
+	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data":
 		return true
 	}
 	return false

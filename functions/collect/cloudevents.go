@@ -51,6 +51,13 @@ func (m *maker) cloudEvents(h http.Header, body []byte, limit int, now time.Time
 	}
 }
 
+func (m *maker) options() []event.Option {
+	if m.lowercase {
+		return []event.Option{event.LowerCaseExtensions}
+	}
+	return nil
+}
+
 func hasAttributes(h http.Header) bool {
 	for name := range h {
 		if strings.HasPrefix(name, "Ce-") {
@@ -63,7 +70,7 @@ func hasAttributes(h http.Header) bool {
 // structured makes the event of one object in the CloudEvents JSON format.
 func (m *maker) structured(object []byte, now time.Time) (candidate, error) {
 	r := refused{whole: object, contentType: "application/json"}
-	e, err := event.DecodeStructured(object)
+	e, err := event.DecodeStructured(object, m.options()...)
 	if err != nil {
 		r.eventType, r.version = typeAndVersion(object)
 		return m.deadLetter(r, wrong(event.CodeInvalidCloudEvent, "%s", err), now)
@@ -94,7 +101,7 @@ func typeAndVersion(object []byte) (eventType, version string) {
 // producer's id and source, which are not the letter's, as producerid and producersource.
 func (m *maker) binary(h http.Header, body []byte, now time.Time) (candidate, error) {
 	r := refused{whole: body, contentType: h.Get("Content-Type"), eventType: event.DecodeHeader(h.Get("Ce-Type")), version: h.Get("Ce-Schemaversion")}
-	e, err := event.DecodeHTTP(h, body)
+	e, err := event.DecodeHTTP(h, body, m.options()...)
 	if err != nil {
 		r.attributes = binaryAttributes(h)
 		return m.deadLetter(r, binaryProblem(h), now)

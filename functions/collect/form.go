@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
@@ -189,7 +190,7 @@ func (m *maker) formContext(f *fields, key string, index int) (*ce.EventContextV
 		v1.Time = &types.Timestamp{Time: t}
 	}
 	if f.extensions != nil {
-		if p := formExtensions(v1.Extensions, f.extensions); p != nil {
+		if p := m.formExtensions(v1.Extensions, f.extensions); p != nil {
 			return nil, p
 		}
 	}
@@ -201,7 +202,7 @@ func (m *maker) formContext(f *fields, key string, index int) (*ce.EventContextV
 }
 
 // formExtensions reads the object extensions. Values become strings in their own spelling, as Kafka's headers hold them anyway.
-func formExtensions(x map[string]any, object []byte) *problem {
+func (m *maker) formExtensions(x map[string]any, object []byte) *problem {
 	if rawjson.Kind(object) != '{' {
 		return wrong(event.CodeInvalidField, "extensions must be an object")
 	}
@@ -209,6 +210,9 @@ func formExtensions(x map[string]any, object []byte) *problem {
 	err := rawjson.Members(object, func(name string, value []byte) error {
 		if p != nil {
 			return nil
+		}
+		if m.lowercase {
+			name = strings.ToLower(name)
 		}
 		if _, twice := x[name]; twice {
 			p = wrong(event.CodeInvalidAttribute, "extension %q stands twice", event.Cut(name, 40))
