@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"millrace/knative/local/internal/build"
+	"millrace/knative/local/internal/platform"
+)
+
+// environment is what the command reads of its environment.
+type environment struct {
+	// Servers that are used in place of embedded ones.
+	KafkaBrokers     []string `envconfig:"KAFKA_BROKERS"` // host:port, comma separated
+	S3Endpoint       string   `envconfig:"S3_ENDPOINT"`   // http or https URL
+	S3Region         string   `envconfig:"S3_REGION"`
+	ElasticsearchURL string   `envconfig:"ELASTICSEARCH_URL"` // http or https URL
+	AccessKeyID      string   `envconfig:"AWS_ACCESS_KEY_ID"`
+	SecretAccessKey  string   `envconfig:"AWS_SECRET_ACCESS_KEY"`
+
+	// Path and the rest are passed on to every process.
+	Path       string `envconfig:"PATH"`
+	Home       string `envconfig:"HOME"`
+	HTTPSProxy string `envconfig:"HTTPS_PROXY"`
+	CertFile   string `envconfig:"SSL_CERT_FILE"`
+	CertDir    string `envconfig:"SSL_CERT_DIR"`
+
+	NoColor string `envconfig:"NO_COLOR"`
+	Term    string `envconfig:"TERM"`
+}
+
+// load reads flags and environment.
+func load(args []string) (platform.Config, error) {
+	var env environment
+	if err := envconfig.Process("", &env); err != nil {
+		return platform.Config{}, fmt.Errorf("read the environment: %w", err)
+	}
+	var cfg platform.Config
+	var manifests string
+	flags := flag.NewFlagSet("local", flag.ContinueOnError)
+	flags.StringVar(&cfg.Dir, "dir", ".millrace", "`directory` for all data, made where it is absent")
+	flags.StringVar(&cfg.Listen, "listen", "127.0.0.1:8080", "`address` of the gateway: collect and other public functions")
+	flags.StringVar(&cfg.Kafka, "kafka", "127.0.0.1:9092", "`address` of the embedded Kafka; the variable KAFKA_BROKERS names a real one")
+	flags.StringVar(&cfg.S3, "s3", "127.0.0.1:9000", "`address` of the embedded object storage; the variable S3_ENDPOINT names a real one")
+	flags.StringVar(&cfg.Search, "search", "127.0.0.1:9200", "`address` of the embedded search; the variable ELASTICSEARCH_URL names a real one")
+	flags.DurationVar(&cfg.Tick, "tick", 10*time.Second, "`time` between two ticks of each PingSource, in place of its schedule")
+	flags.StringVar(&manifests, "manifests", "", "`files` and directories of manifests, comma separated (default knative and triggers of this checkout)")
+	flags.IntVar(&cfg.Feed, "feed", 10000, "feed a new directory with this `number` of generated trips; 0 is none")
+	flags.BoolVar(&cfg.Verbose, "verbose", false, "tell of every process")
+	if err := flags.Parse(args); err != nil {
+		return platform.Config{}, err
+	}
+	if flags.NArg() > 0 {
+		return platform.Config{}, fmt.Errorf("no arguments are known, only flags: %q", flags.Args())
+	}
+	root, err := build.Root(".", "millrace")
+	if err != nil {
+		return platform.Config{}, err
+	}
+	cfg.Root = root
+	cfg.Manifests = []string{filepath.Join(root, "knative"), filepath.Join(root, "triggers")}
+	if manifests != "" {
+		cfg.Manifests = strings.Split(manifests, ",")
+	}
+	cfg.Servers = platform.Servers{
+		KafkaBrokers: env.KafkaBrokers, S3Endpoint: env.S3Endpoint, S3Region: env.S3Region, ElasticsearchURL: env.ElasticsearchURL,
+	}
+	if env.S3Endpoint != "" {
+		// Credentials of another purpose that happen to be set are not for the embedded object storage.
+		cfg.Servers.Credentials = platform.Credentials{AccessKeyID: env.AccessKeyID, SecretAccessKey: env.SecretAccessKey}
+	}
+	cfg.Environment = map[string]string{}
+	for key, value := range map[string]string{
+		"PATH": env.Path, "HOME": env.Home, "HTTPS_PROXY": env.HTTPSProxy, "SSL_CERT_FILE": env.CertFile, "SSL_CERT_DIR": env.CertDir,
+	} {
+		if value != "" {
+			cfg.Environment[key] = value
+		}
+	}
+	cfg.Out = os.Stdout
+	info, err := os.Stdout.Stat()
+	cfg.Color = err == nil && info.Mode()&os.ModeCharDevice != 0 && env.NoColor == "" && env.Term != "dumb"
+	return cfg, validate(cfg)
+}
+
+// validate says everything that is wrong with the configuration.
+func validate(cfg platform.Config) error {
+	var errs []error
+	for _, one := range []struct{ flag, addr string }{{"listen", cfg.Listen}, {"kafka", cfg.Kafka}, {"s3", cfg.S3}, {"search", cfg.Search}} {
+		if _, _, err := net.SplitHostPort(one.addr); err != nil {
+			errs = append(errs, fmt.Errorf("-%s must be an address such as 127.0.0.1:8080: %w", one.flag, err))
+		}
+	}
+	for _, one := range []struct{ variable, address string }{{"S3_ENDPOINT", cfg.Servers.S3Endpoint}, {"ELASTICSEARCH_URL", cfg.Servers.ElasticsearchURL}} {
+		if u, err := url.Parse(one.address); one.address != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+			errs = append(errs, fmt.Errorf("%s must be an http or https URL", one.variable))
+		}
+	}
+	if cfg.Dir == "" {
+		errs = append(errs, errors.New("-dir must not be empty"))
+	}
+	if cfg.Tick <= 0 {
+		errs = append(errs, errors.New("-tick must be above zero"))
+	}
+	if cfg.Feed < 0 {
+		errs = append(errs, errors.New("-feed must not be negative"))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,24 @@
+// Package platform assembles one machine's Knative: it reads the manifests, builds the functions, starts the embedded servers, and
+// runs functions, event delivery and the gateway until it is told to stop.
+//
+// Start order: lock, ports, build, embedded Kafka, object storage, search, the provision job to its end, functions, dispatchers,
+// gateway, feed. Stop order is the reverse, each part after those that use it: the gateway takes nothing new and finishes, event
+// delivery ends, functions finish and end, the servers close, Kafka last. A second wish to stop kills what still runs.
+//
+// It guarantees one process per directory (a lock that dies with the process), that no port is taken from another program, and
+// that functions get the very variables of their manifests but for the addresses of the embedded servers, which replace keys of
+// the ConfigMap millrace, and their credentials, in the Secret millrace-s3.
+//
+// It does not deliver events and holds no data itself: [Parts] are the embedded servers and dispatchers, each in a package of its
+// own that knows nothing of this one.
+//
+// # 2026-11-21: the cluster's names by HTTP_PROXY
+//
+// Context: manifests name functions and Brokers by http://NAME.NAMESPACE.svc.cluster.local, which no DNS here knows, and rewriting
+// values of variables would miss those that are built from parts and change what is under test.
+//
+// Decision: an HTTP proxy on a loopback port routes such names; each process gets HTTP_PROXY. It sends other plain HTTP requests on,
+// and the hosts of real servers are in NO_PROXY. Go's client never uses a proxy for loopback addresses, which the embedded servers have.
+//
+// Consequences: clients that ignore HTTP_PROXY cannot use names of the cluster; a function's own HTTP_PROXY in its manifest wins.
+package platform

@@ -1,0 +1,56 @@
+// Command local runs the manifests of knative/ and triggers/ on this machine: functions as processes that start at their first
+// request, Brokers and Triggers with Knative's delivery rules, PingSources, and embedded servers for Kafka, object storage and search.
+//
+//	go run ./knative/local        (make run)
+//
+// Flags are in config.go, as are the variables that put real servers in the place of embedded ones: KAFKA_BROKERS, S3_ENDPOINT,
+// S3_REGION, ELASTICSEARCH_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY. Ctrl-C finishes what is in flight and stops everything in
+// order; a second one stops at once. What was acknowledged survives either, and SIGKILL.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"millrace/knative/local/internal/platform"
+)
+
+func main() {
+	err := run(os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	cfg, err := load(args)
+	if err != nil {
+		return err
+	}
+	ctx, force := signals()
+	return platform.Run(ctx, force, cfg, parts())
+}
+
+// signals returns a context that ends at the first SIGINT, SIGTERM or SIGHUP, and one that ends at the second.
+func signals() (ctx, force context.Context) {
+	force, kill := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(force)
+	received := make(chan os.Signal, 2)
+	signal.Notify(received, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		<-received
+		stop()
+		<-received
+		kill()
+	}()
+	return ctx, force
+}
