@@ -183,7 +183,7 @@ func (p *Platform) run(ctx, force context.Context, parts Parts) error {
 		p.dispatch(force, dispatcher)
 	}
 	p.serve(public, p.router.Public(), "gateway")
-	p.log.Info("running; Ctrl-C stops", "collect", "http://"+public.Addr().String(), "kafka", strings.Join(p.servers.KafkaBrokers, ","), "s3", p.servers.S3Endpoint, "search", p.servers.ElasticsearchURL)
+	p.log.Info("running; Ctrl-C stops", "collect", "http://"+public.Addr().String(), "kafka", strings.Join(p.servers.KafkaBrokers, ","), "s3", p.servers.S3Endpoint, "search", redacted(p.servers.ElasticsearchURL))
 	if err := p.feed(ctx, force, jobs.produce, "http://"+public.Addr().String()); err != nil {
 		return err
 	}
@@ -538,7 +538,15 @@ func (p *Platform) feed(ctx, force context.Context, job *manifest.Job, collect s
 
 // suggest prints what to try first.
 func (p *Platform) suggest(collect string) {
-	fmt.Fprintf(p.console.Prefixed("try"), suggestion, collect, time.Now().UTC().Format(time.RFC3339), p.servers.ElasticsearchURL, p.servers.ElasticsearchURL)
+	fmt.Fprintf(p.console.Prefixed("try"), suggestion, collect, time.Now().UTC().Format(time.RFC3339), redacted(p.servers.ElasticsearchURL), redacted(p.servers.ElasticsearchURL))
+}
+
+// redacted is the address without a password.
+func redacted(address string) string {
+	if u, err := url.Parse(address); err == nil {
+		return u.Redacted()
+	}
+	return address
 }
 
 const suggestion = `

@@ -1,0 +1,416 @@
+package platform
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"millrace/knative/local/internal/manifest"
+)
+
+// program is the one function and job of these tests: it tells its variables, fetches a URL, and as a job leaves a file.
+const program = `package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+)
+
+func main() {
+	if len(os.Args) > 1 {
+		if err := os.WriteFile(os.Args[1], []byte(strings.Join(os.Environ(), "\n")), 0o600); err != nil {
+			panic(err)
+		}
+		return
+	}
+	http.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, strings.Join(os.Environ(), "\n")) })
+	http.HandleFunc("/fetch", func(w http.ResponseWriter, r *http.Request) {
+		resp, err := http.Get(r.URL.Query().Get("url"))
+		if err != nil {
+			fmt.Fprint(w, err)
+			return
+		}
+		defer resp.Body.Close()
+		fmt.Fprintln(w, resp.Status)
+		io.Copy(w, resp.Body)
+	})
+	http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil)
+}
+`
+
+const manifests = `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: millrace, namespace: millrace}
+data: {KAFKA_BROKERS: kafka:9092, S3_BUCKET: millrace}
+---
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: front, namespace: millrace}
+spec:
+  template:
+    spec:
+      containers:
+        - image: ko://example/program
+          envFrom: [{configMapRef: {name: millrace}}, {secretRef: {name: millrace-s3, optional: true}}]
+---
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: back, namespace: millrace, labels: {networking.knative.dev/visibility: cluster-local}}
+spec:
+  template:
+    metadata: {annotations: {autoscaling.knative.dev/min-scale: "1"}}
+    spec:
+      containers: [{image: 'ko://example/program'}]
+`
+
+// diary records what happened in which order.
+type diary struct {
+	mu      sync.Mutex
+	entries []string
+}
+
+func (d *diary) write(entry string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.entries = append(d.entries, entry)
+}
+
+func (d *diary) part(name string, fail <-chan error) OpenPart {
+	return func(_ context.Context, cfg PartConfig) (Part, error) {
+		d.write("open " + name)
+		if cfg.Credentials.SecretAccessKey == "" || !strings.HasSuffix(cfg.Dir, name) {
+			return nil, fmt.Errorf("config %+v", cfg)
+		}
+		if fail != nil {
+			go func() {
+				if err, ok := <-fail; ok {
+					cfg.Fail(err)
+				}
+			}()
+		}
+		return fakePart{d, name}, nil
+	}
+}
+
+type fakePart struct {
+	diary *diary
+	name  string
+}
+
+func (p fakePart) Close(context.Context) error { p.diary.write("close " + p.name); return nil }
+
+type fakeDispatcher struct {
+	diary *diary
+	run   chan struct{}
+}
+
+func (d *fakeDispatcher) Run(ctx context.Context) error {
+	d.diary.write("dispatch")
+	close(d.run)
+	<-ctx.Done()
+	d.diary.write("dispatch ends")
+	return nil
+}
+
+// bench is a platform in a temporary module.
+type bench struct {
+	cfg      Config
+	out      *buffer
+	diary    diary
+	parts    Parts
+	platform *Platform
+	running  chan struct{} // closed when events are dispatched
+	stop     context.CancelFunc
+	done     chan error
+}
+
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+	// seen is closed when text was written.
+	text string
+	seen chan struct{}
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b.Write(p)
+	if b.text != "" && strings.Contains(b.b.String(), b.text) {
+		close(b.seen)
+		b.text = ""
+	}
+	return len(p), nil
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	root := t.TempDir()
+	for name, content := range map[string]string{
+		"go.mod": "module example\n\ngo 1.26\n", "program/main.go": program, "knative/all.yaml": manifests,
+		"knative/jobs/provision.yaml": fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: provision-, namespace: millrace}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers: [{image: 'ko://example/program', args: [%q], envFrom: [{configMapRef: {name: millrace}}]}]\n", filepath.Join(root, "provisioned")),
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &bench{out: &buffer{text: "try         | see a dead letter", seen: make(chan struct{})}, running: make(chan struct{}), done: make(chan error, 1)}
+	b.cfg = Config{
+		Root: root, Dir: filepath.Join(root, "data"), Manifests: []string{filepath.Join(root, "knative")},
+		Listen: "127.0.0.1:0", Kafka: "127.0.0.1:0", S3: "127.0.0.1:0", Search: "127.0.0.1:0", Tick: time.Second, Out: b.out,
+	}
+	b.parts = Parts{Kafka: b.diary.part("kafka", nil), ObjectStore: b.diary.part("objectstore", nil), Search: b.diary.part("search", nil), Dispatchers: []OpenDispatcher{
+		func(p *Platform) (Dispatcher, error) {
+			b.platform = p
+			p.Handle("ingress.knative-eventing.svc.cluster.local", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ingress") }))
+			return &fakeDispatcher{&b.diary, b.running}, nil
+		},
+	}}
+	return b
+}
+
+// start runs the platform until it has said what to try.
+func (b *bench) start(t *testing.T) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	b.stop = stop
+	go func() { b.done <- Run(ctx, context.Background(), b.cfg, b.parts) }()
+	t.Cleanup(stop)
+	select {
+	case <-b.out.seen:
+	case err := <-b.done:
+		t.Fatalf("%v\n%s", err, b.out)
+	}
+}
+
+var gatewayAddress = regexp.MustCompile(`collect=(http://[0-9.:]+)`)
+
+func get(t *testing.T, address string) string {
+	t.Helper()
+	resp, err := http.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// Everything must start after what it needs and stop before it, functions must get the addresses of this machine and reach each other by
+// the names in their manifests, and nothing may be left behind.
+func TestRun(t *testing.T) {
+	b := newBench(t)
+	b.start(t)
+	<-b.running
+	address := gatewayAddress.FindStringSubmatch(b.out.String())[1]
+
+	env := get(t, address+"/env")
+	secret, err := credentials(b.cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"KAFKA_BROKERS=" + b.platform.Brokers()[0], "S3_BUCKET=millrace", "S3_ENDPOINT=http://127.0.0.1:", "S3_REGION=us-east-1", "K_SERVICE=front",
+		"K_REVISION=front-00001", "K_CONFIGURATION=front", "AWS_SECRET_ACCESS_KEY=" + secret.SecretAccessKey, "TMPDIR=" + filepath.Join(b.cfg.Dir, "tmp", "front"),
+	} {
+		if !strings.Contains("\n"+env, "\n"+want) {
+			t.Errorf("%s is not in\n%s", want, env)
+		}
+	}
+	if strings.Contains(env, "kafka:9092") {
+		t.Error("the function uses the cluster's Kafka")
+	}
+	for target, want := range map[string]string{
+		"http://back.millrace.svc.cluster.local/env":                 "200 OK\n",
+		"http://ingress.knative-eventing.svc.cluster.local/millrace": "200 OK\ningress",
+		"http://nobody.millrace.svc.cluster.local/":                  "404 Not Found\n\"nobody.millrace.svc.cluster.local\" is no function here",
+		address + "/fetch": "200 OK\n",
+	} {
+		if got := get(t, address+"/fetch?url="+target); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %q, want %q", target, got, want)
+		}
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://any/env", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := b.platform.Do(t.Context(), "millrace", "back", req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(body), "K_SERVICE=back") {
+		t.Errorf("Do: %s, %v", body, err)
+	}
+	_ = resp.Body.Close()
+	if content, err := os.ReadFile(filepath.Join(b.cfg.Root, "provisioned")); err != nil || !strings.Contains(string(content), "KAFKA_BROKERS="+b.platform.Brokers()[0]) {
+		t.Errorf("provision: %s, %v", content, err)
+	}
+
+	if _, err := acquire(b.cfg.Dir); err == nil || !strings.Contains(err.Error(), "is in use by process "+strconv.Itoa(os.Getpid())+": stop that one, or choose another directory with -dir") {
+		t.Errorf("a second platform in the directory: %v", err)
+	}
+
+	b.stop()
+	if err := <-b.done; err != nil {
+		t.Error(err)
+	}
+	want := []string{"open kafka", "open objectstore", "open search", "dispatch", "dispatch ends", "close search", "close objectstore", "close kafka"}
+	if !slices.Equal(b.diary.entries, want) {
+		t.Errorf("order %q", b.diary.entries)
+	}
+	if _, err := net.DialTimeout("tcp", strings.TrimPrefix(address, "http://"), time.Second); err == nil {
+		t.Error("the gateway still listens")
+	}
+	again, err := acquire(b.cfg.Dir)
+	if err != nil {
+		t.Fatalf("the lock is left behind: %v", err)
+	}
+	_ = again.release()
+}
+
+// A server that dies must stop the platform with its reason, not leave functions that fail for ever.
+func TestAPartThatFailsStopsEverything(t *testing.T) {
+	b := newBench(t)
+	fail := make(chan error, 1)
+	b.parts.Search = b.diary.part("search", fail)
+	b.start(t)
+	fail <- errors.New("disk full")
+	if err := <-b.done; err == nil || err.Error() != "embedded search: disk full" {
+		t.Errorf("got %v", err)
+	}
+	if last := b.diary.entries[len(b.diary.entries)-1]; last != "close kafka" {
+		t.Errorf("order %q", b.diary.entries)
+	}
+}
+
+// What fails at the start must close what is open already, and say which part it was.
+func TestAStartThatFails(t *testing.T) {
+	b := newBench(t)
+	b.parts.Search = func(context.Context, PartConfig) (Part, error) { return nil, errors.New("corrupt") }
+	err := Run(t.Context(), context.Background(), b.cfg, b.parts)
+	if err == nil || err.Error() != "start the embedded search: corrupt" {
+		t.Errorf("got %v", err)
+	}
+	if want := []string{"open kafka", "open objectstore", "close objectstore", "close kafka"}; !slices.Equal(b.diary.entries, want) {
+		t.Errorf("order %q", b.diary.entries)
+	}
+}
+
+// Somebody whose port is taken must read which one, by which part of ours, and what to do; all of them at once, before the build.
+func TestPortsInUse(t *testing.T) {
+	b := newBench(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	addr := taken.Addr().String()
+	b.cfg.Listen, b.cfg.Kafka = addr, addr
+	want := "the gateway is to listen on " + addr + ", which another program uses: stop that one, or choose another address with -listen 127.0.0.1:PORT\n" +
+		"the embedded Kafka is to listen on " + addr + ", which another program uses: stop that one, or choose another address with -kafka 127.0.0.1:PORT, or use the server that runs there with KAFKA_BROKERS"
+	if err := Run(t.Context(), context.Background(), b.cfg, b.parts); err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	if strings.Contains(b.out.String(), "build ") {
+		t.Errorf("it built first:\n%s", b.out)
+	}
+}
+
+// A real server must be used in the place of the embedded one, with its own credentials, and its port must not be touched.
+func TestRealServers(t *testing.T) {
+	b := newBench(t)
+	b.cfg.Servers = Servers{
+		KafkaBrokers: []string{"a:1", "b:2"}, S3Endpoint: "http://s3.example:9000", ElasticsearchURL: "http://user:secret@es.example:9200",
+		Credentials: Credentials{AccessKeyID: "id", SecretAccessKey: "key"},
+	}
+	b.parts.Kafka, b.parts.ObjectStore, b.parts.Search = nil, nil, nil
+	b.start(t)
+	env := get(t, gatewayAddress.FindStringSubmatch(b.out.String())[1]+"/env")
+	for _, want := range []string{"KAFKA_BROKERS=a:1,b:2\n", "S3_ENDPOINT=http://s3.example:9000\n", "ELASTICSEARCH_URL=http://user:secret@es.example:9200\n", "AWS_ACCESS_KEY_ID=id\n", "NO_PROXY=127.0.0.1,localhost,s3.example,es.example\n"} {
+		if !strings.Contains(env+"\n", want) {
+			t.Errorf("%s is not in\n%s", want, env)
+		}
+	}
+	b.stop()
+	if err := <-b.done; err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(b.out.String(), "secret@") {
+		t.Error("a password is in the log")
+	}
+}
+
+// A build without an embedded server must say which variable to set.
+func TestAbsentPart(t *testing.T) {
+	b := newBench(t)
+	b.parts.Kafka = nil
+	if err := Run(t.Context(), context.Background(), b.cfg, b.parts); err == nil || err.Error() != "the embedded Kafka is not part of this build: name a server with KAFKA_BROKERS" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Credentials must stay the same over restarts, or the object storage of yesterday is closed; and be their owner's alone.
+func TestCredentials(t *testing.T) {
+	dir := t.TempDir()
+	first, err := credentials(dir)
+	if err != nil || len(first.SecretAccessKey) < 20 {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	if second, err := credentials(dir); err != nil || second != first {
+		t.Errorf("%+v, %v; first %+v", second, err, first)
+	}
+	name := filepath.Join(dir, "s3-credentials.json")
+	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(name, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := credentials(dir); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The manifests of this repository must be ones that run here.
+func TestOwnManifests(t *testing.T) {
+	root := "../../../.."
+	set, err := manifest.Load(filepath.Join(root, "knative"), filepath.Join(root, "triggers"), filepath.Join(root, "knative", "jobs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := set.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Services) < 4 || len(set.Brokers) != 3 || len(set.Triggers) < 3 || len(set.PingSources) != 3 {
+		t.Errorf("%d services, %d brokers, %d triggers, %d ping sources", len(set.Services), len(set.Brokers), len(set.Triggers), len(set.PingSources))
+	}
+}
