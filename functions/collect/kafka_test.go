@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"millrace/shared/event"
+	"millrace/shared/kafka"
+)
+
+// broker is a Kafka in this process that can be stopped and started again on its data.
+type broker struct {
+	dir     string
+	port    int
+	cluster *kfake.Cluster
+}
+
+func (b *broker) start(t *testing.T, topics ...string) {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(b.port), kfake.DataDir(b.dir), kfake.SeedTopics(2, topics...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.cluster = c
+}
+
+func newBroker(t *testing.T) *broker {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &broker{dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *broker) address() string { return fmt.Sprintf("127.0.0.1:%d", b.port) }
+
+// read returns what a topic holds, by id; an id that is there twice is an error.
+func (b *broker) read(t *testing.T, topic string) map[string]*event.Event {
+	t.Helper()
+	client, err := sarama.NewClient([]string{b.address()}, kafka.NewConfig("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	consumer, err := sarama.NewConsumerFromClient(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]*event.Event{}
+	for p := range int32(2) {
+		end, err := client.GetOffset(topic, p, sarama.OffsetNewest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end == 0 {
+			continue
+		}
+		pc, err := consumer.ConsumePartition(topic, p, sarama.OffsetOldest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for m := range pc.Messages() {
+			e, err := kafka.Decode(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got[e.ID()] != nil {
+				t.Errorf("%s lies in %s twice", e.ID(), topic)
+			}
+			got[e.ID()] = e
+			if m.Offset == end-1 {
+				break
+			}
+		}
+		if err := pc.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	return got
+}
+
+// live is a collector on a real producer.
+func live(t *testing.T, b *broker, groups ...string) (*sinks, *httptest.Server) {
+	t.Helper()
+	cfg := config{
+		Source: "/collect", CollectorID: "test-1", Sink: "kafka:///events.raw", DeadSink: "kafka:///events.dead", Port: 8080,
+		KafkaBrokers: []string{b.address()}, SendTimeout: time.Second, SendLinger: time.Millisecond, RetryAfter: time.Second,
+		ShutdownGrace: time.Second, SendBufferBytes: 16 << 20, MaxBodyBytes: 16 << 20, MaxHeldBytes: 32 << 20, MaxEvents: 10_000, ReadyGroups: groups,
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	logger := slog.New(slog.DiscardHandler)
+	s := openSinks(&cfg, logger)
+	c := newCollector(&cfg, s.raw, s.dead, time.Now, logger)
+	c.register(prometheus.NewRegistry())
+	srv := httptest.NewServer(c.routes())
+	t.Cleanup(srv.Close)
+	return s, srv
+}
+
+func postTo(t *testing.T, srv *httptest.Server, body string) (int, []receipt) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+"/api/v1/collect", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	w := httptest.NewRecorder()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, receiptsOf(t, w)
+}
+
+// Guards the promise of a receipt through the real producer: what was accepted lies in Kafka byte for byte, also after Kafka was away; what came
+// meanwhile was answered 503 in time; and nothing lies there twice.
+func TestKafkaAwayAndBack(t *testing.T) {
+	b := newBroker(t)
+	s, srv := live(t, b)
+	// Not there at all yet: busy, since nothing can have been handed over.
+	began := time.Now()
+	code, got := postTo(t, srv, trip)
+	if code != 503 || got[0].Status != "busy" {
+		t.Errorf("before Kafka was there: answered %d %+v", code, got)
+	}
+	if d := time.Since(began); d > 3*time.Second {
+		t.Errorf("before Kafka was there: answered after %s", d)
+	}
+
+	b.start(t, "events.raw", "events.dead")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for s.ready(ctx) != nil {
+		if ctx.Err() != nil {
+			t.Fatal("never ready")
+		}
+	}
+	accepted, unconfirmed := map[string]bool{}, map[string]bool{}
+	dead := 0
+	note := func(receipts []receipt) {
+		for _, r := range receipts {
+			switch r.Status {
+			case "accepted":
+				accepted[r.ID] = true
+			case "unconfirmed":
+				unconfirmed[r.ID] = true
+			case "dead_lettered":
+				dead++
+			}
+			if durable := r.Status == "accepted" || r.Status == "dead_lettered"; durable && r.Durability != kafka.DurabilitySingle {
+				t.Errorf("durability %q on one broker", r.Durability)
+			}
+		}
+	}
+	code, got = postTo(t, srv, "["+trip+`,{"bad":"one"},`+trip+"]")
+	note(got)
+	if code != 207 {
+		t.Fatalf("with Kafka: answered %d %+v", code, got)
+	}
+
+	b.cluster.Close()
+	began = time.Now()
+	code, got = postTo(t, srv, "["+trip+","+trip+"]")
+	note(got)
+	if code != 503 {
+		t.Errorf("with Kafka away: answered %d %+v", code, got)
+	}
+	if d := time.Since(began); d > 3*time.Second {
+		t.Errorf("with Kafka away: answered after %s", d)
+	}
+
+	b.start(t)
+	t.Cleanup(b.cluster.Close)
+	for code = 0; code != 200; {
+		if ctx.Err() != nil {
+			t.Fatalf("with Kafka back: answered %d %+v", code, got)
+		}
+		code, got = postTo(t, srv, trip)
+		note(got)
+	}
+	srv.Close()
+	if err := s.close(ctx); err != nil {
+		t.Error(err)
+	}
+	raw := b.read(t, "events.raw")
+	for id := range accepted {
+		e := raw[id]
+		if e == nil {
+			t.Errorf("%s was accepted and is not in Kafka", id)
+			continue
+		}
+		if string(e.Data()) != `{"VendorID":2,"fare_amount": 9.30,"x":"\u00fc\/","VendorID":1e0}` || event.Attr(e, "collectorid") != "test-1" {
+			t.Errorf("%s came back as %v", id, e)
+		}
+	}
+	for id := range raw {
+		if !accepted[id] && !unconfirmed[id] {
+			t.Errorf("%s is in Kafka and nobody was told", id)
+		}
+	}
+	if letters := b.read(t, "events.dead"); len(letters) != dead {
+		t.Errorf("%d dead letters, want %d", len(letters), dead)
+	}
+}
+
+// Guards against events that no Trigger will see: not ready before the groups have committed offsets, and the error says what to do.
+func TestReadyWaitsForGroups(t *testing.T) {
+	b := newBroker(t)
+	b.start(t, "events.raw", "events.dead")
+	t.Cleanup(b.cluster.Close)
+	s, _ := live(t, b, "knative-trigger-millrace-enrich@events.raw")
+	defer func() { _ = s.close(context.WithoutCancel(t.Context())) }()
+	if err := s.ready(t.Context()); err == nil || !strings.Contains(err.Error(), "knative-trigger-millrace-enrich") {
+		t.Errorf("without offsets: %v", err)
+	}
+	admin, err := kafka.NewAdmin([]string{b.address()}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.EnsureStart(t.Context(), kafka.GroupTopic{Group: "knative-trigger-millrace-enrich", Topic: "events.raw"}); err != nil {
+		t.Fatal(errors.Join(err, admin.Close()))
+	}
+	if err := admin.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := s.ready(t.Context()); err != nil {
+		t.Errorf("with offsets: %v", err)
+	}
+}
+
+// Guards many producers at once through the real producer (run it with -race): each has its own receipt, all events are there once.
+func TestManyProducers(t *testing.T) {
+	b := newBroker(t)
+	b.start(t, "events.raw", "events.dead")
+	t.Cleanup(b.cluster.Close)
+	s, srv := live(t, b)
+	var mu sync.Mutex
+	want := map[string]string{}
+	var wg sync.WaitGroup
+	for p := range 16 {
+		wg.Go(func() {
+			for i := range 20 {
+				id, payload := fmt.Sprintf("%d-%d", p, i), fmt.Sprintf(`{"p":%d,"i":%d}`, p, i)
+				code, got := postTo(t, srv, fmt.Sprintf(`{"event_type":"T","schema_version":"0-0-1","source":"/p","id":%q,"payload":%s}`, id, payload))
+				if code != 200 || got[0].ID != id {
+					t.Errorf("%s: answered %d %+v", id, code, got)
+				}
+				mu.Lock()
+				want[id] = payload
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if err := s.close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	raw := b.read(t, "events.raw")
+	for id, payload := range want {
+		if e := raw[id]; e == nil || string(e.Data()) != payload {
+			t.Errorf("%s: %v", id, e)
+		}
+	}
+	if len(raw) != len(want) {
+		t.Errorf("%d events, want %d", len(raw), len(want))
+	}
+}
