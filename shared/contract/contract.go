@@ -149,6 +149,9 @@ type Contract struct {
 // EnrichedURI is the dataschema of enriched events: the contract's URI and "/enriched".
 func (c *Contract) EnrichedURI() string { return c.URI + "/enriched" }
 
+// Field returns the payload's field at a JSON pointer through objects, such as /PULocationID, or nil.
+func (c *Contract) Field(pointer string) *Field { return find(&c.root, pointer) }
+
 // Source is the YAML text that the contract was read from. Do not change it.
 func (c *Contract) Source() []byte { return c.source }
 
