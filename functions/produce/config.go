@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"millrace/functions/produce/internal/generator"
 )
 
 // Config is what a run is told: two variables, which flags override, and flags.
@@ -74,6 +77,9 @@ func (c *Config) parse(args []string) error {
 		c.fileFlags()
 	}
 	if err := c.flags.Parse(args); err != nil {
+		if !c.Generate && slices.Contains(args, "generate") {
+			return fmt.Errorf("%w (generate has flags of its own, and comes first: produce generate ...)", err)
+		}
 		return err
 	}
 	switch rest := c.flags.Args(); {
@@ -95,7 +101,24 @@ func (c *Config) fileFlags() {
 	f.StringVar(&c.TempDir, "temp-dir", "", "where downloads are put (default "+os.TempDir()+")")
 }
 
-func (c *Config) generateFlags() {}
+func (c *Config) generateFlags() {
+	f := c.flags
+	f.Int64Var(&c.MaxRecordCount, "count", 1000, "the same as --max-record-count; 0 goes on until interrupted")
+	f.Uint64Var(&c.Seed, "seed", 1, "the same seed makes the same events")
+	f.Float64Var(&c.BadShare, "bad-share", 0, "share of bad events, from 0 to 1")
+	f.StringSliceVar(&c.BadKinds, "bad-kinds", nil, "which `kinds` of bad events, with commas between; all where not given")
+	f.StringVar(&c.Start, "start", "2023-01-01T00:00:00", "when the trips begin, by New York's `clock`")
+	// Nobody wants to wait an hour for an hour's worth of made-up trips.
+	f.Lookup("sleep-time").DefValue, c.SleepTime = "0", 0
+}
+
+// startLayout is how --start is written.
+const startLayout = "2006-01-02T15:04:05"
+
+// countGiven says that the number of records was asked for, not the default.
+func (c *Config) countGiven() bool {
+	return c.flags.Changed("max-record-count") || (c.Generate && c.flags.Changed("count"))
+}
 
 // Validate says everything that is wrong with the configuration.
 func (c *Config) Validate() error {
@@ -118,6 +141,13 @@ func (c *Config) Validate() error {
 	fail(c.RetryFor < 0, "--retry-for must not be negative")
 	fail(c.Timeout <= 0, "--timeout must be more than 0")
 	fail(!c.Generate && (c.MaxDownloadMiB < 1 || c.MaxDownloadMiB > 1<<30), "--max-download must be from 1 to %d MiB", 1<<30)
+	if c.Generate {
+		fail(!(c.BadShare >= 0 && c.BadShare <= 1), "--bad-share must be from 0 to 1")
+		_, err := generator.ParseKinds(c.BadKinds)
+		fail(err != nil, "--bad-kinds: %w", err)
+		at, err := time.Parse(startLayout, c.Start)
+		fail(err != nil || at.Year() < 1 || at.Year() > 9000, "--start must be written like 2023-01-01T00:00:00")
+	}
 	if c.Source != "" {
 		_, err := url.Parse(c.Source)
 		fail(err != nil || strings.ContainsAny(c.Source, " \t\r\n\"<>\\^`{|}"), "--source must be a URI-reference; percent-encode what it may not hold")
@@ -141,5 +171,3 @@ func (c *Config) interval() time.Duration {
 	}
 	return time.Duration(c.SleepTime * float64(time.Second))
 }
-
-func (c *Config) help() string { return "" + c.flags.FlagUsages() }

@@ -8,11 +8,14 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"millrace/functions/produce/internal/dataset"
+	"millrace/functions/produce/internal/generator"
 	"millrace/functions/produce/internal/record"
 	"millrace/functions/produce/internal/sender"
+	"millrace/functions/produce/internal/table"
 	"millrace/functions/produce/internal/tally"
 	"millrace/functions/produce/internal/trip"
 )
@@ -54,6 +57,8 @@ type input struct {
 	name  string
 	rows  int64 // -1 where it is not known before the end
 	close func() error
+	// generator is set where the records are made, for the count of what was made.
+	generator *generator.Reader
 }
 
 // produce does the whole run. Its error says why the exit code is not 0; the table is written either way.
@@ -70,13 +75,34 @@ func (p *producer) produce(ctx context.Context) (err error) {
 }
 
 func (p *producer) open(ctx context.Context) (*input, error) {
+	if p.config.Generate {
+		return p.openGenerator()
+	}
 	return p.openFile(ctx)
+}
+
+func (p *producer) openGenerator() (*input, error) {
+	c := p.config
+	kinds, err := generator.ParseKinds(c.BadKinds)
+	if err != nil {
+		return nil, err
+	}
+	start, err := time.Parse(startLayout, c.Start)
+	if err != nil {
+		return nil, fmt.Errorf("read --start: %w", err)
+	}
+	source := c.Source
+	if source == "" {
+		source = record.SourceOf("generate")
+	}
+	g := generator.New(generator.Settings{Seed: c.Seed, BadShare: c.BadShare, Kinds: kinds, Start: start, Source: source}, c.Skip)
+	return &input{Reader: g, name: "generate", rows: -1, generator: g, close: func() error { return nil }}, nil
 }
 
 func (p *producer) openFile(ctx context.Context) (*input, error) {
 	c := p.config
 	file, err := dataset.Open(ctx, c.DataURL, dataset.Options{
-		Client: p.client, TempDir: c.TempDir, MaxBytes: c.MaxDownloadMiB << 20, Attempts: 5, Pause: time.Second,
+		Client: p.client, TempDir: c.TempDir, MaxBytes: c.MaxDownloadMiB << 20, Attempts: 5, Pause: time.Second, Progress: p.downloading(),
 	})
 	if err != nil {
 		return nil, err
@@ -85,14 +111,36 @@ func (p *producer) openFile(ctx context.Context) (*input, error) {
 	if c.Source != "" {
 		id.Source = c.Source
 	}
-	in, err := p.openFormat(ctx, file, id)
+	read := p.openTable
+	if file.Format == dataset.Parquet {
+		read = p.openTrips
+	}
+	in, err := read(ctx, file, id)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return in, nil
 }
 
-func (p *producer) openFormat(ctx context.Context, file *dataset.File, id record.Identity) (*input, error) {
+// downloading tells every few seconds how much of a download is there.
+func (p *producer) downloading() func(got, total int64) {
+	told := time.Now()
+	return func(got, total int64) {
+		if now := time.Now(); now.Sub(told) >= tellEvery {
+			told = now
+			of := ""
+			if total >= 0 {
+				of = fmt.Sprintf(" of %.1f", float64(total)/1e6)
+			}
+			fmt.Fprintf(p.stderr, "downloading: %.1f%s MB\n", float64(got)/1e6, of)
+		}
+	}
+}
+
+func (p *producer) openTrips(ctx context.Context, file *dataset.File, id record.Identity) (*input, error) {
+	if p.config.Mapping != "" {
+		return nil, fmt.Errorf("%s: is Parquet, and --mapping is for CSV and TSV", file.Location)
+	}
 	trips, err := trip.Open(ctx, file, file.Size, file.Location, id)
 	if err != nil {
 		return nil, err
@@ -112,26 +160,71 @@ func (p *producer) openFormat(ctx context.Context, file *dataset.File, id record
 	}, nil
 }
 
+func (p *producer) openTable(ctx context.Context, file *dataset.File, id record.Identity) (*input, error) {
+	var mapping *table.Mapping
+	if p.config.Mapping != "" {
+		m, err := table.LoadMapping(p.config.Mapping)
+		if err != nil {
+			return nil, err
+		}
+		mapping = m
+	}
+	rows, err := table.Open(file, mapping, file.Location, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := rows.Skip(ctx, p.config.Skip); err != nil {
+		return nil, err
+	}
+	return &input{Reader: rows, name: file.Name, rows: -1, close: file.Close}, nil
+}
+
 // dryRun prints events, one a line.
 func (p *producer) dryRun(ctx context.Context, in *input) error {
 	most := p.config.MaxRecordCount
-	if !p.config.flags.Changed("max-record-count") {
+	if !p.config.countGiven() {
 		most = 10
 	}
 	w := bufio.NewWriter(p.stdout)
-	for n := int64(0); most == 0 || n < most; n++ {
+	bad := &badRows{w: p.stderr}
+	n := int64(0)
+	for most == 0 || n < most {
 		rec, err := in.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		var row *record.RowError
+		switch {
+		case errors.As(err, &row):
+			bad.report(row)
+			continue
+		case errors.Is(err, io.EOF):
+			most = n
+			continue
+		case err != nil:
 			return errors.Join(err, w.Flush())
 		}
+		n++
 		if _, err := w.Write(append(rec.Body, '\n')); err != nil {
-			return err
+			return fmt.Errorf("print the events: %w", err)
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print the events: %w", err)
+	}
+	if in.generator != nil {
+		return writeKinds(p.stderr, in.generator.Count(p.config.Skip+1, n))
+	}
+	return nil
+}
+
+// writeKinds writes how many events of each kind were made, and who makes the bad ones dead letters.
+func writeKinds(w io.Writer, counts map[generator.Kind]int64) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(tw, "made\tevents\tdead letter of\n%s\t%d\t-\n", generator.Good, counts[generator.Good])
+	for _, k := range generator.Kinds {
+		if counts[k] > 0 {
+			fmt.Fprintf(tw, "%s\t%d\t%s\n", k, counts[k], k.FoundBy())
+		}
+	}
+	return tw.Flush()
 }
 
 func (p *producer) send(ctx context.Context, in *input) error {
@@ -148,6 +241,11 @@ func (p *producer) send(ctx context.Context, in *input) error {
 	elapsed := time.Since(begin)
 	if werr := counts.Write(p.stdout, elapsed); werr != nil {
 		err = errors.Join(err, fmt.Errorf("write the table: %w", werr))
+	}
+	if in.generator != nil {
+		if werr := writeKinds(p.stdout, in.generator.Count(c.Skip+1, result.Taken)); werr != nil {
+			err = errors.Join(err, fmt.Errorf("write the kinds: %w", werr))
+		}
 	}
 	return errors.Join(err, p.conclude(result, counts))
 }
