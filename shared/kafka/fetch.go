@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -147,7 +148,9 @@ func (r *Reader) Fetch(ctx context.Context, topic string, partition int32, from 
 			return err
 		}
 		for size := maxBytes; ; size *= 2 {
-			req := &sarama.FetchRequest{Version: 11, MaxWaitTime: 500, MinBytes: 1, MaxBytes: size, Isolation: sarama.ReadCommitted, SessionEpoch: -1}
+			// The partition's limit is the one that counts. kfake leaves the aborted transactions out where the request's limit cuts an answer
+			// short, which would let aborted records pass as committed ones.
+			req := &sarama.FetchRequest{Version: 11, MaxWaitTime: 500, MinBytes: 1, MaxBytes: math.MaxInt32, Isolation: sarama.ReadCommitted, SessionEpoch: -1}
 			req.AddBlock(topic, partition, from, size, -1)
 			resp, err := b.Fetch(req)
 			if err != nil {

@@ -6,10 +6,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,14 +32,15 @@ const bucket = "lake"
 
 // lake is a Kafka and an object store in the process, with a topic.
 type lake struct {
-	t      testing.TB
-	kafka  *kfake.Cluster
-	client sarama.Client
-	admin  sarama.ClusterAdmin
-	s3     *objectstoretest.Server
-	topic  string
-	logs   bytes.Buffer
-	now    time.Time
+	t       testing.TB
+	brokers []string
+	store   func(attempts int) objectstore.Config
+	client  sarama.Client
+	admin   sarama.ClusterAdmin
+	s3      *objectstoretest.Server // nil where the store is a real one
+	topic   string
+	logs    logs
+	now     time.Time
 }
 
 func newLake(t testing.TB, topic string, partitions int32) *lake {
@@ -47,14 +50,41 @@ func newLake(t testing.TB, topic string, partitions int32) *lake {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	l := &lake{t: t, kafka: c, topic: topic, now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
-	l.s3 = objectstoretest.NewServer(bucket)
-	t.Cleanup(l.s3.Close)
-	l.client = l.connect()
-	if l.admin, err = sarama.NewClusterAdminFromClient(l.client); err != nil {
-		t.Fatal(err)
-	}
+	s3 := objectstoretest.NewServer(bucket)
+	t.Cleanup(s3.Close)
+	l := &lake{t: t, brokers: c.ListenAddrs(), topic: topic, s3: s3}
+	l.store = func(attempts int) objectstore.Config { return s3.Config(bucket, attempts) }
+	l.open()
 	return l
+}
+
+// open connects to Kafka.
+func (l *lake) open() {
+	l.t.Helper()
+	l.now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	l.client = l.connect()
+	var err error
+	if l.admin, err = sarama.NewClusterAdminFromClient(l.client); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// logs is a buffer for concurrent loggers.
+type logs struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func config() *sarama.Config {
@@ -65,7 +95,7 @@ func config() *sarama.Config {
 
 func (l *lake) connect() sarama.Client {
 	l.t.Helper()
-	c, err := sarama.NewClient(l.kafka.ListenAddrs(), config())
+	c, err := sarama.NewClient(l.brokers, config())
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -79,7 +109,7 @@ func (l *lake) connect() sarama.Client {
 
 func (l *lake) bucket(attempts int) *objectstore.Bucket {
 	l.t.Helper()
-	b, err := objectstore.Open(l.s3.Config(bucket, attempts))
+	b, err := objectstore.Open(l.store(attempts))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -134,12 +164,41 @@ func (l *lake) events(first, n int, partitions int32) {
 	l.produce(ms...)
 }
 
+// deleteRecords makes Kafka forget what lies before the offset, as retention does.
+func (l *lake) deleteRecords(partition int32, before int64) {
+	l.t.Helper()
+	if err := l.admin.DeleteRecords(l.topic, map[int32]int64{partition: before}); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// recreate deletes the topic and makes it anew.
+func (l *lake) recreate(partitions int32) {
+	l.t.Helper()
+	if err := l.admin.DeleteTopic(l.topic); err != nil {
+		l.t.Fatal(err)
+	}
+	// A real cluster deletes in the background.
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		err := l.admin.CreateTopic(l.topic, &sarama.TopicDetail{NumPartitions: partitions, ReplicationFactor: 1}, false)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, sarama.ErrTopicAlreadyExists) || time.Now().After(deadline) {
+			l.t.Fatal(err)
+		}
+	}
+	if err := l.client.RefreshMetadata(l.topic); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
 // transaction writes the messages in one transaction, and commits or aborts it.
 func (l *lake) transaction(commit bool, ms ...*sarama.ProducerMessage) {
 	l.t.Helper()
 	c := config()
 	c.Producer.Transaction.ID = "test-transaction"
-	p, err := sarama.NewSyncProducer(l.kafka.ListenAddrs(), c)
+	p, err := sarama.NewSyncProducer(l.brokers, c)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -284,7 +343,9 @@ func (l *lake) landed(topicID string) landed {
 	if all != int64(len(seen)) {
 		l.t.Errorf("%d offsets are accounted for, the log goes over %d", len(seen), all)
 	}
-	slices.SortFunc(out.rows, func(a, b row) int { return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset)) })
+	slices.SortFunc(out.rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+	})
 	return out
 }
 
