@@ -38,6 +38,9 @@ type environment struct {
 	Term    string `envconfig:"TERM"`
 }
 
+// errUsage is an error that the flag package has shown already, with the flags there are.
+var errUsage = errors.New("usage")
+
 // load reads flags and environment.
 func load(args []string) (platform.Config, error) {
 	var env environment
@@ -57,7 +60,7 @@ func load(args []string) (platform.Config, error) {
 	flags.IntVar(&cfg.Feed, "feed", 10000, "feed a new directory with this `number` of generated trips; 0 is none")
 	flags.BoolVar(&cfg.Verbose, "verbose", false, "tell of every process")
 	if err := flags.Parse(args); err != nil {
-		return platform.Config{}, err
+		return platform.Config{}, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	if flags.NArg() > 0 {
 		return platform.Config{}, fmt.Errorf("no arguments are known, only flags: %q", flags.Args())

@@ -102,10 +102,8 @@ func Run(ctx, force context.Context, cfg Config, parts Parts) error {
 	case running.Err() != nil:
 		err = context.Cause(running)
 	}
-	if err == nil {
-		p.log.Info("stopping; a second Ctrl-C stops at once")
-	} else {
-		p.log.Error("stopping", "error", err)
+	if len(p.cleanup) > 1 { // more than the lock is to be given back
+		p.log.Info("stopping; Ctrl-C stops at once")
 	}
 	for _, stop := range slices.Backward(p.cleanup) {
 		err = errors.Join(err, stop(force))
@@ -538,7 +536,7 @@ func (p *Platform) feed(ctx, force context.Context, job *manifest.Job, collect s
 
 // suggest prints what to try first.
 func (p *Platform) suggest(collect string) {
-	fmt.Fprintf(p.console.Prefixed("try"), suggestion, collect, time.Now().UTC().Format(time.RFC3339), redacted(p.servers.ElasticsearchURL), redacted(p.servers.ElasticsearchURL))
+	p.console.Print(fmt.Sprintf(suggestion, collect, time.Now().UTC().Format(time.RFC3339), redacted(p.servers.ElasticsearchURL), redacted(p.servers.ElasticsearchURL)))
 }
 
 // redacted is the address without a password.

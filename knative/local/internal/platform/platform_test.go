@@ -180,7 +180,7 @@ func newBench(t *testing.T) *bench {
 			t.Fatal(err)
 		}
 	}
-	b := &bench{out: &buffer{text: "try         | see a dead letter", seen: make(chan struct{})}, running: make(chan struct{}), done: make(chan error, 1)}
+	b := &bench{out: &buffer{text: "\nsee a dead letter", seen: make(chan struct{})}, running: make(chan struct{}), done: make(chan error, 1)}
 	b.cfg = Config{
 		Root: root, Dir: filepath.Join(root, "data"), Manifests: []string{filepath.Join(root, "knative")},
 		Listen: "127.0.0.1:0", Kafka: "127.0.0.1:0", S3: "127.0.0.1:0", Search: "127.0.0.1:0", Tick: time.Second, Out: b.out,

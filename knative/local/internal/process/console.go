@@ -39,6 +39,15 @@ func (c *Console) Prefixed(name string) *Lines {
 	return &Lines{console: c, name: name, color: color}
 }
 
+// Print writes text as it is, between the lines of processes.
+func (c *Console) Print(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed == nil {
+		_, c.failed = io.WriteString(c.out, text)
+	}
+}
+
 // Lines is a writer of lines behind one name.
 type Lines struct {
 	console *Console

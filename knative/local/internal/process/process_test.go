@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -78,7 +79,22 @@ func function() {
 	})
 	mux.HandleFunc("/release", func(http.ResponseWriter, *http.Request) { close(release) })
 
-	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: mux}
+	mux.HandleFunc("/proto", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) })
+	listener, err := net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	deaf := make(chan struct{})
+	mux.HandleFunc("/deaf", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		close(deaf)
+		_ = listener.Close()
+	})
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{Handler: mux, Protocols: protocols}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	stopped := make(chan struct{})
@@ -95,7 +111,12 @@ func function() {
 		fmt.Println("drained")
 		close(stopped)
 	}()
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		select {
+		case <-deaf:
+			select {} // it lives on
+		default:
+		}
 		fmt.Println(err)
 		os.Exit(1)
 	}
@@ -421,6 +442,40 @@ func TestCrashInARequestIsAnError(t *testing.T) {
 				t.Error("the dead process answers")
 			}
 		})
+	}
+}
+
+// A process that takes no connections any more is ending: nothing of the request reached it, so the request waits for the next one
+// instead of failing.
+func TestWaitsForTheNextProcessWhereNoneCanBeConnectedTo(t *testing.T) {
+	f := start(t, nil)
+	first := f.mustSend(t, "/pid", "")
+	f.transport().CloseIdleConnections()
+	f.mustSend(t, "/deaf", "")
+	f.transport().CloseIdleConnections()
+	held := f.async(t, "/pid")
+	pid, _ := strconv.Atoi(first)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-held; r.err != nil || r.answer == first {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func (f *fixture) transport() *http.Transport {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.current.transport
+}
+
+// gRPC needs HTTP/2, which Knative gives to a port that is named h2c.
+func TestHTTP2(t *testing.T) {
+	for http2, want := range map[bool]string{true: "HTTP/2.0", false: "HTTP/1.1"} {
+		f := start(t, func(s *Spec) { s.HTTP2 = http2 })
+		if got := f.mustSend(t, "/proto", ""); got != want {
+			t.Errorf("HTTP2 %v: got %s, want %s", http2, got, want)
+		}
 	}
 }
 
