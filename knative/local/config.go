@@ -72,10 +72,10 @@ func load(args []string) (platform.Config, error) {
 	cfg.Root = root
 	cfg.Manifests = []string{filepath.Join(root, "knative"), filepath.Join(root, "triggers")}
 	if manifests != "" {
-		cfg.Manifests = strings.Split(manifests, ",")
+		cfg.Manifests = list(strings.Split(manifests, ","))
 	}
 	cfg.Servers = platform.Servers{
-		KafkaBrokers: env.KafkaBrokers, S3Endpoint: env.S3Endpoint, S3Region: env.S3Region, ElasticsearchURL: env.ElasticsearchURL,
+		KafkaBrokers: list(env.KafkaBrokers), S3Endpoint: env.S3Endpoint, S3Region: env.S3Region, ElasticsearchURL: env.ElasticsearchURL,
 	}
 	if env.S3Endpoint != "" {
 		// Credentials of another purpose that happen to be set are not for the embedded object storage.
@@ -93,6 +93,17 @@ func load(args []string) (platform.Config, error) {
 	info, err := os.Stdout.Stat()
 	cfg.Color = err == nil && info.Mode()&os.ModeCharDevice != 0 && env.NoColor == "" && env.Term != "dumb"
 	return cfg, validate(cfg)
+}
+
+// list returns the items without white space around them and without empty ones.
+func list(items []string) []string {
+	var kept []string
+	for _, item := range items {
+		if item = strings.TrimSpace(item); item != "" {
+			kept = append(kept, item)
+		}
+	}
+	return kept
 }
 
 // validate says everything that is wrong with the configuration.

@@ -40,7 +40,7 @@ func TestDefaultsAndFlags(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
-	got, err = load([]string{"-dir", "d", "--listen=127.0.0.1:1", "-kafka=127.0.0.1:2", "-s3", "127.0.0.1:3", "-search", "127.0.0.1:4", "-tick", "1s", "-feed", "0", "-manifests", "a,b"})
+	got, err = load([]string{"-dir", "d", "--listen=127.0.0.1:1", "-kafka=127.0.0.1:2", "-s3", "127.0.0.1:3", "-search", "127.0.0.1:4", "-tick", "1s", "-feed", "0", "-manifests", "a, b"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestServers(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(cfg.Servers, platform.Servers{}) {
 		t.Errorf("credentials of another purpose are used: %+v, %v", cfg.Servers, err)
 	}
-	t.Setenv("KAFKA_BROKERS", "a:1,b:2")
+	t.Setenv("KAFKA_BROKERS", "a:1, b:2,")
 	t.Setenv("S3_ENDPOINT", "http://s3:9000")
 	t.Setenv("ELASTICSEARCH_URL", "https://es:9200")
 	cfg, err = load(nil)
