@@ -82,6 +82,8 @@ type TopicInfo struct {
 	Replicas    int // of the partition that has the fewest
 	MinInsync   int
 	RetentionMS int64 // -1: for ever
+
+	MaxMessageBytes int
 }
 
 // Topic describes a topic. An unknown one gives an error that wraps sarama.ErrUnknownTopicOrPartition.
@@ -113,6 +115,9 @@ func (a *Admin) Topic(_ context.Context, name string) (TopicInfo, error) {
 	}
 	if info.RetentionMS, err = strconv.ParseInt(config["retention.ms"], 10, 64); err != nil {
 		return info, fmt.Errorf("topic %s: retention.ms: %w", name, err)
+	}
+	if info.MaxMessageBytes, err = strconv.Atoi(config["max.message.bytes"]); err != nil {
+		return info, fmt.Errorf("topic %s: max.message.bytes: %w", name, err)
 	}
 	return info, nil
 }

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"millrace/shared/contract"
+	"millrace/shared/kafka"
+	"millrace/shared/objectstore"
+	"millrace/shared/search"
+)
+
+// provisioner makes what is missing, step by step.
+type provisioner struct {
+	config    config
+	contracts *contract.Set
+	groups    []kafka.GroupTopic
+	out       io.Writer
+
+	admin *kafka.Admin
+}
+
+// step is one thing to make. do is repeated until it succeeds or the time is over; it returns what it found or made, for people.
+type step struct {
+	name string
+	do   func(ctx context.Context) (string, error)
+}
+
+// errRefused marks what waiting does not mend.
+var errRefused = errors.New("refused")
+
+func (p *provisioner) run(ctx context.Context) error {
+	steps := []step{
+		{"kafka", p.connect},
+		p.topic("events.raw", p.config.RetentionRaw),
+		p.topic("events.enriched", p.config.RetentionEnrich),
+		p.topic("events.dead", p.config.RetentionDead),
+	}
+	for _, g := range p.groups {
+		steps = append(steps, p.group(g))
+	}
+	steps = append(steps,
+		p.bucket(p.config.Bucket),
+		p.bucket(p.config.BucketPrivate),
+		step{"index templates", p.templates},
+	)
+	deadline, cancel := context.WithTimeout(ctx, p.config.Wait)
+	defer cancel()
+	for _, s := range steps {
+		if err := p.try(deadline, s); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+// patience is how long a step may fail before try says so: a new topic takes a moment to be known everywhere.
+const patience = time.Second
+
+// try repeats a step until it succeeds, is refused, or ctx ends; it says so once when it has to wait.
+func (p *provisioner) try(ctx context.Context, s step) error {
+	for wait, waited, told := 100*time.Millisecond, time.Duration(0), false; ; wait = min(2*wait, 5*time.Second) {
+		found, err := s.do(ctx)
+		if err == nil {
+			_, err := fmt.Fprintf(p.out, "%s: %s\n", s.name, found)
+			return err
+		}
+		if errors.Is(err, errRefused) || ctx.Err() != nil {
+			return err
+		}
+		if waited += wait; !told && waited >= patience {
+			told = true
+			if _, werr := fmt.Fprintf(p.out, "%s: not yet (%v), trying again\n", s.name, err); werr != nil {
+				return werr
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("gave up after %s: %w", p.config.Wait, err)
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (p *provisioner) connect(context.Context) (string, error) {
+	config := kafka.NewConfig("millrace-provision")
+	config.Metadata.Retry.Max = 1
+	a, err := kafka.NewAdmin(p.config.Brokers, config)
+	if err != nil {
+		return "", err
+	}
+	p.admin = a
+	return fmt.Sprintf("%d broker(s)", a.Brokers()), nil
+}
+
+func (p *provisioner) close() error {
+	if p.admin == nil {
+		return nil
+	}
+	return p.admin.Close()
+}
+
+func (p *provisioner) topic(name string, retention time.Duration) step {
+	verb := "there already"
+	return step{"topic " + name, func(ctx context.Context) (string, error) {
+		created, err := p.admin.EnsureTopic(ctx, kafka.TopicSpec{
+			Name: name, Partitions: p.config.Partitions, Replicas: p.config.Replicas, Retention: retention,
+		})
+		if err != nil {
+			return "", err
+		}
+		if created {
+			verb = "created" // stays so when describing it has to be tried again
+		}
+		info, err := p.admin.Topic(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		if info.MaxMessageBytes < kafka.TopicMaxMessageBytes {
+			return "", fmt.Errorf("%w: its max.message.bytes is %d, below %d, so large events would be lost between collect and Kafka: raise it",
+				errRefused, info.MaxMessageBytes, kafka.TopicMaxMessageBytes)
+		}
+		durability := kafka.DurabilitySingle
+		if info.MinInsync >= 2 {
+			durability = kafka.DurabilityReplicated
+		}
+		return fmt.Sprintf("%s, %d partition(s), %d replica(s), min.insync.replicas %d: receipts say %q",
+			verb, len(info.Partitions), info.Replicas, info.MinInsync, durability), nil
+	}}
+}
+
+func (p *provisioner) group(g kafka.GroupTopic) step {
+	return step{"group " + g.Group, func(ctx context.Context) (string, error) {
+		parts, err := p.admin.EnsureStart(ctx, g)
+		if err != nil {
+			return "", err
+		}
+		if len(parts) == 0 {
+			return "has its position on " + g.Topic, nil
+		}
+		return fmt.Sprintf("starts at the beginning of %s, partitions %v", g.Topic, parts), nil
+	}}
+}
+
+func (p *provisioner) bucket(name string) step {
+	return step{"bucket " + name, func(ctx context.Context) (string, error) {
+		b, err := objectstore.Open(p.config.bucket(name))
+		if err != nil {
+			return "", fmt.Errorf("%w: %w", errRefused, err)
+		}
+		if err := b.EnsureBucket(ctx); err != nil {
+			return "", err
+		}
+		if err := b.CheckConditional(ctx); err != nil {
+			if errors.Is(err, objectstore.ErrUnconditional) {
+				return "", fmt.Errorf("%w: %w: two drains would overwrite each other's log; use a store that honours conditional writes (MinIO, S3)", errRefused, err)
+			}
+			return "", err
+		}
+		return "there, and honours If-None-Match", nil
+	}}
+}
+
+func (p *provisioner) templates(ctx context.Context) (string, error) {
+	client, err := search.New(search.Options{URL: p.config.ElasticsearchURL, Replicas: p.config.IndexReplicas})
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errRefused, err)
+	}
+	defer client.Close()
+	if err := client.EnsureTemplates(ctx, p.contracts.All()); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("for dead letters and %d contract(s)", len(p.contracts.All())), nil
+}
