@@ -1,0 +1,62 @@
+# Millrace. `make help` lists what there is.
+SHELL := /bin/bash
+GO ?= go
+GOLANGCI_VERSION := v2.15.0
+TOOLS := $(CURDIR)/bin
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## compile everything; the first time fetches and compiles dependencies for some minutes
+	@echo "compiling (a cold build fetches and compiles dependencies: some minutes)"
+	$(GO) build ./...
+
+.PHONY: run
+run: ## the whole pipeline on this machine: http://127.0.0.1:8080, data in .millrace; ARGS="-tick 5s" passes flags
+	@echo "building the local platform (a cold build fetches and compiles dependencies: some minutes)"
+	@mkdir -p bin
+	$(GO) build -o bin/millrace ./knative/local
+	@exec bin/millrace $(ARGS)
+
+.PHONY: test
+test: ## all tests that need nothing but Go, shuffled
+	@command -v gcc >/dev/null || echo "no C compiler: nothing is left out yet, curate will need one"
+	$(GO) test -shuffle=on -timeout 10m ./...
+
+.PHONY: race
+race: ## the same with the race detector, which needs a C compiler
+	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout 20m ./...
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, pinned
+	$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) run ./...
+
+$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
+	@echo "building golangci-lint $(GOLANGCI_VERSION) (some minutes, once)"
+	GOBIN=$(TOOLS) GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/golangci-lint $@
+
+.PHONY: fuzz
+fuzz: ## every fuzz test for FUZZTIME (10s)
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## the figures that README claims, as ratios from one run
+	$(GO) run ./functions/bench $(ARGS)
+
+.PHONY: integration
+integration: ## against real servers: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPOINT, AWS_* name them
+	@: $${KAFKA_BROKERS:?names no Kafka} $${ELASTICSEARCH_URL:?names no Elasticsearch} $${S3_ENDPOINT:?names no object store}
+	$(GO) test -tags integration -count=1 -timeout 30m ./...
+
+.PHONY: check
+check: build lint test race ## what CI runs, besides integration
