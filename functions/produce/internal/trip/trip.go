@@ -200,23 +200,25 @@ func (t *Reader) checkLayout(size int64) error {
 	return nil
 }
 
-// checkPages decodes every page that will be read later.
+// checkPages decodes every page, also those of columns that the payload does not know: a row is read with all its columns.
 func (t *Reader) checkPages(ctx context.Context) error {
+	flat := make(map[int]bool, len(t.columns)) // the columns with exactly one value, or null, a row
+	for _, c := range t.columns {
+		if c != nil {
+			flat[c.leaf] = true
+		}
+	}
 	for g, rg := range t.groups {
-		chunks := rg.ColumnChunks()
-		for _, c := range t.columns {
-			if c == nil {
-				continue
-			}
+		for i, chunk := range rg.ColumnChunks() {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			n, err := countValues(chunks[c.leaf])
+			n, err := countValues(chunk)
 			if err != nil {
-				return fmt.Errorf("the Parquet file is damaged: column %s of row group %d: %w", c.field, g, err)
+				return fmt.Errorf("the Parquet file is damaged: row group %d: %w", g, err)
 			}
-			if n != rg.NumRows() {
-				return fmt.Errorf("the Parquet file is damaged: column %s of row group %d has %d values for %d rows", c.field, g, n, rg.NumRows())
+			if flat[i] && n != rg.NumRows() {
+				return fmt.Errorf("the Parquet file is damaged: column %d of row group %d has %d values for %d rows", i, g, n, rg.NumRows())
 			}
 		}
 	}
