@@ -86,7 +86,7 @@ func check(e *event.Event, v1 *ce.EventContextV1) *problem {
 		return p
 	}
 	if !event.ValidType(v1.Type) {
-		return wrong(event.CodeInvalidField, "type must be a letter and at most 127 letters, digits, '.', '_' or '-'")
+		return wrong(event.CodeInvalidField, "the event type must be a letter and at most 127 letters, digits, '.', '_' or '-'")
 	}
 	size := 0
 	for _, a := range [...]struct{ name, value string }{
@@ -107,11 +107,6 @@ func check(e *event.Event, v1 *ce.EventContextV1) *problem {
 			return p
 		}
 		size += encodedLen(name, s)
-	}
-	if v, ok := v1.Extensions[event.SchemaVersion]; ok {
-		if s, _ := v.(string); !event.ValidVersion(s) {
-			return wrong(event.CodeInvalidAttribute, "schemaversion must be MODEL-REVISION-ADDITION, such as 0-0-1")
-		}
 	}
 	// In a record's or request's header it would declare the data to be a whole event.
 	if ct := deref(v1.DataContentType); strings.HasPrefix(strings.ToLower(strings.TrimSpace(ct)), "application/cloudevents") {

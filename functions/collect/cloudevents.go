@@ -76,6 +76,16 @@ func (m *maker) structured(object []byte, now time.Time) (candidate, error) {
 		return m.deadLetter(r, wrong(event.CodeInvalidCloudEvent, "%s", err), now)
 	}
 	r.eventType, r.version = e.Type(), event.Attr(e, event.SchemaVersion)
+	return m.admitCloudEvent(e, r, now)
+}
+
+// admitCloudEvent is admit with what the JSON form has checked by itself.
+func (m *maker) admitCloudEvent(e *event.Event, r refused, now time.Time) (candidate, error) {
+	if v, ok := e.Extensions()[event.SchemaVersion]; ok {
+		if s, _ := v.(string); !event.ValidVersion(s) {
+			return m.deadLetter(r, wrong(event.CodeInvalidAttribute, "schemaversion must be MODEL-REVISION-ADDITION, such as 0-0-1"), now)
+		}
+	}
 	return m.admit(e, r, now)
 }
 
@@ -106,7 +116,7 @@ func (m *maker) binary(h http.Header, body []byte, now time.Time) (candidate, er
 		r.attributes = binaryAttributes(h)
 		return m.deadLetter(r, binaryProblem(h), now)
 	}
-	c, err := m.admit(e, r, now)
+	c, err := m.admitCloudEvent(e, r, now)
 	if err == nil && c.code != "" { // rare, and so done once more with the attributes
 		r.attributes = binaryAttributes(h)
 		return m.deadLetter(r, &problem{c.code, c.message}, now)

@@ -158,8 +158,6 @@ func (m *maker) formContext(f *fields, key string, index int) (*ce.EventContextV
 		return nil, wrong(event.CodeMissingField, "schema_version is missing")
 	case f.payload == nil:
 		return nil, wrong(event.CodeMissingField, "payload is missing")
-	case !event.ValidType(f.eventType):
-		return nil, wrong(event.CodeInvalidField, "event_type must be a letter and at most 127 letters, digits, '.', '_' or '-'")
 	case !event.ValidVersion(f.version):
 		return nil, wrong(event.CodeInvalidField, "schema_version must be MODEL-REVISION-ADDITION, such as 0-0-1")
 	case f.id != "" && f.source == "":
