@@ -47,6 +47,22 @@ type document struct {
 	model contract.Model
 }
 
+// models are the contracts by what has an index of its own: a type and a MODEL.
+type models map[modelKey]contract.Model
+
+type modelKey struct {
+	eventType string
+	model     int
+}
+
+func modelsOf(contracts *contract.Set) models {
+	m := models{}
+	for _, model := range contracts.Models() {
+		m[modelKey{model.EventType, model.Model}] = model
+	}
+	return m
+}
+
 // names names indexes.
 type names interface {
 	EnrichedIndex(eventType string, model int, t time.Time) string
@@ -54,14 +70,14 @@ type names interface {
 }
 
 // newDocument returns the document for e. The error is permanent (see delivery.Permanent) and says what is wrong with e.
-func newDocument(n names, contracts *contract.Set, e *event.Event) (*document, error) {
+func newDocument(n names, known models, e *event.Event) (*document, error) {
 	if event.IsDead(e) {
 		return deadDocument(n, e), nil
 	}
-	return enrichedDocument(n, contracts, e)
+	return enrichedDocument(n, known, e)
 }
 
-func enrichedDocument(n names, contracts *contract.Set, e *event.Event) (*document, error) {
+func enrichedDocument(n names, known models, e *event.Event) (*document, error) {
 	if event.Attr(e, event.Stage) != event.StageEnriched {
 		return nil, delivery.Permanent(event.CodeInvalidAttribute, errors.New("attribute stage is not enriched: only enriched events can be searched"))
 	}
@@ -79,9 +95,9 @@ func enrichedDocument(n names, contracts *contract.Set, e *event.Event) (*docume
 		return nil, delivery.Permanent(event.CodeUnknownContract, fmt.Errorf("attribute schemaversion: %w", err))
 	}
 	// The MODEL is enough: a revision or addition that this process does not know yet has the same index.
-	model, err := contracts.Model(e.Type(), number)
-	if err != nil {
-		return nil, delivery.Permanent(event.CodeUnknownContract, err)
+	model, ok := known[modelKey{e.Type(), number}]
+	if !ok {
+		return nil, delivery.Permanent(event.CodeUnknownContract, fmt.Errorf("no contract of model %d for the event type", number))
 	}
 	payload, enrichment, err := event.SplitEnriched(e.Data())
 	if err != nil {

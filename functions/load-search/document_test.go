@@ -18,9 +18,10 @@ func documents(t testing.TB) func(e *event.Event) *document {
 	if err != nil {
 		t.Fatal(err)
 	}
+	known := modelsOf(contracts)
 	n := searchtest.New(t, search.Options{URL: "http://127.0.0.1:1"})
 	return func(e *event.Event) *document {
-		d, err := newDocument(n, contracts, e)
+		d, err := newDocument(n, known, e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,11 +159,12 @@ func benchmark(b *testing.B, e *event.Event) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	known := modelsOf(contracts)
 	n := searchtest.New(b, search.Options{URL: "http://127.0.0.1:1"})
 	b.SetBytes(int64(len(e.Data())))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := newDocument(n, contracts, e); err != nil {
+		if _, err := newDocument(n, known, e); err != nil {
 			b.Fatal(err)
 		}
 	}

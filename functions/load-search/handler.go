@@ -36,11 +36,11 @@ type index interface {
 
 // handler writes events to the index. It changes no event and keeps none.
 type handler struct {
-	index     index
-	contracts *contract.Set
-	clock     func() time.Time
-	logger    *slog.Logger
-	results   *prometheus.CounterVec
+	index   index
+	models  models
+	clock   func() time.Time
+	logger  *slog.Logger
+	results *prometheus.CounterVec
 
 	mu      sync.Mutex
 	checked map[string]time.Time // when an index's template was seen
@@ -48,7 +48,7 @@ type handler struct {
 
 func newHandler(i index, contracts *contract.Set, clock func() time.Time, logger *slog.Logger, r prometheus.Registerer) *handler {
 	return &handler{
-		index: i, contracts: contracts, clock: clock, logger: logger, checked: map[string]time.Time{},
+		index: i, models: modelsOf(contracts), clock: clock, logger: logger, checked: map[string]time.Time{},
 		results: telemetry.Counter(r, "millrace_search_events_total",
 			"Events by kind (enriched, dead, unusable) and outcome (done, failed, retry, dead).", "kind", "outcome"),
 	}
@@ -57,10 +57,10 @@ func newHandler(i index, contracts *contract.Set, clock func() time.Time, logger
 // Handle writes a batch. Of each event it says: Done where its document is in the index, with this payload; Dead where it never
 // can be; Retry where Elasticsearch is at fault; Failed where it refused this one document for a reason that may pass.
 func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Outcomes {
-	b := &batch{h: h, out: delivery.NewOutcomes(len(events)), docs: make([]*document, len(events))}
+	b := &batch{h: h, events: events, out: delivery.NewOutcomes(len(events)), docs: make([]*document, len(events))}
 	var open []int
 	for i, e := range events {
-		d, err := newDocument(h.index, h.contracts, e)
+		d, err := newDocument(h.index, h.models, e)
 		if err != nil {
 			b.out.Settle(i, err)
 			continue
@@ -85,9 +85,10 @@ func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Ou
 
 // batch is one Handle under way.
 type batch struct {
-	h    *handler
-	out  delivery.Outcomes
-	docs []*document
+	h      *handler
+	events []*event.Event
+	out    delivery.Outcomes
+	docs   []*document // nil for an event that cannot be one
 }
 
 // ensure makes sure of the templates before the first write to an index, and returns the documents whose template is there.
@@ -234,10 +235,11 @@ func (b *batch) retry(i int, err error) {
 	b.out.Retry(i, err)
 }
 
-// report counts a batch, and logs what did not pass: one line for each outcome, with the first event's root id and reason.
+// report counts a batch and logs what was given up, one line for each code, with the first event's root id and reason. What comes
+// again, the intake logs.
 func (h *handler) report(b *batch) {
-	var first [4]int // by status: index + 1
-	var count [4]int
+	type group struct{ first, count int }
+	dead := map[event.Code]group{}
 	for i := range b.out {
 		o := b.out.Of(i)
 		kind := "unusable"
@@ -245,20 +247,18 @@ func (h *handler) report(b *batch) {
 			kind = string(b.docs[i].kind)
 		}
 		h.results.WithLabelValues(kind, o.Status.String()).Inc()
-		if count[o.Status]++; count[o.Status] == 1 {
-			first[o.Status] = i
+		if o.Status == delivery.Dead {
+			g, ok := dead[o.Code]
+			if !ok {
+				g.first = i
+			}
+			g.count++
+			dead[o.Code] = g
 		}
 	}
-	for _, s := range []delivery.Status{delivery.Failed, delivery.Retry, delivery.Dead} {
-		if count[s] == 0 {
-			continue
-		}
-		i := first[s]
-		args := []any{"outcome", s.String(), "events", count[s], "of", len(b.out), "error", b.out.Of(i).Err}
-		if d := b.docs[i]; d != nil {
-			args = append(args, "root_id", event.Attr(d.event, event.RootID), "index", d.Index)
-		}
-		h.logger.Warn("events not in the index", args...)
+	for code, g := range dead {
+		h.logger.Warn("events given up", "code", string(code), "events", g.count, "of", len(b.out),
+			"first_root_id", event.Attr(b.events[g.first], event.RootID), "first_err", b.out[g.first].Err)
 	}
 }
 

@@ -100,14 +100,23 @@ type setup struct {
 
 func start(t testing.TB) *setup {
 	t.Helper()
+	fake := searchtest.NewFake(t)
+	s := startOn(t, search.Options{URL: fake.URL})
+	s.fake = fake
+	return s
+}
+
+// startOn is start on another server; its fake is nil.
+func startOn(t testing.TB, o search.Options) *setup {
+	t.Helper()
 	contracts, err := contract.Embedded()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &setup{fake: searchtest.NewFake(t), dead: &topic{}, now: now}
+	s := &setup{dead: &topic{}, now: now}
 	clock := func() time.Time { return s.now }
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
-	h := newHandler(searchtest.New(t, search.Options{URL: s.fake.URL}), contracts, clock, logger, prometheus.NewRegistry())
+	h := newHandler(searchtest.New(t, o), contracts, clock, logger, prometheus.NewRegistry())
 	s.handler = deadletter.Handler(delivery.Attempts(h, 5), s.dead, stage, clock)
 	return s
 }

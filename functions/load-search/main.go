@@ -1,7 +1,6 @@
 // Command load-search makes events searchable: it writes enriched events and dead letters to Elasticsearch.
 //
-// Consumes: CloudEvents over HTTP, one a request, from the Triggers load-search-enriched and load-search-dead; which kind an
-// event is, its attributes say.
+// Consumes: CloudEvents over HTTP, one a request, from the Triggers load-search-enriched and load-search-dead.
 //
 // Emits: documents in enriched-<type>-<MODEL>-YYYY.MM.DD and dead-YYYY.MM.DD, each once however often its event comes.
 //
@@ -62,11 +61,10 @@ func run(ctx context.Context) error {
 	producer := kafka.NewProducer(c.brokers, kafka.ProducerOptions{ClientID: stage, Logger: logger})
 	dead := producer.Sink(c.topic)
 
-	h := newHandler(client, contracts, time.Now, logger, registry)
-	counted := delivery.Attempts(h, c.Attempts)
+	h := delivery.Attempts(newHandler(client, contracts, time.Now, logger, registry), c.Attempts)
 	o := c.intake()
 	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, keepUndecodable(dead, time.Now)
-	intake := serve.Events(deadletter.Handler(counted, dead, stage, time.Now), o)
+	intake := serve.Events(deadletter.Handler(h, dead, stage, time.Now), o)
 	return serve.Run(ctx, serve.Config{
 		Listen: c.listen(), Ready: dead.Ready, Metrics: registry, Logger: logger,
 		Drain: []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "producer", Do: producer.Close}},
