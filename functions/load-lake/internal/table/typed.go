@@ -89,7 +89,10 @@ func nodeOf(f contract.Field) parquet.Node {
 	case contract.Time:
 		return optional(parquet.TimeAdjusted(parquet.Microsecond, f.Timezone))
 	case contract.Decimal:
-		if f.Precision <= 18 {
+		switch {
+		case f.Precision <= 9:
+			return optional(parquet.Decimal(f.Scale, f.Precision, parquet.Int32Type))
+		case f.Precision <= 18:
 			return optional(parquet.Decimal(f.Scale, f.Precision, parquet.Int64Type))
 		}
 		return optional(parquet.Decimal(f.Scale, f.Precision, parquet.FixedLenByteArrayType(16)))
@@ -190,7 +193,9 @@ func (l *Layout) addPart(n *node, name string, value []byte) {
 	switch {
 	case n != nil:
 		n.write(r, value, 0, 0)
-	case value != nil && rawjson.Kind(value) != 'n':
+	case value == nil, rawjson.Kind(value) == 'n':
+	case name == "enrichment" && string(rawjson.Compact(nil, value)) == "{}": // a contract without steps
+	default:
 		r.keep(value, "")
 	}
 	r.path = r.path[:0]
@@ -352,9 +357,12 @@ func unquote(value []byte) ([]byte, bool) {
 	return value[1 : len(value)-1], true
 }
 
-// decimal returns the unscaled number as a column of the precision holds it: 64 bits, or 16 bytes, two's complement, big endian.
+// decimal returns the unscaled number as a column of the precision holds it: 32 or 64 bits, or 16 bytes, two's complement, big endian.
 func decimal(n *big.Int, precision int) parquet.Value {
-	if precision <= 18 {
+	switch {
+	case precision <= 9:
+		return parquet.Int32Value(int32(n.Int64()))
+	case precision <= 18:
 		return parquet.Int64Value(n.Int64())
 	}
 	b := make([]byte, 16)

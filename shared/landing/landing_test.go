@@ -1,0 +1,317 @@
+package landing
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/shared/objectstore"
+	"millrace/shared/objectstore/objectstoretest"
+)
+
+func bucket(t *testing.T, attempts int) (*objectstore.Bucket, *objectstoretest.Server) {
+	t.Helper()
+	s := objectstoretest.NewServer("lake")
+	t.Cleanup(s.Close)
+	b, err := objectstore.Open(s.Config("lake", attempts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, s
+}
+
+// entry returns the entry with the sequence that reads ten offsets of partition 0.
+func entry(sequence int64, drain string) Entry {
+	return Entry{
+		Version: 1, Topic: "t", TopicID: "id", Sequence: sequence, Drain: drain, Time: time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC),
+		Partitions: []Partition{{Partition: 0, From: (sequence - 1) * 10, Next: sequence * 10, Skipped: []Range{{First: sequence*10 - 2, Last: sequence*10 - 1, Reason: ReasonControl}}}},
+		Objects:    []Object{{Key: "k" + drain, Kind: KindRaw, Rows: 8, Bytes: 1, SHA256: strings.Repeat("0", 64)}},
+	}
+}
+
+// fill appends entries up to the sequence, and returns the last one.
+func fill(t *testing.T, l *Log, to int64) Entry {
+	t.Helper()
+	var prev Entry
+	for n := int64(1); n <= to; n++ {
+		e := entry(n, "d")
+		if err := l.Append(t.Context(), prev, e); err != nil {
+			t.Fatal(err)
+		}
+		prev = e
+	}
+	return prev
+}
+
+// Guards the format, which other programs read: names, order, empty lists rather than null, the key.
+func TestFormat(t *testing.T) {
+	e := entry(1, "d")
+	e.Time = e.Time.In(time.FixedZone("", 3600))
+	b, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"version":1,"topic":"t","topic_id":"id","sequence":1,"drain":"d","time":"2026-11-21T00:00:00Z","partitions":[{"partition":0,"from":0,"next":10,"skipped":[{"first":8,"last":9,"reason":"control"}],"lost":[]}],` +
+		`"objects":[{"key":"kd","kind":"raw","type":"","rows":8,"bytes":1,"sha256":"` + strings.Repeat("0", 64) + `"}]}`
+	if string(b) != want {
+		t.Errorf("got  %s\nwant %s", b, want)
+	}
+	if got := Key("events.raw", "-x_", 7); got != "landing/_log/events.raw/-x_/00000000000000000007.json" {
+		t.Errorf("key %s", got)
+	}
+	back, err := Decode(b)
+	if err != nil || fmt.Sprint(back.Next()) != "map[0:10]" {
+		t.Errorf("%+v, %v", back, err)
+	}
+}
+
+// Guards readers against entries that do not account for what they claim, and writers against making them.
+func TestValidate(t *testing.T) {
+	for name, change := range map[string]func(*Entry){
+		"a later version":      func(e *Entry) { e.Version = 2 },
+		"no topic id":          func(e *Entry) { e.TopicID = "" },
+		"no drain":             func(e *Entry) { e.Drain = "" },
+		"sequence 0":           func(e *Entry) { e.Sequence = 0 },
+		"a slash in the topic": func(e *Entry) { e.Topic = "a/b" },
+		"a row too few":        func(e *Entry) { e.Objects[0].Rows-- },
+		"a row too many":       func(e *Entry) { e.Objects[0].Rows++ },
+		"no rows": func(e *Entry) {
+			e.Objects = append(e.Objects, Object{Key: "x", Kind: "raw", Bytes: 1, SHA256: strings.Repeat("0", 64)})
+		},
+		"no checksum":            func(e *Entry) { e.Objects[0].SHA256 = "" },
+		"backwards":              func(e *Entry) { e.Partitions[0].From = 11 },
+		"a range beyond the end": func(e *Entry) { e.Partitions[0].Skipped[0].Last = 10 },
+		"a range without reason": func(e *Entry) { e.Partitions[0].Skipped[0].Reason = "" },
+		"overlapping ranges":     func(e *Entry) { e.Partitions[0].Skipped = append(e.Partitions[0].Skipped, e.Partitions[0].Skipped[0]) },
+		"partitions twice":       func(e *Entry) { e.Partitions = append(e.Partitions, Partition{Partition: 0}) },
+	} {
+		e := entry(1, "d")
+		change(&e)
+		b, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(b); err == nil {
+			t.Errorf("%s passes", name)
+		}
+	}
+	for _, text := range []string{"", "null", "{}", "[]", `{"version":1`} {
+		if _, err := Decode([]byte(text)); err == nil {
+			t.Errorf("%q passes", text)
+		}
+	}
+	b, _ := entry(1, "d").Encode()
+	if _, err := Decode(append(b, "{}"...)); err == nil {
+		t.Error("text after the entry passes")
+	}
+}
+
+// Guards the chain: a gap, an overlap, a partition that vanished, or another log's entry must not pass as the next one.
+func TestJoin(t *testing.T) {
+	prev := entry(1, "d")
+	for name, change := range map[string]func(*Entry){
+		"a gap in the sequence": func(e *Entry) { e.Sequence = 3 },
+		"the same sequence":     func(e *Entry) { e.Sequence = 1 },
+		"a gap in the offsets":  func(e *Entry) { e.Partitions[0].From++ },
+		"an overlap":            func(e *Entry) { e.Partitions[0].From-- },
+		"no partition":          func(e *Entry) { e.Partitions = nil },
+		"a new one not at 0":    func(e *Entry) { e.Partitions = append(e.Partitions, Partition{Partition: 1, From: 5, Next: 5}) },
+		"another topic":         func(e *Entry) { e.Topic = "u" },
+		"another topic id":      func(e *Entry) { e.TopicID = "x" },
+	} {
+		e := entry(2, "d")
+		change(&e)
+		if err := e.Join(prev); err == nil {
+			t.Errorf("%s joins", name)
+		}
+	}
+	e := entry(2, "d")
+	e.Partitions = append(e.Partitions, Partition{Partition: 1})
+	if err := e.Join(prev); err != nil {
+		t.Error(err)
+	}
+}
+
+// Guards finding the tail at all lengths around the page, from a cold start, with a fresh hint and with a stale one, and at a price that does not grow with the log.
+func TestTail(t *testing.T) {
+	b, s := bucket(t, 1)
+	warm := Open(b, "t", "id")
+	written := Open(b, "t", "id")
+	var prev Entry
+	next := int64(1)
+	for _, n := range []int64{0, 1, 2, 999, 1000, 1001, 2000, 2001, 2500, 4001} {
+		for ; next <= n; next++ {
+			e := entry(next, "d")
+			if err := written.Append(t.Context(), prev, e); err != nil {
+				t.Fatal(err)
+			}
+			prev = e
+		}
+		for name, l := range map[string]*Log{"cold": Open(b, "t", "id"), "warm": warm, "fresh": written} {
+			before := s.Requests("GET")
+			e, err := l.Tail(t.Context())
+			if err != nil || e.Sequence != n {
+				t.Fatalf("%s, %d entries: tail %d, %v", name, n, e.Sequence, err)
+			}
+			if used := s.Requests("GET") - before; used > 14 || (name == "fresh" && used > 2) {
+				t.Errorf("%s, %d entries: %d requests", name, n, used)
+			}
+		}
+	}
+}
+
+// Guards the log against a retention rule on its old entries.
+func TestTailWithoutTheOldEntries(t *testing.T) {
+	b, _ := bucket(t, 1)
+	fill(t, Open(b, "t", "id"), 1500)
+	for n := int64(1); n <= 1200; n++ {
+		if err := b.Delete(t.Context(), Key("t", "id", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e, err := Open(b, "t", "id").Tail(t.Context()); err != nil || e.Sequence != 1500 {
+		t.Errorf("tail %d, %v", e.Sequence, err)
+	}
+	count := 0
+	if err := Open(b, "t", "id").After(t.Context(), 0, func(Entry) error { count++; return nil }); err != nil || count != 300 {
+		t.Errorf("%d entries, %v", count, err)
+	}
+}
+
+// Guards the one winner: of two drains that append the same sequence the second learns that it lost, and the log is the first's.
+func TestAppendLost(t *testing.T) {
+	b, _ := bucket(t, 1)
+	l := Open(b, "t", "id")
+	prev := fill(t, l, 3)
+	if err := l.Append(t.Context(), prev, entry(4, "winner")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Open(b, "t", "id").Append(t.Context(), prev, entry(4, "loser")); !errors.Is(err, ErrLost) {
+		t.Errorf("got %v", err)
+	}
+	if e, err := l.Tail(t.Context()); err != nil || e.Drain != "winner" {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// Guards the lost answer: the entry that is there already is our own, so the append succeeded.
+func TestAppendOwnEntryIsThere(t *testing.T) {
+	b, s := bucket(t, 3)
+	puts := 0
+	s.Fail(func(method, _, _ string) objectstoretest.Fault {
+		if method == "PUT" {
+			if puts++; puts == 1 {
+				return objectstoretest.WriteThenCut
+			}
+		}
+		return objectstoretest.Serve
+	})
+	if err := Open(b, "t", "id").Append(t.Context(), Entry{}, entry(1, "d")); err != nil || puts != 2 {
+		t.Errorf("%v after %d attempts", err, puts)
+	}
+}
+
+// Guards against an outage that reads as a lost race or as success: nobody knows then whether the entry was written.
+func TestAppendOutage(t *testing.T) {
+	for _, fault := range []objectstoretest.Fault{objectstoretest.Refuse, objectstoretest.Cut, objectstoretest.WriteThenCut, objectstoretest.WriteThenFail} {
+		b, s := bucket(t, 1)
+		s.Fail(func(string, string, string) objectstoretest.Fault { return fault })
+		if err := Open(b, "t", "id").Append(t.Context(), Entry{}, entry(1, "d")); err == nil || errors.Is(err, ErrLost) {
+			t.Errorf("fault %d: %v", fault, err)
+		}
+		if _, err := Open(b, "t", "id").Tail(t.Context()); err == nil {
+			t.Error("an outage reads as an empty log")
+		}
+	}
+}
+
+// Guards against writing an entry that does not follow: nothing may be sent.
+func TestAppendRefusesWhatDoesNotJoin(t *testing.T) {
+	b, s := bucket(t, 1)
+	l := Open(b, "t", "id")
+	prev := fill(t, l, 1)
+	before := s.Requests("PUT")
+	wrong := entry(2, "d")
+	wrong.Objects[0].Rows++
+	other := entry(2, "d")
+	other.Topic = "u"
+	for _, e := range []Entry{wrong, entry(3, "d"), other} {
+		if err := l.Append(t.Context(), prev, e); err == nil {
+			t.Errorf("%+v was appended", e)
+		}
+	}
+	if s.Requests("PUT") != before {
+		t.Error("something was sent")
+	}
+}
+
+// Guards readers: entries come in order, from behind a checkpoint, and damage in the middle stops the reading with an error.
+func TestAfter(t *testing.T) {
+	b, _ := bucket(t, 1)
+	l := Open(b, "t", "id")
+	fill(t, l, 1005)
+	for _, from := range []int64{0, 1, 1000, 1004, 1005} {
+		next := from + 1
+		if err := l.After(t.Context(), from, func(e Entry) error {
+			if e.Sequence != next {
+				t.Errorf("got %d, want %d", e.Sequence, next)
+			}
+			next++
+			return nil
+		}); err != nil || next != 1006 {
+			t.Errorf("from %d: until %d, %v", from, next, err)
+		}
+	}
+	stop := errors.New("stop")
+	if err := l.After(t.Context(), 0, func(Entry) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v", err)
+	}
+	if err := b.Delete(t.Context(), Key("t", "id", 500)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.After(t.Context(), 0, func(Entry) error { return nil }); err == nil {
+		t.Error("a gap passes")
+	}
+	moved, err := b.Get(t.Context(), Key("t", "id", 499))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Put(t.Context(), Key("t", "id", 500), moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.After(t.Context(), 0, func(Entry) error { return nil }); err == nil {
+		t.Error("an entry under another's key passes")
+	}
+}
+
+// Guards recognising a topic that was created anew: all ids are found, also those with characters around '/', and none of a topic with a longer name.
+func TestTopicIDs(t *testing.T) {
+	b, _ := bucket(t, 1)
+	ids := []string{"--A", "0", "AbC", "abc", "abcd", "_z"}
+	for _, id := range ids {
+		for n := int64(1); n <= 3; n++ {
+			if err := b.Put(t.Context(), Key("events.raw", id, n), []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := b.Put(t.Context(), Key("events.raw2", "other", 1), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := TopicIDs(t.Context(), b, "events.raw")
+	if err != nil || len(got) != len(ids) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, id := range ids {
+		if !strings.Contains(" "+strings.Join(got, " ")+" ", " "+id+" ") {
+			t.Errorf("%s is missing in %v", id, got)
+		}
+	}
+	if got, err := TopicIDs(context.Background(), b, "events"); err != nil || len(got) != 0 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
