@@ -515,6 +515,13 @@ func (p *Platform) runJob(ctx, force context.Context, job *manifest.Job, args []
 	return process.RunJob(ctx, spec, p.console.Prefixed(name), p.log)
 }
 
+// One trip in a hundred is a bad one, so that there are dead letters to see. Only kinds that enrich refuses: those that collect
+// refuses have no identity and would be there twice after a second feed.
+const (
+	feedBad   = "--bad-share=0.01"
+	feedKinds = "--bad-kinds=wrong_type,missing_field,too_far,unknown_version,payload_not_object"
+)
+
 // feed sends generated trips through a new directory, once. A feed that fails is told and tried again at the next start: the
 // generator is seeded, so nothing is there twice.
 func (p *Platform) feed(ctx, force context.Context, job *manifest.Job, collect string) error {
@@ -522,7 +529,7 @@ func (p *Platform) feed(ctx, force context.Context, job *manifest.Job, collect s
 		return nil
 	}
 	p.log.Info("feeding generated trips into the new directory", "count", p.cfg.Feed)
-	args := []string{"generate", fmt.Sprintf("--max-record-count=%d", p.cfg.Feed), "--sleep-time=0", "--batch=100", "--concurrency=4"}
+	args := []string{"generate", fmt.Sprintf("--max-record-count=%d", p.cfg.Feed), "--sleep-time=0", "--batch=100", "--concurrency=4", feedBad, feedKinds}
 	err := p.runJob(ctx, force, job, args, map[string]string{"COLLECT_URL": collect})
 	if ctx.Err() != nil {
 		return ctx.Err()

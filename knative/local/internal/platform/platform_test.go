@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/knative/local/internal/build"
 	"millrace/knative/local/internal/manifest"
 )
 
@@ -34,12 +35,13 @@ import (
 
 func main() {
 	if len(os.Args) > 1 {
-		if err := os.WriteFile(os.Args[1], []byte(strings.Join(os.Environ(), "\n")), 0o600); err != nil {
+		if err := os.WriteFile(os.Args[1], []byte(strings.Join(append(os.Args, os.Environ()...), "\n")), 0o600); err != nil {
 			panic(err)
 		}
 		return
 	}
 	http.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, strings.Join(os.Environ(), "\n")) })
+	http.HandleFunc("/block", func(http.ResponseWriter, *http.Request) { fmt.Println("blocking"); select {} })
 	http.HandleFunc("/fetch", func(w http.ResponseWriter, r *http.Request) {
 		resp, err := http.Get(r.URL.Query().Get("url"))
 		if err != nil {
@@ -67,7 +69,7 @@ spec:
   template:
     spec:
       containers:
-        - image: ko://example/program
+        - image: ko://millrace/functions/program
           envFrom: [{configMapRef: {name: millrace}}, {secretRef: {name: millrace-s3, optional: true}}]
 ---
 apiVersion: serving.knative.dev/v1
@@ -77,7 +79,7 @@ spec:
   template:
     metadata: {annotations: {autoscaling.knative.dev/min-scale: "1"}}
     spec:
-      containers: [{image: 'ko://example/program'}]
+      containers: [{image: 'ko://millrace/functions/program'}]
 `
 
 // diary records what happened in which order.
@@ -138,6 +140,7 @@ type bench struct {
 	platform *Platform
 	running  chan struct{} // closed when events are dispatched
 	stop     context.CancelFunc
+	kill     context.CancelFunc
 	done     chan error
 }
 
@@ -145,6 +148,7 @@ type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 	// seen is closed when text was written.
+	from int
 	text string
 	seen chan struct{}
 }
@@ -153,12 +157,22 @@ func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.b.Write(p)
-	if b.text != "" && strings.Contains(b.b.String(), b.text) {
+	if b.text != "" && strings.Contains(b.b.String()[b.from:], b.text) {
 		close(b.seen)
 		b.text = ""
 	}
 	return len(p), nil
 }
+
+// expect makes seen the sign for the next text.
+func (b *buffer) expect(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.from, b.text, b.seen = b.b.Len(), text, make(chan struct{})
+}
+
+// starts is how often a platform said that it runs.
+func (b *buffer) starts() int { return strings.Count(b.String(), "running; Ctrl-C stops") }
 
 func (b *buffer) String() string {
 	b.mu.Lock()
@@ -166,23 +180,58 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
+// module is a module with the program as function and as producer, and their binaries in bin, made once for all tests.
+var module = sync.OnceValues(func() (string, error) {
+	root, err := os.MkdirTemp("", "platform")
+	if err != nil {
+		return "", err
+	}
+	for name, content := range map[string]string{"go.mod": "module millrace\n\ngo 1.26\n", "functions/program/main.go": program, "functions/produce/main.go": program} {
+		if err := write(filepath.Join(root, name), content); err != nil {
+			return root, err
+		}
+	}
+	builder := &build.Builder{Root: root, Bin: filepath.Join(root, "bin"), Progress: io.Discard}
+	_, err = builder.Build(context.Background(), []string{"ko://millrace/functions/program", "ko://millrace/functions/produce"})
+	return root, err
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if root, _ := module(); root != "" {
+		_ = os.RemoveAll(root)
+	}
+	os.Exit(code)
+}
+
+func write(name, content string) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(name, []byte(content), 0o600)
+}
+
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	root := t.TempDir()
-	for name, content := range map[string]string{
-		"go.mod": "module example\n\ngo 1.26\n", "program/main.go": program, "knative/all.yaml": manifests,
-		"knative/jobs/provision.yaml": fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: provision-, namespace: millrace}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers: [{image: 'ko://example/program', args: [%q], envFrom: [{configMapRef: {name: millrace}}]}]\n", filepath.Join(root, "provisioned")),
-	} {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
+	root, err := module()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	provision := fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: provision-, namespace: millrace}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers: [{image: 'ko://millrace/functions/program', args: [%q], envFrom: [{configMapRef: {name: millrace}}]}]\n", filepath.Join(dir, "provisioned"))
+	for name, content := range map[string]string{"knative/all.yaml": manifests, "knative/jobs/provision.yaml": provision, "data/bin/.keep": ""} {
+		if err := write(filepath.Join(dir, name), content); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o600); err != nil {
+	}
+	for _, name := range []string{"program", "produce"} { // the go command finds them up to date
+		if err := os.Link(filepath.Join(root, "bin", name), filepath.Join(dir, "data", "bin", name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	b := &bench{out: &buffer{text: "\nsee a dead letter", seen: make(chan struct{})}, running: make(chan struct{}), done: make(chan error, 1)}
 	b.cfg = Config{
-		Root: root, Dir: filepath.Join(root, "data"), Manifests: []string{filepath.Join(root, "knative")},
+		Root: root, Dir: filepath.Join(dir, "data"), Manifests: []string{filepath.Join(dir, "knative")},
 		Listen: "127.0.0.1:0", Kafka: "127.0.0.1:0", S3: "127.0.0.1:0", Search: "127.0.0.1:0", Tick: time.Second, Out: b.out,
 	}
 	b.parts = Parts{Kafka: b.diary.part("kafka", nil), ObjectStore: b.diary.part("objectstore", nil), Search: b.diary.part("search", nil), Dispatchers: []OpenDispatcher{
@@ -198,10 +247,11 @@ func newBench(t *testing.T) *bench {
 // start runs the platform until it has said what to try.
 func (b *bench) start(t *testing.T) {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	b.stop = stop
-	go func() { b.done <- Run(ctx, context.Background(), b.cfg, b.parts) }()
-	t.Cleanup(stop)
+	force, kill := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(force)
+	b.stop, b.kill = stop, kill
+	go func() { b.done <- Run(ctx, force, b.cfg, b.parts) }()
+	t.Cleanup(kill)
 	select {
 	case <-b.out.seen:
 	case err := <-b.done:
@@ -271,7 +321,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("Do: %s, %v", body, err)
 	}
 	_ = resp.Body.Close()
-	if content, err := os.ReadFile(filepath.Join(b.cfg.Root, "provisioned")); err != nil || !strings.Contains(string(content), "KAFKA_BROKERS="+b.platform.Brokers()[0]) {
+	if content, err := os.ReadFile(filepath.Join(b.cfg.Dir, "..", "provisioned")); err != nil || !strings.Contains(string(content), "KAFKA_BROKERS="+b.platform.Brokers()[0]) {
 		t.Errorf("provision: %s, %v", content, err)
 	}
 
@@ -295,6 +345,66 @@ func TestRun(t *testing.T) {
 		t.Fatalf("the lock is left behind: %v", err)
 	}
 	_ = again.release()
+}
+
+// A second wish to stop must not wait for requests that never end.
+func TestASecondWishStopsAtOnce(t *testing.T) {
+	b := newBench(t)
+	b.start(t)
+	address := gatewayAddress.FindStringSubmatch(b.out.String())[1]
+	b.out.expect("| blocking")
+	cut := make(chan error)
+	go func() {
+		resp, err := http.Get(address + "/block")
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+			if err == nil && resp.StatusCode == http.StatusOK {
+				err = errors.New("answered")
+			}
+		}
+		cut <- err
+	}()
+	<-b.out.seen
+	b.out.expect("msg=stopping")
+	b.stop()
+	b.kill()
+	begin := time.Now()
+	<-b.done
+	if took := time.Since(begin); took > drainTime/2 {
+		t.Errorf("it took %s", took)
+	}
+	if err := <-cut; err != nil && err.Error() == "answered" {
+		t.Error("a request that was cut was answered")
+	}
+}
+
+// A new directory is fed once: a feed at each start would be traffic that nobody asked for.
+func TestFeed(t *testing.T) {
+	b := newBench(t)
+	b.cfg.Feed = 7
+	fed := filepath.Join(b.cfg.Root, "generate")
+	for range 2 {
+		b.out.expect("\nsee a dead letter")
+		b.running = make(chan struct{})
+		b.start(t)
+		content, err := os.ReadFile(fed)
+		if b.platform == nil || err == nil && (!strings.Contains(string(content), "\n--max-record-count=7\n") || !strings.Contains(string(content), "\nCOLLECT_URL=http://127.0.0.1:")) {
+			t.Errorf("the feed: %s", content)
+		}
+		if first := b.out.starts() == 1; first == errors.Is(err, os.ErrNotExist) {
+			t.Errorf("fed at the first start: %v, at this one: %v", first, err)
+		}
+		if err == nil {
+			if err := os.Remove(fed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.stop()
+		if err := <-b.done; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // A server that dies must stop the platform with its reason, not leave functions that fail for ever.
