@@ -203,14 +203,14 @@ func TestHostilePayloads(t *testing.T) {
 		}
 	}
 	var wide strings.Builder
-	for i := range 200_000 {
+	for i := range 50_000 {
 		fmt.Fprintf(&wide, `"k%d":%d,`, i, i)
 	}
 	payload := strings.Replace(trip, `"VendorID"`, wide.String()+`"VendorID"`, 1)
 	if got := c.Check([]byte(payload)); len(got) != 0 {
 		t.Errorf("wide: %v", got)
 	}
-	if got := c.Check([]byte(strings.Replace(payload, `"k199999"`, `"k\u0030"`, 1))); len(got) != 1 {
+	if got := c.Check([]byte(strings.Replace(payload, `"k49999"`, `"k\u0030"`, 1))); len(got) != 1 {
 		t.Errorf("wide with a duplicate: %v", got)
 	}
 }
@@ -255,7 +255,7 @@ func TestCheckAgreesWithJSONSchema(t *testing.T) {
 	schema := compileSchema(t, c)
 	g := generator{rand.New(rand.NewPCG(1, 2))}
 	good, bad := 0, 0
-	for range 30_000 {
+	for range 10_000 {
 		payload := g.object(&c.root, 0)
 		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(payload))
 		if err != nil {
@@ -408,7 +408,7 @@ func (g generator) object(f *Field, depth int) string {
 // Guards number reading against big arithmetic: a wrong integer or a wrong limit silently changes what lands in the lake.
 func TestNumbersAgreeWithBigArithmetic(t *testing.T) {
 	g := generator{rand.New(rand.NewPCG(3, 4))}
-	for range 100_000 {
+	for range 30_000 {
 		text := g.pick("", "-") + g.digits(1+g.IntN(22))
 		if g.IntN(2) == 0 {
 			text += "." + strings.Repeat("0", g.IntN(5)) + strconv.Itoa(g.IntN(1000)) + strings.Repeat("0", g.IntN(20))
@@ -462,7 +462,7 @@ func (g generator) digits(n int) string {
 func TestParseTimeAgreesWithTimePackage(t *testing.T) {
 	c := mustParse(t, "- {name: z, logicalType: timestamp, logicalTypeOptions: {timezone: true}}\n- {name: l, logicalType: timestamp, logicalTypeOptions: {timezone: false}}")
 	g := generator{rand.New(rand.NewPCG(5, 6))}
-	for range 50_000 {
+	for range 20_000 {
 		local := fmt.Sprintf("%04d-%02d-%02dT%02d:%02d:%02d%s", 1+g.IntN(9999), g.IntN(14), g.IntN(33), g.IntN(26), g.IntN(62), g.IntN(62), g.pick("", ".5", ".123456789"))
 		zoned := local + g.pick("Z", "+01:00", "-17:59", "+05:30")
 		want, err := time.Parse(time.RFC3339Nano, zoned)

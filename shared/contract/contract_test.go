@@ -265,3 +265,29 @@ func TestSetRefusesTypeChangeWithinModel(t *testing.T) {
 		t.Error("one version twice: accepted")
 	}
 }
+
+// Guards against contract files that others write: whatever they hold, Parse answers, and what it takes can be used.
+func FuzzParse(f *testing.F) {
+	s, err := Embedded()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, c := range s.All() {
+		f.Add(c.Source())
+	}
+	f.Add(mustParse(f, propertyContract).Source())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("fuzz", data)
+		if err != nil {
+			return
+		}
+		c.Check([]byte(trip))
+		c.Check([]byte(`{"a":[1],"o":{"x":1},"t":"2023-01-01T00:00:00Z"}`))
+		if text, err := c.JSONSchema(); err != nil || !json.Valid(text) {
+			t.Fatalf("JSON Schema %s, %v", text, err)
+		}
+		if _, err := NewSet(c); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
