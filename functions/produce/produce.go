@@ -281,7 +281,7 @@ func (p *producer) resume(r sender.Result) string {
 	through := max(c.Skip, r.Through)
 	flags := fmt.Sprintf("--skip %d", through)
 	if c.MaxRecordCount > 0 {
-		flags += fmt.Sprintf(" -m %d", max(1, c.MaxRecordCount-(through-c.Skip)))
+		flags += fmt.Sprintf(" -m %d", max(1, c.MaxRecordCount-r.Done))
 	}
 	return "To go on, run the same command again: each event keeps its identity, so nothing is doubled. " +
 		"To send only the rest, run it with " + flags + "."

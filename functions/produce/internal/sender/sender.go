@@ -56,8 +56,9 @@ type Options struct {
 type Result struct {
 	// Taken is how many records were read, which includes those of no known outcome. BadRows is how many rows were none.
 	Taken, BadRows int64
-	// Through is the last row up to which every row is durable, refused or bad, so that a later run may skip so many.
-	Through int64
+	// Through is the last row up to which every row is durable, refused or bad, so that a later run may skip so many; Done is
+	// how many of the taken records lie up to there.
+	Through, Done int64
 	// Interrupted says that the context ended the run.
 	Interrupted bool
 	// GaveUp is the last failure of the batch whose time was over, or nil.
@@ -115,7 +116,7 @@ func Run(ctx context.Context, reader record.Reader, t *tally.Tally, o Options) (
 	<-done
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.result.Through = s.through.low
+	s.result.Through, s.result.Done = s.through.low, s.through.done
 	s.result.Interrupted = ctx.Err() != nil
 	return s.result, err
 }
@@ -213,6 +214,7 @@ func (s *run) badRow(e *record.RowError) {
 	s.mu.Lock()
 	s.result.BadRows++
 	s.through.begin(e.Row)
+	s.through.bad[e.Row] = true
 	s.through.end(e.Row)
 	s.mu.Unlock()
 	if s.o.OnBadRow != nil {
@@ -515,15 +517,18 @@ func retryAfter(v string, now time.Time) time.Duration {
 	return 0
 }
 
-// mark knows up to which row everything has ended, though rows end out of order. It holds only the rows under way.
+// mark knows up to which row everything has ended, though rows end out of order. It holds only the rows under way, and the bad ones since
+// the first of those.
 type mark struct {
 	low     int64 // every row up to here has ended
 	high    int64 // the last row begun
+	done    int64 // the records among the rows up to low
 	started bool
 	open    map[int64]bool
+	bad     map[int64]bool
 }
 
-func newMark() *mark { return &mark{open: map[int64]bool{}} }
+func newMark() *mark { return &mark{open: map[int64]bool{}, bad: map[int64]bool{}} }
 
 func (m *mark) begin(row int64) {
 	if !m.started {
@@ -537,5 +542,10 @@ func (m *mark) end(row int64) {
 	delete(m.open, row)
 	for m.low < m.high && !m.open[m.low+1] {
 		m.low++
+		if m.bad[m.low] {
+			delete(m.bad, m.low)
+		} else {
+			m.done++
+		}
 	}
 }

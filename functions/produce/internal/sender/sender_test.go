@@ -134,7 +134,7 @@ func TestOnlyBusyAndUnconfirmedAreResent(t *testing.T) {
 			t.Errorf("came back after %s, Retry-After was 7 s", c.at[1])
 		}
 		count(t, counts, map[tally.Status]int64{tally.Accepted: 3, tally.DeadLettered: 1})
-		if want := (Result{Taken: 4, Through: 4}); res != want {
+		if want := (Result{Taken: 4, Through: 4, Done: 4}); res != want {
 			t.Errorf("result %+v, want %+v", res, want)
 		}
 	})
@@ -403,7 +403,7 @@ func TestBadRowsAreCountedAndADamagedFileIsAnError(t *testing.T) {
 			t.Errorf("error %v, want the reader's", err)
 		}
 		count(t, counts, map[tally.Status]int64{tally.Accepted: 5})
-		if res.BadRows != 1 || !slices.Equal(told, []int64{2}) || res.Through != 6 {
+		if res.BadRows != 1 || res.Done != 5 || !slices.Equal(told, []int64{2}) || res.Through != 6 {
 			t.Errorf("result %+v, told of rows %v", res, told)
 		}
 	})

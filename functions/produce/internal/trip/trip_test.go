@@ -23,7 +23,7 @@ const folder = "../../../../../shared/data/nyc_taxi/"
 
 var id = record.Identity{Source: "/produce/t", Prefix: "f"}
 
-func real(t *testing.T, name string) *Reader {
+func realTrips(t *testing.T, name string) *Reader {
 	t.Helper()
 	f, err := os.Open(folder + name)
 	if errors.Is(err, os.ErrNotExist) {
@@ -86,7 +86,7 @@ func TestRealTripsFitTheContract(t *testing.T) {
 	if !ok {
 		t.Fatal("there is no contract")
 	}
-	r := real(t, january)
+	r := realTrips(t, january)
 	var n, negative, idle, refused int
 	for {
 		e, ok := next(t, r)
@@ -121,8 +121,8 @@ func TestRealTripsFitTheContract(t *testing.T) {
 
 // Guards against two spellings of the same columns becoming two payloads: the cleaned copy's first trip is the original's, byte for byte.
 func TestSpellingsBecomeOnePayload(t *testing.T) {
-	a, _ := next(t, real(t, january))
-	b, _ := next(t, real(t, cleaned))
+	a, _ := next(t, realTrips(t, january))
+	b, _ := next(t, realTrips(t, cleaned))
 	want := `{"VendorID":2,"tpep_pickup_datetime":"2023-01-01T00:32:10","tpep_dropoff_datetime":"2023-01-01T00:40:36","passenger_count":1,"trip_distance":0.97,"RatecodeID":1,"store_and_fwd_flag":"N","PULocationID":161,"DOLocationID":141,"payment_type":2,"fare_amount":9.3,"extra":1,"mta_tax":0.5,"tip_amount":0,"tolls_amount":0,"improvement_surcharge":1,"total_amount":14.3,"congestion_surcharge":2.5,"airport_fee":0}`
 	if string(a.Payload) != want || string(b.Payload) != want {
 		t.Errorf("got\n%s\n%s\nwant\n%s", a.Payload, b.Payload, want)
@@ -130,7 +130,7 @@ func TestSpellingsBecomeOnePayload(t *testing.T) {
 	if at := time.Date(2023, 1, 1, 5, 32, 10, 0, time.UTC); a.Time == nil || !a.Time.Equal(at) {
 		t.Errorf("time %v, want %s", a.Time, at)
 	}
-	c, _ := next(t, real(t, august))
+	c, _ := next(t, realTrips(t, august))
 	if want := `{"extra":0,"mta_tax":0.5,"tip_amount":1.82,"tolls_amount":0,"improvement_surcharge":1,"total_amount":10.92,"congestion_surcharge":2.5,"airport_fee":0}`; string(c.Payload) != want || c.Time != nil {
 		t.Errorf("2024: %s at %v, want %s and no time", c.Payload, c.Time, want)
 	}
