@@ -16,10 +16,12 @@ import (
 	"os/signal"
 	"syscall"
 
+	"millrace/knative/local/internal/objectstore"
 	"millrace/knative/local/internal/platform"
 )
 
 func main() {
+	objectstore.Main() // the embedded object storage is a child of this very binary
 	err := run(os.Args[1:])
 	switch {
 	case errors.Is(err, errUsage):

@@ -1,8 +1,26 @@
 package main
 
-import "millrace/knative/local/internal/platform"
+import (
+	"context"
+
+	"millrace/knative/local/internal/kafka"
+	"millrace/knative/local/internal/objectstore"
+	"millrace/knative/local/internal/platform"
+	"millrace/knative/local/internal/search"
+)
 
 // parts are the embedded servers and dispatchers of this build.
 func parts() platform.Parts {
-	return platform.Parts{}
+	return platform.Parts{
+		Kafka: func(_ context.Context, cfg platform.PartConfig) (platform.Part, error) {
+			return kafka.Open(kafka.Options{Dir: cfg.Dir, Listen: cfg.Addr, Log: cfg.Log})
+		},
+		ObjectStore: func(ctx context.Context, cfg platform.PartConfig) (platform.Part, error) {
+			return objectstore.Start(ctx, objectstore.Options{
+				Dir: cfg.Dir, Listen: cfg.Addr, AccessKey: cfg.Credentials.AccessKeyID, SecretKey: cfg.Credentials.SecretAccessKey,
+				Log: cfg.Log, Exited: cfg.Fail,
+			})
+		},
+		Search: platform.HTTP(func(dir string) (*search.Server, error) { return search.Open(dir) }),
+	}
 }
