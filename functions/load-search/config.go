@@ -21,11 +21,14 @@ type config struct {
 
 	URL      string        `envconfig:"ELASTICSEARCH_URL" required:"true"`           // may hold user and password: never printed
 	APIKey   string        `envconfig:"ELASTICSEARCH_API_KEY"`                       // secret
-	Replicas int           `envconfig:"ELASTICSEARCH_REPLICAS" default:"1"`          // copies beside the primary, of new indexes
+	Replicas int           `envconfig:"INDEX_REPLICAS" default:"0"`                  // copies beside the primary, of new indexes
 	Timeout  time.Duration `envconfig:"ELASTICSEARCH_REQUEST_TIMEOUT" default:"10s"` // of one request
 	Prefix   string        `envconfig:"INDEX_PREFIX"`                                // before all names of indexes and templates
 	Bytes    int           `envconfig:"BULK_BYTES" default:"5242880"`                // of one bulk request
 	Items    int           `envconfig:"BULK_DOCUMENTS" default:"1000"`               // of one bulk request
+
+	Contracts         string        `envconfig:"CONTRACTS"`                        // a directory beside the embedded contracts
+	ContractsInterval time.Duration `envconfig:"CONTRACTS_INTERVAL" default:"10s"` // how often the directory is looked at
 
 	DeadSink string `envconfig:"DEAD_SINK" default:"kafka:///events.dead"`
 	Brokers  string `envconfig:"KAFKA_BROKERS"` // host:port, comma separated; for a sink that names none
@@ -64,11 +67,12 @@ func (c *config) Validate() error {
 		errs = append(errs, fmt.Errorf("PORT %d is no port", c.Port))
 	}
 	if c.Replicas < 0 {
-		errs = append(errs, errors.New("ELASTICSEARCH_REPLICAS must not be negative"))
+		errs = append(errs, errors.New("INDEX_REPLICAS must not be negative"))
 	}
 	positive("ELASTICSEARCH_REQUEST_TIMEOUT", int64(c.Timeout))
 	positive("BULK_BYTES", int64(c.Bytes))
 	positive("BULK_DOCUMENTS", int64(c.Items))
+	positive("CONTRACTS_INTERVAL", int64(c.ContractsInterval))
 	positive("FLUSH_INTERVAL", int64(c.FlushInterval))
 	positive("FLUSH_EVENTS", int64(c.FlushEvents))
 	positive("FLUSH_BYTES", c.FlushBytes)

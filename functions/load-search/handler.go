@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace/shared/contract"
@@ -37,7 +36,7 @@ type index interface {
 // handler writes events to the index. It changes no event and keeps none.
 type handler struct {
 	index   index
-	models  models
+	models  atomic.Pointer[models]
 	clock   func() time.Time
 	logger  *slog.Logger
 	results *prometheus.CounterVec
@@ -46,12 +45,14 @@ type handler struct {
 	checked map[string]time.Time // when an index's template was seen
 }
 
-func newHandler(i index, contracts *contract.Set, clock func() time.Time, logger *slog.Logger, r prometheus.Registerer) *handler {
-	return &handler{
-		index: i, models: modelsOf(contracts), clock: clock, logger: logger, checked: map[string]time.Time{},
+func newHandler(i index, clock func() time.Time, logger *slog.Logger, r prometheus.Registerer) *handler {
+	h := &handler{
+		index: i, clock: clock, logger: logger, checked: map[string]time.Time{},
 		results: telemetry.Counter(r, "millrace_search_events_total",
 			"Events by kind (enriched, dead, unusable) and outcome (done, failed, retry, dead).", "kind", "outcome"),
 	}
+	h.models.Store(&models{})
+	return h
 }
 
 // Handle writes a batch. Of each event it says: Done where its document is in the index, with this payload; Dead where it never
@@ -59,8 +60,9 @@ func newHandler(i index, contracts *contract.Set, clock func() time.Time, logger
 func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Outcomes {
 	b := &batch{h: h, events: events, out: delivery.NewOutcomes(len(events)), docs: make([]*document, len(events))}
 	var open []int
+	known := *h.models.Load()
 	for i, e := range events {
-		d, err := newDocument(h.index, h.models, e)
+		d, err := newDocument(h.index, known, e)
 		if err != nil {
 			b.out.Settle(i, err)
 			continue
@@ -259,30 +261,5 @@ func (h *handler) report(b *batch) {
 	for code, g := range dead {
 		h.logger.Warn("events given up", "code", string(code), "events", g.count, "of", len(b.out),
 			"first_root_id", event.Attr(b.events[g.first], event.RootID), "first_err", b.out[g.first].Err)
-	}
-}
-
-// keepUndecodable returns what the intake does with a request that is no CloudEvent: it becomes a dead letter of its own. Its id
-// is its bytes' hash, so that the same request sent again is the same dead letter.
-func keepUndecodable(to delivery.Publisher, clock func() time.Time) func(context.Context, http.Header, []byte, error) error {
-	return func(ctx context.Context, header http.Header, body []byte, reason error) error {
-		now := clock()
-		e := ce.New()
-		e.SetType(event.TypeUnparsed)
-		e.SetSource("/millrace/" + stage)
-		e.SetID(event.Hash(body))
-		if contentType := header.Get("Content-Type"); contentType != "" {
-			e.SetDataContentType(contentType)
-		}
-		e.DataEncoded = body
-		if err := event.Derive(&e, now); err != nil {
-			return err
-		}
-		letter := event.DeadLetter(&e, event.Failure{Stage: stage, Code: event.CodeInvalidCloudEvent, Message: reason.Error(), Time: now})
-		errs := to.Publish(ctx, []*event.Event{letter})
-		if len(errs) != 1 {
-			return errors.New("the publisher gave no result")
-		}
-		return errs[0]
 	}
 }

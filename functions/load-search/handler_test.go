@@ -95,6 +95,7 @@ type setup struct {
 	fake    *searchtest.Fake
 	dead    *topic
 	handler delivery.Handler
+	loader  *handler
 	now     time.Time
 }
 
@@ -116,7 +117,11 @@ func startOn(t testing.TB, o search.Options) *setup {
 	s := &setup{dead: &topic{}, now: now}
 	clock := func() time.Time { return s.now }
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
-	h := newHandler(searchtest.New(t, o), contracts, clock, logger, prometheus.NewRegistry())
+	h := newHandler(searchtest.New(t, o), clock, logger, prometheus.NewRegistry())
+	s.loader = h
+	if err := h.accept(contracts); err != nil {
+		t.Fatal(err)
+	}
 	s.handler = deadletter.Handler(delivery.Attempts(h, 5), s.dead, stage, clock)
 	return s
 }
@@ -415,7 +420,7 @@ func TestUnusableEvents(t *testing.T) {
 func TestOverHTTP(t *testing.T) {
 	s := start(t)
 	clock := func() time.Time { return s.now }
-	intake := serve.Events(s.handler, serve.Options{OnUndecodable: keepUndecodable(s.dead, clock), Clock: clock})
+	intake := serve.Events(s.handler, serve.Options{OnUndecodable: deadletter.Undecodable(s.dead, "/millrace/load-search", stage, clock), Clock: clock})
 	srv := httptest.NewServer(intake)
 	defer srv.Close()
 	send := func(e *event.Event, change ...string) int {
@@ -462,5 +467,28 @@ func TestOverHTTP(t *testing.T) {
 	s.want(t, "done done", s.dead.letters...)
 	if n := len(s.fake.Docs()); n != 2 {
 		t.Errorf("%d documents", n)
+	}
+}
+
+// Guards contracts that are published while the function runs: an event of a new type is a dead letter before, and searchable after, with
+// its template there first.
+func TestContractsChange(t *testing.T) {
+	s := start(t)
+	e := raw(t, "New", "1", event.EnrichedData([]byte(`{"a":"x"}`), []byte(`{}`)), event.Stage, event.StageEnriched)
+	s.want(t, "done", e)
+	s.letters(t, "unknown_contract")
+	c := &contract.Contract{EventType: "New", Version: "0-0-1", Addition: 1, Payload: []contract.Field{{Name: "a", Type: contract.String}}}
+	set, err := contract.NewSet(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.loader.accept(set); err != nil {
+		t.Fatal(err)
+	}
+	s.want(t, "done", e)
+	s.doc(t, "enriched-new-0-2026.11.21", root("1"))
+	s.letters(t, "unknown_contract")
+	if got := s.fake.Unmapped(); got != nil {
+		t.Errorf("written without a template: %v", got)
 	}
 }

@@ -48,10 +48,6 @@ func run(ctx context.Context) error {
 	}
 	logger := telemetry.Logger(os.Stderr, c.Log, stage)
 	slog.SetDefault(logger)
-	contracts, err := contract.Embedded()
-	if err != nil {
-		return err
-	}
 	client, err := search.New(c.search())
 	if err != nil {
 		return err
@@ -61,12 +57,17 @@ func run(ctx context.Context) error {
 	producer := kafka.NewProducer(c.brokers, kafka.ProducerOptions{ClientID: stage, Logger: logger})
 	dead := producer.Sink(c.topic)
 
-	h := delivery.Attempts(newHandler(client, contracts, time.Now, logger, registry), c.Attempts)
+	h := newHandler(client, time.Now, logger, registry)
+	contracts, err := contract.Open(ctx, c.Contracts, h.accept)
+	if err != nil {
+		return err
+	}
 	o := c.intake()
-	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, keepUndecodable(dead, time.Now)
-	intake := serve.Events(deadletter.Handler(h, dead, stage, time.Now), o)
+	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, deadletter.Undecodable(dead, "/millrace/"+stage, stage, time.Now)
+	intake := serve.Events(deadletter.Handler(delivery.Attempts(h, c.Attempts), dead, stage, time.Now), o)
 	return serve.Run(ctx, serve.Config{
 		Listen: c.listen(), Ready: dead.Ready, Metrics: registry, Logger: logger,
-		Drain: []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "producer", Do: producer.Close}},
+		Components: []serve.Component{{Name: "contracts", Run: h.watch(contracts, c.ContractsInterval)}},
+		Drain:      []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "producer", Do: producer.Close}},
 	}, intake)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -139,5 +140,35 @@ func TestOtherOutcomesPass(t *testing.T) {
 	}
 	if len(p.calls) != 0 {
 		t.Errorf("published %v", p.calls)
+	}
+}
+
+// Guards requests that are no CloudEvent: the body is kept as bytes under an id that is the same when it comes again, and another where
+// the headers differ; it counts as kept only once it is durable.
+func TestUndecodable(t *testing.T) {
+	p := &topic{}
+	keep := Undecodable(p, "/millrace/load-search", "load-search", func() time.Time { return now })
+	header := http.Header{"Content-Type": {"application/cloudevents+json"}}
+	for range 2 {
+		if err := keep(t.Context(), header, []byte(payload), errRefused); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := keep(t.Context(), http.Header{"Ce-Id": {"1"}}, []byte(payload), errRefused); err != nil {
+		t.Fatal(err)
+	}
+	a, b, c := p.calls[0][0], p.calls[1][0], p.calls[2][0]
+	if string(a.Data()) != payload || a.Type() != event.TypeUnparsed || event.Attr(a, event.FailureCode) != "invalid_cloudevent" ||
+		a.DataContentType() != "application/octet-stream" {
+		t.Errorf("dead letter %v", a)
+	}
+	if a.ID() != b.ID() || a.ID() == c.ID() {
+		t.Errorf("ids %s, %s, %s", a.ID(), b.ID(), c.ID())
+	}
+	for _, errs := range [][]error{{errDown}, {}} {
+		p.errs = errs
+		if keep(t.Context(), header, []byte(payload), errRefused) == nil {
+			t.Errorf("kept while the publisher said %v", errs)
+		}
 	}
 }
