@@ -1,0 +1,63 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"millrace/knative/local/internal/manifest"
+	"millrace/shared/event"
+	"millrace/shared/kafka"
+)
+
+// maxIngress is the largest body of a request; Knative's answer to more is 503 too.
+const maxIngress = 1 << 20
+
+// Ingress returns the handler of the Brokers' own way in, POST /NAMESPACE/BROKER with one CloudEvent in binary or structured mode. It answers 202 with an empty body once
+// the event is durable in the Broker's topic; 400 for what is no CloudEvent, 404 for a Broker that does not exist, 405 for other methods, and 503 where Kafka
+// does not take the event, which may have been written all the same, or where it is larger than 1 MB. Reasons are in the body.
+//
+// It may be called while Run runs; before and after, it answers 503.
+func (e *Eventing) Ingress() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status, err := e.take(r); err != nil {
+			if status == http.StatusMethodNotAllowed {
+				w.Header().Set("Allow", http.MethodPost)
+			}
+			http.Error(w, err.Error(), status)
+			return
+		}
+		w.WriteHeader(http.StatusAccepted)
+	})
+}
+
+func (e *Eventing) take(r *http.Request) (status int, err error) {
+	if r.Method != http.MethodPost {
+		return http.StatusMethodNotAllowed, fmt.Errorf("%s is not allowed here; send events by POST", r.Method)
+	}
+	namespace, name, _ := strings.Cut(strings.Trim(r.URL.Path, "/"), "/")
+	to, ok := e.brokers[manifest.Key{Namespace: namespace, Name: name}]
+	if !ok {
+		return http.StatusNotFound, fmt.Errorf("there is no Broker %s/%s", namespace, name)
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxIngress+1))
+	if err != nil {
+		return http.StatusBadRequest, fmt.Errorf("read the event: %w", err)
+	}
+	if len(body) > maxIngress {
+		return http.StatusServiceUnavailable, fmt.Errorf("the event has more than %d bytes", maxIngress)
+	}
+	ev, err := event.DecodeHTTP(r.Header, body)
+	if err != nil {
+		return http.StatusBadRequest, err
+	}
+	if err := to.topic.Publish(r.Context(), []*event.Event{ev})[0]; err != nil {
+		if !errors.Is(err, kafka.ErrTooLarge) {
+			e.log.Warn("event not taken", "broker", name, "error", err)
+		}
+		return http.StatusServiceUnavailable, fmt.Errorf("publish to the Broker: %w", err)
+	}
+	return http.StatusAccepted, nil
+}
