@@ -79,7 +79,7 @@ next:
 	return b.String(), nil
 }
 
-// parse reads a date. It returns the first millisecond it can mean and the last: "2026-01" is a month long.
+// parse reads a date. It returns the first millisecond it can mean and the last that rounding up gives.
 func (f *dateFormat) parse(s string, loc *time.Location) (first, last int64, err error) {
 	for i, part := range f.parts {
 		switch {
@@ -208,11 +208,8 @@ func parseISO(s string, loc *time.Location) (first, last int64, ok bool) {
 	}
 	var end time.Time
 	switch precision {
-	case 0:
-		end = t.AddDate(1, 0, 0)
-	case 1:
-		end = t.AddDate(0, 1, 0)
-	case 2:
+	case 0, 1, 2:
+		// A missing month or day is the first even when rounding up, as in Elasticsearch: only the time of day goes to its end.
 		end = t.AddDate(0, 0, 1)
 	case 3:
 		end = t.Add(time.Hour)

@@ -94,6 +94,8 @@ type (
 	patternQuery struct {
 		kind, field, pattern string
 		fold                 bool
+		// normal lower-cases the pattern for text, as query_string does and a wildcard query does not.
+		normal bool
 	}
 	matchQuery struct {
 		field  string
@@ -1017,7 +1019,7 @@ func (q *patternQuery) compile(c *compiler) (matcher, error) {
 		return nil, c.refuse(nil, "Can only use %s queries on keyword, text and wildcard fields - not on [%s] which is of type [%s]", q.kind, q.field, f.typ)
 	}
 	pattern := q.pattern
-	if q.fold || f.typ == "text" {
+	if q.fold || q.normal && f.typ == "text" {
 		pattern = strings.ToLower(pattern)
 	}
 	match := func(s string) bool {
@@ -1028,10 +1030,6 @@ func (q *patternQuery) compile(c *compiler) (matcher, error) {
 			return strings.HasPrefix(s, pattern)
 		}
 		return wildcard(pattern, s)
-	}
-	if f.typ == "text" && q.kind == "prefix" && !q.fold {
-		// A term query's value is not analyzed, and neither is a prefix.
-		pattern = q.pattern
 	}
 	slot := c.plan.slot(f.name)
 	return anyValue(slot, func(v *value) bool {

@@ -306,7 +306,7 @@ func (p *queryString) value(field string) (query, error) {
 		}
 		return existsQuery{field}, p.after()
 	case pattern:
-		return build(func(f string) query { return &patternQuery{kind: "wildcard", field: f, pattern: s} })
+		return build(func(f string) query { return &patternQuery{kind: "wildcard", field: f, pattern: s, normal: true} })
 	}
 	lenient := field == ""
 	return build(func(f string) query { return &matchQuery{field: f, val: str(s), lenient: lenient} })
