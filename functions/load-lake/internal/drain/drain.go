@@ -138,6 +138,7 @@ type run struct {
 	log     *landing.Log
 	objects int // written so far, by which they are numbered
 	layouts map[string]*table.Layout
+	first   bool // the log was empty when the drain began
 	result  Result
 }
 
@@ -151,7 +152,8 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 	if err != nil {
 		return err
 	}
-	if tail.Sequence == 0 {
+	d.first = tail.Sequence == 0
+	if d.first {
 		if err := d.accept(ctx, topic); err != nil {
 			return err
 		}
@@ -268,7 +270,6 @@ func (d *run) read(ctx context.Context, tail landing.Entry, end map[int32]int64,
 		w.partitions = append(w.partitions, landing.Partition{Partition: p, From: n, Next: n})
 	}
 	slices.SortFunc(w.partitions, func(a, b landing.Partition) int { return int(a.Partition - b.Partition) })
-	known := tail.Sequence > 0
 	for progress := true; progress; {
 		progress = false
 		for i := range w.partitions {
@@ -279,7 +280,7 @@ func (d *run) read(ctx context.Context, tail landing.Entry, end map[int32]int64,
 			if !more() {
 				return w, nil
 			}
-			full, err := d.readSome(ctx, w, p, end[p.Partition], known)
+			full, err := d.readSome(ctx, w, p, end[p.Partition])
 			if err != nil {
 				return nil, err
 			}
@@ -296,12 +297,12 @@ func (d *run) read(ctx context.Context, tail landing.Entry, end map[int32]int64,
 const patience = 20
 
 // readSome fetches once and takes what fits; full is whether a limit was reached.
-func (d *run) readSome(ctx context.Context, w *work, p *landing.Partition, end int64, known bool) (full bool, err error) {
+func (d *run) readSome(ctx context.Context, w *work, p *landing.Partition, end int64) (full bool, err error) {
 	var batch kafka.Batch
 	for try := 1; ; try++ {
 		batch, err = d.source.Fetch(ctx, d.settings.Topic, p.Partition, p.Next, d.settings.Limits.Fetch)
 		if errors.Is(err, sarama.ErrOffsetOutOfRange) {
-			return false, d.outOfRange(ctx, p, end, known, err)
+			return false, d.outOfRange(ctx, p, end, err)
 		}
 		if err != nil {
 			return false, err
@@ -368,7 +369,7 @@ func weight(m *sarama.ConsumerMessage) int64 {
 }
 
 // outOfRange makes offsets that Kafka no longer has a lost range, and anything else an error.
-func (d *run) outOfRange(ctx context.Context, p *landing.Partition, end int64, known bool, cause error) error {
+func (d *run) outOfRange(ctx context.Context, p *landing.Partition, end int64, cause error) error {
 	span, err := d.source.Span(ctx, d.settings.Topic, p.Partition)
 	if err != nil {
 		return err
@@ -380,7 +381,7 @@ func (d *run) outOfRange(ctx context.Context, p *landing.Partition, end int64, k
 		return cause // it is there now: the next attempt reads it
 	}
 	reason := landing.ReasonRetention
-	if !known {
+	if d.first {
 		reason = landing.ReasonBeforeFirst
 	}
 	lost := landing.Range{First: p.Next, Last: min(span.Start, end) - 1, Reason: reason}
