@@ -97,6 +97,7 @@ type Function struct {
 	idle      func() bool   // stops the idle timer, nil where none runs
 	restart   func() bool   // stops the restart timer, nil where none runs
 	failures  int           // ends in a row that nobody asked for
+	told      bool          // that a process is ready
 	notBefore time.Time     // of the next start
 }
 
@@ -197,7 +198,7 @@ func (f *Function) watch(inst *instance) {
 	var probing sync.WaitGroup
 	probing.Go(func() {
 		if f.probe(ctx, inst) {
-			f.log.Info("ready", "pid", inst.cmd.Process.Pid, "after", f.now().Sub(inst.started).Round(time.Millisecond))
+			f.log.Log(ctx, f.level(), "ready", "pid", inst.cmd.Process.Pid, "after", f.now().Sub(inst.started).Round(time.Millisecond))
 			close(inst.ready)
 		}
 	})
@@ -225,6 +226,18 @@ func (f *Function) watch(inst *instance) {
 	if f.spec.MinScale > 0 {
 		f.scheduleRestart()
 	}
+}
+
+// level is that of the news that a process is ready: worth telling the first time and after a failure, but not each time that a function
+// wakes up for a tick.
+func (f *Function) level() slog.Level {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.told && f.failures == 0 {
+		return slog.LevelDebug
+	}
+	f.told = true
+	return slog.LevelInfo
 }
 
 // failed counts a failure and sets the time of the next start. f.mu is held.
@@ -521,7 +534,7 @@ func (f *Function) stopIdle(inst *instance) {
 	}
 	f.idle = nil
 	inst.draining = true
-	f.log.Info("idle, stopping", "pid", inst.cmd.Process.Pid)
+	f.log.Debug("idle, stopping", "pid", inst.cmd.Process.Pid)
 	f.running.Go(func() { f.end(f.kill, inst) })
 }
 
