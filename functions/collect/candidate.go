@@ -6,7 +6,6 @@ import (
 	"mime"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
@@ -26,6 +25,8 @@ const maxAttributes = 32 << 10
 // candidate is what became of one event of a request: an event for the raw topic, or its dead letter.
 type candidate struct {
 	event   *event.Event
+	source  string
+	rootID  string
 	code    event.Code // why it is a dead letter; "" for the raw topic
 	message string
 	err     error // why it was not written
@@ -50,7 +51,7 @@ type refused struct {
 	attributes  map[string]string // what else could be read, of a binary CloudEvent, whose attributes are not in whole
 }
 
-// maker makes events out of what producers sent. It has no state and does no input or output; its methods may be called concurrently.
+// maker makes events out of what producers sent; now is the time of arrival, in RFC 3339 and UTC. It has no state and does no input or output; its methods may be called concurrently.
 type maker struct {
 	source      types.URIRef // of events without one, and of dead letters
 	sourceText  string
@@ -60,28 +61,30 @@ type maker struct {
 }
 
 // admit checks an event that was read and completes it, or makes it a dead letter of the bytes that came.
-func (m *maker) admit(e *event.Event, r refused, now time.Time) (candidate, error) {
+func (m *maker) admit(e *event.Event, r refused, now string) (candidate, error) {
 	v1, ok := e.Context.(*ce.EventContextV1)
 	if !ok {
 		v1 = e.Context.AsV1()
 		e.Context = v1
 	}
-	if p := check(e, v1); p != nil {
+	source := v1.Source.String()
+	if p := check(e, v1, source); p != nil {
 		return m.deadLetter(r, p, now)
 	}
 	if v1.Extensions == nil {
 		v1.Extensions = make(map[string]any, 4)
 	}
 	x := v1.Extensions
-	x[event.RootID] = event.Identity(v1.Source.String(), v1.ID)
+	rootID := event.Identity(source, v1.ID)
+	x[event.RootID] = rootID
 	x[event.DataHash] = event.Hash(e.DataEncoded)
 	x[event.CollectorID] = m.collectorID
-	x[event.CollectorTime] = event.FormatTime(now)
-	return candidate{event: e}, nil
+	x[event.CollectorTime] = now
+	return candidate{event: e, source: source, rootID: rootID}, nil
 }
 
 // check says what keeps e from the raw topic. It takes away what Knative's Kafka Broker adds.
-func check(e *event.Event, v1 *ce.EventContextV1) *problem {
+func check(e *event.Event, v1 *ce.EventContextV1, source string) *problem {
 	if p := checkNames(v1); p != nil {
 		return p
 	}
@@ -90,7 +93,7 @@ func check(e *event.Event, v1 *ce.EventContextV1) *problem {
 	}
 	size := 0
 	for _, a := range [...]struct{ name, value string }{
-		{"id", v1.ID}, {"source", v1.Source.String()}, {"type", v1.Type}, {"subject", deref(v1.Subject)},
+		{"id", v1.ID}, {"source", source}, {"type", v1.Type}, {"subject", deref(v1.Subject)},
 		{"datacontenttype", deref(v1.DataContentType)}, {"dataschema", v1.GetDataSchema()},
 	} {
 		if p := text(event.CodeInvalidField, a.name, a.value); p != nil {
@@ -99,9 +102,12 @@ func check(e *event.Event, v1 *ce.EventContextV1) *problem {
 		size += encodedLen(a.name, a.value)
 	}
 	for name, value := range v1.Extensions {
-		s, err := types.Format(value)
-		if err != nil {
-			return wrong(event.CodeInvalidAttribute, "extension %s has a value of no CloudEvents type", name)
+		s, ok := value.(string)
+		if !ok {
+			var err error
+			if s, err = types.Format(value); err != nil {
+				return wrong(event.CodeInvalidAttribute, "extension %s has a value of no CloudEvents type", name)
+			}
 		}
 		if p := text(event.CodeInvalidAttribute, name, s); p != nil {
 			return p
@@ -191,7 +197,7 @@ func encodedLen(name, value string) int {
 
 // deadLetter makes the dead letter of what failed at the top level: a new identity of the collector's, and the producer's bytes as data as far
 // as an event may hold them.
-func (m *maker) deadLetter(r refused, p *problem, now time.Time) (candidate, error) {
+func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error) {
 	id, err := m.newID()
 	if err != nil {
 		return candidate{}, err
@@ -222,15 +228,18 @@ func (m *maker) deadLetter(r refused, p *problem, now time.Time) (candidate, err
 		v1.DataContentType = &ct
 	}
 	message = event.Cut(message, event.MaxFailureMessage)
-	x[event.RootID] = event.Identity(m.sourceText, id)
+	rootID := event.Identity(m.sourceText, id)
+	x[event.RootID] = rootID
 	x[event.DataHash] = event.Hash(data)
 	x[event.CollectorID] = m.collectorID
-	x[event.CollectorTime] = event.FormatTime(now)
+	x[event.CollectorTime] = now
 	x[event.FailureStage] = stage
 	x[event.FailureCode] = string(p.code)
 	x[event.FailureMessage] = message
-	x[event.FailureTime] = event.FormatTime(now)
-	return candidate{event: &event.Event{Context: v1, DataEncoded: data}, code: p.code, message: message}, nil
+	x[event.FailureTime] = now
+	return candidate{
+		event: &event.Event{Context: v1, DataEncoded: data}, source: m.sourceText, rootID: rootID, code: p.code, message: message,
+	}, nil
 }
 
 // contentType returns what a dead letter says of its data: never a CloudEvents format, since the letter carries the producer's event as data.

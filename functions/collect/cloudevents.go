@@ -6,7 +6,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 
 	"millrace/shared/event"
 	"millrace/shared/rawjson"
@@ -17,7 +16,7 @@ var errNoCloudEvent = errors.New("no CloudEvents: neither headers ce-* nor the c
 
 // cloudEvents reads a request's CloudEvents, in binary or structured mode or as a batch, at most limit. Errors wrap [errNoCloudEvent], [errTooMany]
 // or [errTooLarge], or are the random source's.
-func (m *maker) cloudEvents(h http.Header, body []byte, limit int, now time.Time) ([]candidate, error) {
+func (m *maker) cloudEvents(h http.Header, body []byte, limit int, now string) ([]candidate, error) {
 	contentType := h.Get("Content-Type")
 	switch {
 	case event.IsBatch(contentType):
@@ -68,7 +67,7 @@ func hasAttributes(h http.Header) bool {
 }
 
 // structured makes the event of one object in the CloudEvents JSON format.
-func (m *maker) structured(object []byte, now time.Time) (candidate, error) {
+func (m *maker) structured(object []byte, now string) (candidate, error) {
 	r := refused{whole: object, contentType: "application/json"}
 	e, err := event.DecodeStructured(object, m.options()...)
 	if err != nil {
@@ -80,7 +79,7 @@ func (m *maker) structured(object []byte, now time.Time) (candidate, error) {
 }
 
 // admitCloudEvent is admit with what the JSON form has checked by itself.
-func (m *maker) admitCloudEvent(e *event.Event, r refused, now time.Time) (candidate, error) {
+func (m *maker) admitCloudEvent(e *event.Event, r refused, now string) (candidate, error) {
 	if v, ok := e.Extensions()[event.SchemaVersion]; ok {
 		if s, _ := v.(string); !event.ValidVersion(s) {
 			return m.deadLetter(r, wrong(event.CodeInvalidAttribute, "schemaversion must be MODEL-REVISION-ADDITION, such as 0-0-1"), now)
@@ -109,7 +108,7 @@ func typeAndVersion(object []byte) (eventType, version string) {
 
 // binary makes the event of a request in binary mode. A dead letter has the body as data and what could be read of the attributes as its own; the
 // producer's id and source, which are not the letter's, as producerid and producersource.
-func (m *maker) binary(h http.Header, body []byte, now time.Time) (candidate, error) {
+func (m *maker) binary(h http.Header, body []byte, now string) (candidate, error) {
 	r := refused{whole: body, contentType: h.Get("Content-Type"), eventType: event.DecodeHeader(h.Get("Ce-Type")), version: h.Get("Ce-Schemaversion")}
 	e, err := event.DecodeHTTP(h, body, m.options()...)
 	if err != nil {

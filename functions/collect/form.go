@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
@@ -22,7 +21,7 @@ var errTooLarge = errors.New("a body that is not JSON and larger than an event m
 
 // form reads a body in the JSON form, one object or an array of them. key is the request's Idempotency-Key, "" for none; limit is the most events. A
 // body that is neither is one dead letter as a whole. Errors wrap [errTooMany] or [errTooLarge], or are the random source's.
-func (m *maker) form(body []byte, key string, limit int, now time.Time) ([]candidate, error) {
+func (m *maker) form(body []byte, key string, limit int, now string) ([]candidate, error) {
 	switch kind := rawjson.Kind(body); {
 	case !rawjson.Valid(body):
 		return m.unparsed(body, "the body is not one JSON text in UTF-8, at most "+strconv.Itoa(rawjson.MaxDepth)+" levels deep", now)
@@ -46,7 +45,7 @@ func (m *maker) form(body []byte, key string, limit int, now time.Time) ([]candi
 }
 
 // unparsed keeps a whole body as one dead letter.
-func (m *maker) unparsed(body []byte, why string, now time.Time) ([]candidate, error) {
+func (m *maker) unparsed(body []byte, why string, now string) ([]candidate, error) {
 	if len(body) > event.MaxSize {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d: %s", errTooLarge, len(body), event.MaxSize, why)
 	}
@@ -69,7 +68,7 @@ func (f *fields) fail(p *problem) {
 }
 
 // formEvent makes the event of one object in the JSON form.
-func (m *maker) formEvent(object []byte, key string, index int, now time.Time) (candidate, error) {
+func (m *maker) formEvent(object []byte, key string, index int, now string) (candidate, error) {
 	r := refused{whole: object, contentType: "application/json"}
 	if rawjson.Kind(object) != '{' {
 		return m.deadLetter(r, wrong(event.CodeUnparsed, "an event must be a JSON object"), now)

@@ -25,7 +25,7 @@ func FuzzForm(f *testing.F) {
 		if err != nil {
 			key = ""
 		}
-		candidates, err := r.maker.form(body, key, 100, testTime)
+		candidates, err := r.maker.form(body, key, 100, event.FormatTime(testTime))
 		if err != nil {
 			return // 413
 		}
@@ -45,8 +45,8 @@ func FuzzForm(f *testing.F) {
 			if err := c.event.Validate(); err != nil {
 				t.Error(err)
 			}
-			if got, want := event.Attr(c.event, event.RootID), event.Identity(c.event.Source(), c.event.ID()); got != want {
-				t.Errorf("root id %s, want %s", got, want)
+			if got, want := event.Attr(c.event, event.RootID), event.Identity(c.event.Source(), c.event.ID()); got != want || c.rootID != want || c.source != c.event.Source() {
+				t.Errorf("root id %s, %s in the receipt, want %s", got, c.rootID, want)
 			}
 			if _, err := kafka.Encode("events.raw", c.event); err != nil {
 				t.Errorf("no record of %q: %v", body, err)

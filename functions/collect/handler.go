@@ -83,7 +83,7 @@ func (c *collector) routes() http.Handler {
 var errKey = errors.New("Idempotency-Key must have 1 to 256 printable ASCII characters")
 
 // readForm takes JSON whatever the content type says: producers of the reference design send none, or text/plain.
-func (c *collector) readForm(r *http.Request, body []byte, now time.Time) ([]candidate, error) {
+func (c *collector) readForm(r *http.Request, body []byte, now string) ([]candidate, error) {
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
 		return nil, err
@@ -108,14 +108,14 @@ func idempotencyKey(h http.Header) (string, error) {
 	return key, nil
 }
 
-func (c *collector) readCloudEvents(r *http.Request, body []byte, now time.Time) ([]candidate, error) {
+func (c *collector) readCloudEvents(r *http.Request, body []byte, now string) ([]candidate, error) {
 	return c.maker.cloudEvents(r.Header, body, c.limits.events, now)
 }
 
 // take is the whole way of a request: body, events, Kafka, answer. candidates is nil where err is not.
 func (c *collector) take(
 	w http.ResponseWriter, r *http.Request,
-	read func(r *http.Request, body []byte, now time.Time) ([]candidate, error),
+	read func(r *http.Request, body []byte, now string) ([]candidate, error),
 	answer func(w http.ResponseWriter, r *http.Request, candidates []candidate, err error),
 ) {
 	body, err := c.admission.Read(r, c.limits.body)
@@ -124,7 +124,8 @@ func (c *collector) take(
 		return
 	}
 	defer body.Release()
-	now := c.clock()
+	began := c.clock()
+	now := event.FormatTime(began)
 	c.bytes.Observe(float64(len(body.Bytes)))
 	candidates, err := read(r, body.Bytes, now)
 	if err != nil {
@@ -138,11 +139,11 @@ func (c *collector) take(
 	}
 	c.count(candidates)
 	answer(w, r, candidates, nil)
-	c.seconds.Observe(c.clock().Sub(now).Seconds())
+	c.seconds.Observe(c.clock().Sub(began).Seconds())
 }
 
 // publish writes the candidates, those with a code to the dead letters, and notes their errors.
-func (c *collector) publish(ctx context.Context, candidates []candidate, now time.Time) error {
+func (c *collector) publish(ctx context.Context, candidates []candidate, now string) error {
 	if len(candidates) == 1 {
 		to := c.raw
 		if candidates[0].code != "" {
@@ -169,7 +170,7 @@ func (c *collector) publish(ctx context.Context, candidates []candidate, now tim
 }
 
 // tooLarge makes dead letters without data of events that Kafka's limit refused although ours let them pass: sending them again would not help.
-func (c *collector) tooLarge(ctx context.Context, candidates []candidate, now time.Time) error {
+func (c *collector) tooLarge(ctx context.Context, candidates []candidate, now string) error {
 	for i := range candidates {
 		if it := &candidates[i]; it.code == "" && errors.Is(it.err, kafka.ErrTooLarge) {
 			letter, err := c.maker.deadLetter(refused{eventType: it.event.Type(), version: event.Attr(it.event, event.SchemaVersion)},
@@ -223,7 +224,7 @@ func (c *collector) count(candidates []candidate) {
 		if it.err != nil {
 			// Once a second at most: an outage fails every event, and the counters tell how many.
 			if now := c.clock().Unix(); c.warned.Swap(now) != now {
-				c.logger.Warn("event not written", "status", string(s), "root_id", event.Attr(it.event, event.RootID), "err", it.err)
+				c.logger.Warn("event not written", "status", string(s), "root_id", it.rootID, "err", it.err)
 			}
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"millrace/shared/event"
 	"millrace/shared/kafka"
 )
 
@@ -227,7 +228,7 @@ func rawProducer(b *testing.B, broker string, n int) time.Duration {
 	r := newRig(b, nil)
 	records := make([]*sarama.ProducerMessage, 100)
 	for i := range records {
-		candidates, err := r.maker.form([]byte(object(i)), "", 1, time.Now())
+		candidates, err := r.maker.form([]byte(object(i)), "", 1, event.FormatTime(time.Now()))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"millrace/shared/event"
 	"millrace/shared/kafka"
 	"millrace/shared/rawjson"
 )
@@ -77,8 +76,8 @@ func appendReceipts(b []byte, candidates []candidate, raw, dead string) []byte {
 		b = append(b, `{"index":`...)
 		b = strconv.AppendInt(b, int64(i), 10)
 		b = appendMember(b, "id", c.event.ID())
-		b = appendMember(b, "source", c.event.Source())
-		b = appendMember(b, "root_id", event.Attr(c.event, event.RootID))
+		b = appendMember(b, "source", c.source)
+		b = appendMember(b, "root_id", c.rootID)
 		b = appendMember(b, "status", string(s))
 		switch s {
 		case accepted:
