@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"millrace/knative/local/internal/broker"
 	"millrace/knative/local/internal/kafka"
 	"millrace/knative/local/internal/objectstore"
 	"millrace/knative/local/internal/platform"
@@ -21,6 +22,19 @@ func parts() platform.Parts {
 				Log: cfg.Log, Exited: cfg.Fail,
 			})
 		},
-		Search: platform.HTTP(func(dir string) (*search.Server, error) { return search.Open(dir) }),
+		Search:      platform.HTTP(func(dir string) (*search.Server, error) { return search.Open(dir) }),
+		Dispatchers: []platform.OpenDispatcher{eventing},
 	}
+}
+
+// eventing delivers the events of Brokers, Triggers and PingSources.
+func eventing(p *platform.Platform) (platform.Dispatcher, error) {
+	e, err := broker.New(broker.Config{
+		Brokers: p.Brokers(), Manifests: p.Manifests(), Transport: p.Transport(), Tick: p.Tick(), Log: p.Logger("eventing"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.Handle(broker.IngressHost, e.Ingress())
+	return e, nil
 }
