@@ -488,6 +488,17 @@ func TestContractsChange(t *testing.T) {
 	s.want(t, "done", e)
 	s.doc(t, "enriched-new-0-2026.11.21", root("1"))
 	s.letters(t, "unknown_contract")
+
+	// A version that adds a field: its template is there before the next write, not some minutes later.
+	added := &contract.Contract{EventType: "New", Version: "0-0-2", Addition: 2, Payload: []contract.Field{{Name: "b", Type: contract.Integer}}}
+	if set, err = contract.NewSet(c, added); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.loader.accept(set); err != nil {
+		t.Fatal(err)
+	}
+	s.want(t, "done", raw(t, "New", "2", event.EnrichedData([]byte(`{"b":"x"}`), []byte(`{}`)), event.Stage, event.StageEnriched))
+	s.letters(t, "unknown_contract search_rejected")
 	if got := s.fake.Unmapped(); got != nil {
 		t.Errorf("written without a template: %v", got)
 	}
