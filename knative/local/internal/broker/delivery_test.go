@@ -239,7 +239,7 @@ func TestFilters(t *testing.T) {
 	for yaml, want := range map[string]bool{
 		`filter: {attributes: {type: T}}`: true, `filter: {attributes: {type: S}}`: false, `filter: {attributes: {type: T, ext: ""}}`: true,
 		`filter: {attributes: {missing: ""}}`: false, `filter: {attributes: {}}`: true, `{}`: true,
-		`filters: [{exact: {type: T, ext: x}}]`: true, `filters: [{exact: {type: T, ext: y}}]`: false, `filters: [{exact: {missing: x}}]`: false,
+		`filters: [{exact: {type: T, ext: x}}]`: true, `filters: [{exact: {type: T, ext: z}}]`: false, `filters: [{exact: {missing: x}}]`: false,
 		`filters: [{prefix: {subject: images/}}]`: true, `filters: [{prefix: {missing: i}}]`: false, `filters: [{suffix: {subject: .png}}]`: true, `filters: [{suffix: {subject: .gif}}]`: false,
 		`filters: [{exact: {type: T}}, {exact: {ext: z}}]`: false, `filters: [{any: [{exact: {type: S}}, {exact: {ext: x}}]}]`: true,
 		`filters: [{all: [{exact: {type: T}}, {prefix: {ext: x}}]}]`: true, `filters: [{all: [{exact: {type: T}}, {prefix: {ext: z}}]}]`: false,
