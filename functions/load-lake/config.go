@@ -123,11 +123,12 @@ func (c *config) topics(source drain.Source, logger *slog.Logger, m *metrics) (m
 		return nil, err
 	}
 	out := map[string]*topic{}
+	gate := drain.NewGate(1) // drains go on at the same time, their entries one after the other
 	for _, t := range []struct {
 		name, kind string
 		store      drain.Store
 	}{{c.TopicRaw, landing.KindRaw, private}, {c.TopicDead, landing.KindDead, private}, {c.TopicEnriched, landing.KindEnriched, public}} {
-		s := drain.Settings{Topic: t.name, Kind: t.kind, AcceptTopicID: c.AcceptTopicID, Limits: drain.Limits{Bytes: c.Bytes, Events: c.Events}}
+		s := drain.Settings{Topic: t.name, Kind: t.kind, AcceptTopicID: c.AcceptTopicID, Limits: drain.Limits{Bytes: c.Bytes, Events: c.Events}, Gate: gate}
 		out[t.name] = &topic{drainer: drain.New(s, source, t.store, contracts, time.Now, logger, m.published)}
 	}
 	return out, nil

@@ -64,6 +64,25 @@ type Limits struct {
 	Fetch int32
 }
 
+// Gate bounds how many entries the drains of a process hold in memory at one time; nil does not.
+type Gate chan struct{}
+
+// NewGate returns a gate for n entries.
+func NewGate(n int) Gate { return make(Gate, n) }
+
+// enter waits for room; leave must be called afterwards.
+func (g Gate) enter(ctx context.Context) (leave func(), err error) {
+	if g == nil {
+		return func() {}, nil
+	}
+	select {
+	case g <- struct{}{}:
+		return func() { <-g }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for other drains' memory: %w", ctx.Err())
+	}
+}
+
 // Settings are what a Drainer needs to know of its topic.
 type Settings struct {
 	Topic string
@@ -71,6 +90,7 @@ type Settings struct {
 	// AcceptTopicID is the new topic id that the operator accepts, after ErrNewTopic.
 	AcceptTopicID string
 	Limits        Limits
+	Gate          Gate // shared by the drainers of a process
 }
 
 // Drainer drains one topic. Drain may be called concurrently, in any number of processes.
@@ -170,16 +190,12 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 		return err
 	}
 	for remaining(tail, end) {
-		work, err := d.read(ctx, tail, end, more)
+		entry, err := d.fill(ctx, topic, tail, end, more)
 		if err != nil {
 			return err
 		}
-		if !work.progress() {
+		if entry.Sequence == 0 {
 			return nil // the time is up
-		}
-		entry, err := d.write(ctx, topic, tail, work)
-		if err != nil {
-			return err
 		}
 		again, err := d.source.Topic(ctx, topic.Name)
 		if err != nil {
@@ -203,6 +219,20 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 	}
 	d.result.Done = true
 	return nil
+}
+
+// fill reads and writes what the next entry publishes; the zero Entry where more said no before anything was read.
+func (d *run) fill(ctx context.Context, topic kafka.Topic, tail landing.Entry, end map[int32]int64, more func() bool) (landing.Entry, error) {
+	leave, err := d.settings.Gate.enter(ctx)
+	if err != nil {
+		return landing.Entry{}, err
+	}
+	defer leave()
+	work, err := d.read(ctx, tail, end, more)
+	if err != nil || !work.progress() {
+		return landing.Entry{}, err
+	}
+	return d.write(ctx, topic, tail, work)
 }
 
 // accept returns nil where a topic id without a log may have one.

@@ -604,3 +604,26 @@ func TestRandom(t *testing.T) {
 		})
 	}
 }
+
+// Guards the memory of several drains in one process: a gate that is full lets nothing be read, a drain that waits at it ends with its context, and one that
+// passed it makes room again after each entry.
+func TestGate(t *testing.T) {
+	l := newLake(t, "events.raw", 1)
+	l.events(0, 20, 1)
+	s := l.settings()
+	s.Limits.Events = 5
+	s.Gate = drain.NewGate(1)
+	s.Gate <- struct{}{} // somebody else's
+	ctx, cancel := context.WithCancel(t.Context())
+	source := &hookedSource{Reader: kafka.NewReader(l.client), fetched: func() { t.Error("something was read") }}
+	source.span = func(s kafka.Span) kafka.Span { cancel(); return s } // the last step before the gate
+	d := drain.New(s, source, l.bucket(1), nil, time.Now, slog.New(slog.DiscardHandler), nil)
+	if _, err := d.Drain(ctx, always); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	<-s.Gate
+	if r, err := l.drainer(s, l.bucket(1)).Drain(t.Context(), always); err != nil || r.Entries != 4 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	l.landed(l.id())
+}

@@ -15,13 +15,14 @@ import (
 	"github.com/IBM/sarama"
 
 	"millrace/functions/load-lake/internal/drain"
+	"millrace/shared/contract"
 	"millrace/shared/kafka"
 	"millrace/shared/landing"
 	"millrace/shared/objectstore"
 	"millrace/shared/objectstore/objectstoretest"
 )
 
-// TestMain is the drain that TestKill kills, where the environment says so.
+// TestMain is the drain that TestKill kills and that benchmarks measure, where the environment says so.
 func TestMain(m *testing.M) {
 	if os.Getenv("DRAIN_TEST_BROKER") == "" {
 		os.Exit(m.Run())
@@ -44,7 +45,14 @@ func child() error {
 		return err
 	}
 	s := drain.Settings{Topic: "events.raw", Kind: landing.KindRaw, Limits: drain.Limits{Events: 8}}
-	_, err = drain.New(s, kafka.NewReader(client), b, nil, time.Now, slog.New(slog.DiscardHandler), nil).Drain(context.Background(), always)
+	if kind := os.Getenv("DRAIN_TEST_KIND"); kind != "" { // a benchmark's
+		s.Kind, s.Limits = kind, drain.Limits{}
+	}
+	contracts, err := contract.Embedded()
+	if err != nil {
+		return err
+	}
+	_, err = drain.New(s, kafka.NewReader(client), b, contracts, time.Now, slog.New(slog.DiscardHandler), nil).Drain(context.Background(), always)
 	return err
 }
 
