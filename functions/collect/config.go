@@ -22,6 +22,7 @@ type config struct {
 	telemetry.Log
 
 	Port         int      `envconfig:"PORT" default:"8080"`
+	ListenHost   string   `envconfig:"LISTEN_HOST"`
 	KafkaBrokers []string `envconfig:"KAFKA_BROKERS"`
 	Sink         string   `envconfig:"SINK" default:"kafka:///events.raw"`
 	DeadSink     string   `envconfig:"DEAD_SINK" default:"kafka:///events.dead"`

@@ -11,6 +11,7 @@
 // Variables:
 //
 //	PORT                  8080                  port for events, /healthz, /readyz and /metrics
+//	LISTEN_HOST                                 address to listen on, all where empty; 127.0.0.1 on one machine
 //	KAFKA_BROKERS                               host:port,host:port; for sinks that name none
 //	SINK                  kafka:///events.raw   where events go
 //	DEAD_SINK             kafka:///events.dead  where dead letters go
@@ -35,7 +36,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"knative.dev/pkg/signals"
@@ -62,7 +65,7 @@ func run(ctx context.Context) error {
 	c := newCollector(&cfg, sinks.raw, sinks.dead, time.Now, logger)
 	c.register(registry)
 	return serve.Run(ctx, serve.Config{
-		Listen:  fmt.Sprintf(":%d", cfg.Port),
+		Listen:  net.JoinHostPort(cfg.ListenHost, strconv.Itoa(cfg.Port)),
 		Ready:   sinks.ready,
 		Drain:   []serve.Hook{{Name: "kafka", Do: sinks.close}},
 		Grace:   cfg.ShutdownGrace,
