@@ -75,7 +75,9 @@ func load(t *testing.T, yaml string) *manifest.Set {
 	return s
 }
 
-func trigger1(retry int, delay string) string { return brokersYAML + fmt.Sprintf(triggerYAML, retry, delay) }
+func trigger1(retry int, delay string) string {
+	return brokersYAML + fmt.Sprintf(triggerYAML, retry, delay)
+}
 
 // newKafka starts a broker with the topics events.raw and events.dead, and with committed starts for the Trigger ns/t, as provision makes them.
 func newKafka(t *testing.T) (string, *kfake.Cluster) {
