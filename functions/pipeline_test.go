@@ -1,0 +1,628 @@
+// Package functions_test runs the whole pipeline as it is deployed: the binaries of the functions, on the local platform, by the manifests.
+package functions_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"millrace/shared/event"
+	"millrace/shared/kafka"
+	"millrace/shared/landing"
+	"millrace/shared/objectstore"
+)
+
+// patience is how long the pipeline has to come to rest: a machine that does other work as well is slow, not wrong.
+const patience = 3 * time.Minute
+
+// system is a local platform that runs as a process of its own.
+type system struct {
+	t                     *testing.T
+	binary, root, dir     string
+	listen, kafka, s3, es string
+	output                *os.File
+	command               *exec.Cmd
+	ended                 chan struct{}
+}
+
+// newSystem builds the platform and chooses free ports.
+func newSystem(t *testing.T) *system {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &system{t: t, root: root, dir: t.TempDir()}
+	s.binary = filepath.Join(s.dir, "local")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.dir, "./knative/local", "./functions/produce")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the platform and produce: %v\n%s", err, out)
+	}
+	for _, addr := range []*string{&s.listen, &s.kafka, &s.s3, &s.es} {
+		*addr = freeAddress(t)
+	}
+	if s.output, err = os.Create(filepath.Join(s.dir, "output")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.stop(syscall.SIGTERM)
+		if t.Failed() {
+			if out, err := os.ReadFile(s.output.Name()); err == nil {
+				t.Logf("the platform said:\n%s", out[max(0, len(out)-20_000):])
+			}
+		}
+	})
+	return s
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// start starts the platform and waits until collect answers through it.
+func (s *system) start() {
+	s.t.Helper()
+	s.command = exec.Command(s.binary, "-dir", s.dir+"/data", "-listen", s.listen, "-kafka", s.kafka, "-s3", s.s3, "-search", s.es, "-tick", "1s", "-feed", "0")
+	s.command.Dir = s.root
+	s.command.Stdout, s.command.Stderr = s.output, s.output
+	// Real servers that the surroundings name are for other tests.
+	s.command.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains([]string{"KAFKA_BROKERS", "S3_ENDPOINT", "ELASTICSEARCH_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, name)
+	})
+	if err := s.command.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	s.ended = ended
+	command := s.command
+	go func() {
+		_ = command.Wait() // how it ended is what stop and the tests look at
+		close(ended)
+	}()
+	s.eventually("collect answers", func() error {
+		select {
+		case <-ended:
+			s.t.Fatal("the platform ended while it started")
+		default:
+		}
+		return s.get("http://"+s.listen+"/api/v1", nil)
+	})
+}
+
+// stop ends the platform by a signal and waits for its end.
+func (s *system) stop(signal syscall.Signal) {
+	if s.command == nil {
+		return
+	}
+	if err := s.command.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.t.Error(err)
+	}
+	select {
+	case <-s.ended:
+	case <-time.After(time.Minute):
+		s.t.Error("the platform did not end within a minute")
+		_ = s.command.Process.Kill()
+		<-s.ended
+	}
+	s.command = nil
+}
+
+// eventually repeats f until it returns nil.
+func (s *system) eventually(what string, f func() error) {
+	s.t.Helper()
+	deadline := time.After(patience)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			s.t.Fatalf("%s: not after %s: %v", what, patience, err)
+		case <-s.t.Context().Done():
+			s.t.Fatalf("%s: %v", what, err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+var client = &http.Client{Timeout: 30 * time.Second}
+
+// get reads a JSON answer.
+func (s *system) get(url string, into any) error {
+	return s.do(http.MethodGet, url, nil, into)
+}
+
+func (s *system) do(method, url string, body []byte, into any) error {
+	req, err := http.NewRequest(method, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode >= 300 {
+		return fmt.Errorf("%s %s: %s: %.300s", method, url, res.Status, b)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(b, into)
+}
+
+// document is what the tests look at in search.
+type document struct {
+	RootID    string `json:"root_id"`
+	EventType string `json:"event_type"`
+	Failure   struct {
+		Stage, Code string
+	}
+	Enrichment map[string]any
+}
+
+// documents returns all documents of the indices, page by page.
+func (s *system) documents(indices string) ([]document, error) {
+	var all []document
+	var after string
+	for {
+		query := map[string]any{"size": 1000, "sort": []any{map[string]any{"root_id": "asc"}}, "query": map[string]any{"match_all": map[string]any{}}}
+		if after != "" {
+			query["search_after"] = []string{after}
+		}
+		body, err := json.Marshal(query)
+		if err != nil {
+			return nil, err
+		}
+		var page struct {
+			Hits struct {
+				Hits []struct {
+					Source document `json:"_source"`
+				}
+			}
+		}
+		if err := s.do(http.MethodPost, "http://"+s.es+"/"+indices+"/_search", body, &page); err != nil {
+			return nil, err
+		}
+		hits := page.Hits.Hits
+		full := len(hits) == 1000
+		if full { // a root id that stands twice across the edge of two pages must not be skipped
+			last := hits[len(hits)-1].Source.RootID
+			for len(hits) > 0 && hits[len(hits)-1].Source.RootID == last {
+				hits = hits[:len(hits)-1]
+			}
+			if len(hits) == 0 {
+				return nil, fmt.Errorf("root id %s stands a thousand times in %s", last, indices)
+			}
+			after = hits[len(hits)-1].Source.RootID
+		}
+		for _, h := range hits {
+			all = append(all, h.Source)
+		}
+		if !full {
+			return all, nil
+		}
+	}
+}
+
+// records returns the events of a topic.
+func (s *system) records(topic string) ([]*event.Event, error) {
+	config := kafka.NewConfig("pipeline-test")
+	c, err := sarama.NewClient([]string{s.kafka}, config)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	r := kafka.NewReader(c)
+	found, err := r.Topic(s.t.Context(), topic)
+	if err != nil {
+		return nil, err
+	}
+	var events []*event.Event
+	for _, p := range found.Partitions {
+		span, err := r.Span(s.t.Context(), topic, p)
+		if err != nil {
+			return nil, err
+		}
+		for from := span.Start; from < span.End; {
+			b, err := r.Fetch(s.t.Context(), topic, p, from, 8<<20)
+			if err != nil {
+				return nil, err
+			}
+			for _, m := range b.Records {
+				e, err := kafka.Decode(m)
+				if err != nil {
+					return nil, err
+				}
+				events = append(events, e)
+			}
+			from = b.Next
+		}
+	}
+	return events, nil
+}
+
+// landed returns how many rows of the topic's records are in objects that the landing log names, and checks that each is there with the bytes it says.
+func (s *system) landed(topic, bucket string) (int64, error) {
+	b, err := os.ReadFile(s.dir + "/data/s3-credentials.json")
+	if err != nil {
+		return 0, err
+	}
+	var keys struct {
+		ID     string `json:"access_key_id"`
+		Secret string `json:"secret_access_key"`
+	}
+	if err := json.Unmarshal(b, &keys); err != nil {
+		return 0, err
+	}
+	store, err := objectstore.Open(objectstore.Config{Endpoint: "http://" + s.s3, Region: "us-east-1", AccessKey: keys.ID, SecretKey: keys.Secret, Bucket: bucket})
+	if err != nil {
+		return 0, err
+	}
+	ids, err := landing.TopicIDs(s.t.Context(), store, topic)
+	if err != nil {
+		return 0, err
+	}
+	if len(ids) != 1 {
+		return 0, fmt.Errorf("%d logs of %s", len(ids), topic)
+	}
+	var rows int64
+	err = landing.Open(store, topic, ids[0]).After(s.t.Context(), 0, func(e landing.Entry) error {
+		for _, p := range e.Partitions {
+			if len(p.Lost) > 0 {
+				return fmt.Errorf("lost ranges in %s/%d: %v", topic, p.Partition, p.Lost)
+			}
+		}
+		for _, o := range e.Objects {
+			info, err := store.Stat(s.t.Context(), o.Key)
+			if err != nil {
+				return err
+			}
+			if info.Size != o.Bytes {
+				return fmt.Errorf("%s has %d bytes, the log says %d", o.Key, info.Size, o.Bytes)
+			}
+			rows += o.Rows
+		}
+		return nil
+	})
+	return rows, err
+}
+
+// rootIDs counts how often each root id is there.
+func rootIDs[T any](items []T, id func(T) string) map[string]int {
+	ids := make(map[string]int, len(items))
+	for _, item := range items {
+		ids[id(item)]++
+	}
+	return ids
+}
+
+func ofEvent(e *event.Event) string { return event.Attr(e, event.RootID) }
+func ofDocument(d document) string  { return d.RootID }
+func ofDead(d document) string      { return d.RootID + " " + d.Failure.Stage + " " + d.Failure.Code }
+func ofDeadEvent(e *event.Event) string {
+	return ofEvent(e) + " " + event.Attr(e, event.FailureStage) + " " + event.Attr(e, event.FailureCode)
+}
+
+// reconcile waits until the sums close: each distinct root id of raw is enriched or dead, each enriched one is in search once, each dead one in the dead index once with its
+// code, and the landing log has every record of every topic.
+func (s *system) reconcile() (raw, enriched, dead map[string]int) {
+	s.t.Helper()
+	s.eventually("the sums close", func() error {
+		rawEvents, err := s.records("events.raw")
+		if err != nil {
+			return err
+		}
+		enrichedEvents, err := s.records("events.enriched")
+		if err != nil {
+			return err
+		}
+		deadEvents, err := s.records("events.dead")
+		if err != nil {
+			return err
+		}
+		raw, enriched, dead = rootIDs(rawEvents, ofEvent), rootIDs(enrichedEvents, ofEvent), rootIDs(deadEvents, ofDeadEvent)
+		rejected := map[string]bool{}
+		for _, e := range deadEvents {
+			if event.Attr(e, event.FailureStage) == "enrich" {
+				rejected[ofEvent(e)] = true
+			}
+		}
+		for id := range raw {
+			if enriched[id] == 0 && !rejected[id] {
+				return fmt.Errorf("of %d raw events, %s is neither enriched nor dead (%d enriched, %d rejected)", len(raw), id, len(enriched), len(rejected))
+			}
+		}
+		for id := range enriched {
+			if raw[id] == 0 {
+				return fmt.Errorf("%s is enriched and not in raw", id)
+			}
+		}
+		found, err := s.documents("enriched-*")
+		if err != nil {
+			return err
+		}
+		if err := same("search", enriched, rootIDs(found, ofDocument)); err != nil {
+			return err
+		}
+		failed, err := s.documents("dead-*")
+		if err != nil && len(dead) > 0 {
+			return err
+		}
+		if err := same("the dead index", dead, rootIDs(failed, ofDead)); err != nil {
+			return err
+		}
+		for _, l := range []struct {
+			topic, bucket string
+			records       int
+		}{{"events.raw", "millrace-private", len(rawEvents)}, {"events.enriched", "millrace", len(enrichedEvents)}, {"events.dead", "millrace-private", len(deadEvents)}} {
+			rows, err := s.landed(l.topic, l.bucket)
+			if err != nil && l.records > 0 {
+				return err
+			}
+			if rows != int64(l.records) {
+				return fmt.Errorf("%s has %d records, the landing log %d rows", l.topic, l.records, rows)
+			}
+		}
+		return nil
+	})
+	return raw, enriched, dead
+}
+
+// same reports what distinguishes the ids in a topic from those in a store, which must have each once.
+func same(store string, topic, found map[string]int) error {
+	for id := range topic {
+		if found[id] == 0 {
+			return fmt.Errorf("%s has %d of %d; %s is not there", store, len(found), len(topic), id)
+		}
+	}
+	for id, n := range found {
+		if n != 1 || topic[id] == 0 {
+			return fmt.Errorf("%s has %s %d times, its topic %d times", store, id, n, topic[id])
+		}
+	}
+	return nil
+}
+
+// receipt is what collect answers for an event.
+type receipt struct {
+	RootID string `json:"root_id"`
+	Status string
+	Code   string
+}
+
+// trips returns n events that only the name tells apart; every 50th goes too far for its contract.
+func trips(name string, n int) []byte {
+	var b bytes.Buffer
+	b.WriteByte('[')
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		distance := "2.5"
+		if i%50 == 49 {
+			distance = "62359"
+		}
+		fmt.Fprintf(&b, `{"event_type":"YellowTaxiTripRecords","schema_version":"0-0-1","source":"/pipeline","id":"%s/%d","payload":{`+
+			`"VendorID":2,"tpep_pickup_datetime":"2023-01-01T00:32:10","tpep_dropoff_datetime":"2023-01-01T00:40:36","passenger_count":1,`+
+			`"trip_distance":%s,"RatecodeID":1,"store_and_fwd_flag":"N","PULocationID":161,"DOLocationID":141,"payment_type":2,"fare_amount":9.3,`+
+			`"extra":1.0,"mta_tax":0.5,"tip_amount":0.0,"tolls_amount":0.0,"improvement_surcharge":1.0,"total_amount":14.3,"congestion_surcharge":2.5,"airport_fee":0.0}}`, name, i, distance)
+	}
+	b.WriteByte(']')
+	return b.Bytes()
+}
+
+// send posts a batch until every event of it is accepted or dead-lettered, as a producer does: the same identities each time.
+func (s *system) send(ctx context.Context, body []byte) ([]receipt, error) {
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.listen+"/api/v1/collect", bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		if res, err := client.Do(req); err == nil {
+			var answer struct{ Receipts []receipt }
+			err = json.NewDecoder(res.Body).Decode(&answer)
+			res.Body.Close()
+			if err == nil && len(answer.Receipts) > 0 && !slices.ContainsFunc(answer.Receipts, func(r receipt) bool { return r.Status != "accepted" && r.Status != "dead_lettered" }) {
+				return answer.Receipts, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// child returns the process of a function of this system, 0 where none runs.
+func (s *system) child(name string) int {
+	s.t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		s.t.Skip("functions are found in /proc, which is not here")
+	}
+	want := filepath.Join(s.dir, "data", "bin", name)
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe")); err == nil && exe == want {
+			return pid
+		}
+	}
+	return 0
+}
+
+// Guards the promise as a whole: 10,000 generated trips, some bad in every way that the generator knows, through binaries, Triggers and drains; the sums close over root ids. Then each
+// process is killed in turn while events flow, the platform itself last: nothing that was answered for is lost, and nothing is in search twice.
+func TestPipeline(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the pipeline takes a minute: not in short mode")
+	}
+	s := newSystem(t)
+	s.start()
+	t.Run("10000 generated trips", s.testGenerated)
+	t.Run("a process killed at a time", s.testKills)
+	t.Run("the platform killed", s.testPlatformKilled)
+}
+
+func (s *system) testGenerated(t *testing.T) {
+	s.t = t
+	out, err := exec.CommandContext(t.Context(), filepath.Join(s.dir, "produce"), "generate", "--collect", "http://"+s.listen,
+		"--max-record-count", "10000", "--sleep-time", "0", "--batch", "100", "--concurrency", "4", "--seed", "7", "--bad-share", "0.02").CombinedOutput()
+	if err != nil {
+		t.Fatalf("produce: %v\n%s", err, out)
+	}
+	raw, enriched, dead := s.reconcile()
+	codes := map[string]int{}
+	for id := range dead {
+		codes[id[strings.IndexByte(id, ' ')+1:]]++
+	}
+	total := len(raw)
+	for code, n := range codes {
+		if strings.HasPrefix(code, "collect ") {
+			total += n
+		}
+	}
+	if total != 10_000 {
+		t.Errorf("%d raw and dead at collect are accounted for, want 10000: %v", total, codes)
+	}
+	for _, want := range []string{"collect unknown_field", "collect missing_field", "collect missing_source", "enrich contract_violation", "enrich unknown_contract"} {
+		if codes[want] == 0 {
+			t.Errorf("no dead letter of %s: %v", want, codes)
+		}
+	}
+	t.Logf("%d raw, %d enriched, dead: %v", len(raw), len(enriched), codes)
+	found, err := s.documents("enriched-yellowtaxitriprecords-0-*")
+	if err != nil || len(found) == 0 {
+		t.Fatalf("%d documents, %v", len(found), err)
+	}
+	if found[0].Enrichment["pickup_zone"] == nil && found[1].Enrichment["pickup_zone"] == nil {
+		t.Errorf("no zone in %v", found[0].Enrichment)
+	}
+}
+
+// flow sends batches of 50 until stop is called, and then returns the root ids of what was accepted and of what was rejected for its distance.
+func (s *system) flow(name string) (stop func() (accepted map[string]bool)) {
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	finish := make(chan struct{})
+	accepted := map[string]bool{}
+	var mu sync.Mutex
+	var workers sync.WaitGroup
+	for w := range 2 {
+		workers.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-finish:
+					return
+				default:
+				}
+				receipts, err := s.send(ctx, trips(fmt.Sprintf("%s/%d/%d", name, w, n), 50))
+				if err != nil {
+					s.t.Errorf("a batch never got its receipts: %v", err)
+					return
+				}
+				mu.Lock()
+				for _, r := range receipts {
+					accepted[r.RootID] = true
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	return func() map[string]bool {
+		defer cancel()
+		close(finish)
+		workers.Wait()
+		return accepted
+	}
+}
+
+// allThere checks that everything that got a receipt is in a topic, after the sums have closed.
+func (s *system) allThere(accepted map[string]bool) {
+	s.t.Helper()
+	if len(accepted) == 0 {
+		s.t.Error("nothing was accepted: the test has shown nothing")
+	}
+	raw, enriched, dead := s.reconcile()
+	lost := 0
+	for id := range accepted {
+		if raw[id] == 0 {
+			lost++
+		}
+	}
+	if lost > 0 {
+		s.t.Errorf("%d of %d accepted events are lost", lost, len(accepted))
+	}
+	s.t.Logf("%d accepted; %d raw, %d enriched, %d dead", len(accepted), len(raw), len(enriched), len(dead))
+}
+
+func (s *system) testKills(t *testing.T) {
+	s.t = t
+	stop := s.flow("kills")
+	killed := map[string]int{}
+	for _, name := range []string{"collect", "enrich", "load-search", "load-lake"} {
+		for range 2 {
+			s.eventually(name+" runs", func() error {
+				pid := s.child(name)
+				if pid == 0 || pid == killed[name] {
+					return errors.New("no new process")
+				}
+				killed[name] = pid
+				return syscall.Kill(pid, syscall.SIGKILL)
+			})
+		}
+	}
+	accepted := stop()
+	t.Logf("killed %v", slices.Sorted(maps.Keys(killed)))
+	s.allThere(accepted)
+}
+
+func (s *system) testPlatformKilled(t *testing.T) {
+	s.t = t
+	stop := s.flow("platform")
+	s.eventually("functions run", func() error {
+		if s.child("enrich") == 0 || s.child("load-search") == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	s.stop(syscall.SIGKILL)
+	s.start()
+	accepted := stop()
+	s.allThere(accepted)
+}
