@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
@@ -17,6 +19,8 @@ type config struct {
 	telemetry.Log
 
 	Port int `envconfig:"PORT" default:"8080"`
+	// ListenHost is the address to listen on: all of them where it is empty, as a pod needs; 127.0.0.1 on one machine.
+	ListenHost string `envconfig:"LISTEN_HOST"`
 
 	Brokers  string `envconfig:"KAFKA_BROKERS"` // host:port, comma separated; for sinks that name none
 	Sink     string `envconfig:"SINK" default:"kafka:///events.enriched"`
@@ -86,7 +90,7 @@ func (c *config) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (c *config) listen() string { return fmt.Sprintf(":%d", c.Port) }
+func (c *config) listen() string { return net.JoinHostPort(c.ListenHost, strconv.Itoa(c.Port)) }
 
 func (c *config) intake() serve.Options {
 	return serve.Options{

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -473,29 +472,6 @@ func TestReadTablesRefuses(t *testing.T) {
 	tables, err := readTables(reference, "reference")
 	if err != nil || len(tables["taxi_zones"].rows) != 265 {
 		t.Errorf("%d zones, %v", len(tables["taxi_zones"].rows), err)
-	}
-}
-
-// Guards what is no CloudEvent at all against being lost, doubled, or written so that no reader can decode it.
-func TestUndecodableRequestIsKept(t *testing.T) {
-	dead := &topic{}
-	keep := keepUndecodable(dead, func() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) })
-	header := http.Header{"Content-Type": {"application/cloudevents+json"}, "Ce-Type": {"x"}}
-	for range 2 {
-		if err := keep(t.Context(), header, []byte("{"), errors.New("no id")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	a, b := dead.written[0], dead.written[1]
-	if a.ID() != b.ID() || string(a.Data()) != "{" || a.DataContentType() != "application/octet-stream" || event.Attr(a, event.FailureCode) != "invalid_cloudevent" {
-		t.Errorf("dead letters %v", dead.written)
-	}
-	if err := keep(t.Context(), http.Header{"Ce-Type": {"y"}}, []byte("{"), errors.New("no id")); err != nil || dead.written[2].ID() == a.ID() {
-		t.Errorf("another request has the same id, %v", err)
-	}
-	dead.after = func(*event.Event) error { return errors.New("lost") }
-	if err := keep(t.Context(), header, []byte("{"), errors.New("no id")); err == nil {
-		t.Error("an unconfirmed write is no success")
 	}
 }
 

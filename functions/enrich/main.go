@@ -58,7 +58,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	o := c.intake()
-	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, keepUndecodable(to.dead, time.Now)
+	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, deadletter.Undecodable(to.dead, "/millrace/"+stage, stage, time.Now)
 	intake := serve.Events(deadletter.Handler(delivery.Attempts(h, c.Attempts), to.dead, stage, time.Now), o)
 	watch := func(ctx context.Context) error { return watch(ctx, contracts, c.ContractsInterval, h.reloaded) }
 	return serve.Run(ctx, serve.Config{

@@ -1,21 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
-	"net/http"
 	"slices"
-	"strings"
 	"time"
 
-	ce "github.com/cloudevents/sdk-go/v2/event"
-
 	"millrace/shared/contract"
-	"millrace/shared/delivery"
-	"millrace/shared/event"
 	"millrace/shared/kafka"
 )
 
@@ -58,35 +50,4 @@ func watch(ctx context.Context, contracts *contract.Source, interval time.Durati
 	defer ticker.Stop()
 	contracts.Watch(ctx, ticker.C, report)
 	return nil
-}
-
-// keepUndecodable returns what the intake does with a request that is no CloudEvent: its body becomes a dead letter. The id is the hash of the body and
-// of the request's event headers, so that the same request sent again is the same dead letter. The content type is one of bytes: the request's
-// own may say "structured CloudEvent", and would be believed by whoever reads the record.
-func keepUndecodable(to delivery.Publisher, clock func() time.Time) func(context.Context, http.Header, []byte, error) error {
-	return func(ctx context.Context, header http.Header, body []byte, reason error) error {
-		now := clock()
-		var id bytes.Buffer
-		for _, name := range slices.Sorted(maps.Keys(header)) {
-			if name = strings.ToLower(name); strings.HasPrefix(name, "ce-") || name == "content-type" {
-				id.WriteString(name + "\x00" + header.Get(name) + "\x00")
-			}
-		}
-		id.Write(body)
-		e := ce.New()
-		e.SetType(event.TypeUnparsed)
-		e.SetSource("/millrace/" + stage)
-		e.SetID(event.Hash(id.Bytes()))
-		e.SetDataContentType("application/octet-stream")
-		e.DataEncoded = body
-		if err := event.Derive(&e, now); err != nil {
-			return err
-		}
-		letter := event.DeadLetter(&e, event.Failure{Stage: stage, Code: event.CodeInvalidCloudEvent, Message: reason.Error(), Time: now})
-		errs := to.Publish(ctx, []*event.Event{letter})
-		if len(errs) != 1 {
-			return errNoResult
-		}
-		return errs[0]
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,6 +26,8 @@ type config struct {
 	telemetry.Log
 
 	Port int `envconfig:"PORT" default:"8080"`
+	// ListenHost is the address to listen on: all of them where it is empty, as a pod needs; 127.0.0.1 on one machine.
+	ListenHost string `envconfig:"LISTEN_HOST"`
 
 	Brokers []string `envconfig:"KAFKA_BROKERS" required:"true"` // host:port, comma separated
 
@@ -90,7 +93,7 @@ func (c *config) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (c *config) listen() string { return ":" + strconv.Itoa(c.Port) }
+func (c *config) listen() string { return net.JoinHostPort(c.ListenHost, strconv.Itoa(c.Port)) }
 
 // intake gives each tick to the handler by itself and at once: a tick that comes during a drain must not wait for it.
 func (c *config) intake() serve.Options {

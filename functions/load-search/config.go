@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
@@ -18,6 +20,8 @@ type config struct {
 	telemetry.Log
 
 	Port int `envconfig:"PORT" default:"8080"`
+	// ListenHost is the address to listen on: all of them where it is empty, as a pod needs; 127.0.0.1 on one machine.
+	ListenHost string `envconfig:"LISTEN_HOST"`
 
 	URL      string        `envconfig:"ELASTICSEARCH_URL" required:"true"`           // may hold user and password: never printed
 	APIKey   string        `envconfig:"ELASTICSEARCH_API_KEY"`                       // secret
@@ -86,7 +90,7 @@ func (c *config) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (c *config) listen() string { return fmt.Sprintf(":%d", c.Port) }
+func (c *config) listen() string { return net.JoinHostPort(c.ListenHost, strconv.Itoa(c.Port)) }
 
 func (c *config) search() search.Options {
 	return search.Options{

@@ -8,6 +8,9 @@
 // What is a dead letter already is never made one again, or one event could go round for ever: Dead becomes Failed then,
 // and whoever reads events.dead must find another way (load-search writes the attributes only).
 //
+// A dead letter that is too large for its topic is written without its data, which its message says: the event as it came is in
+// the topic it was read from, and in that topic's archive.
+//
 // It does not count attempts (that is [delivery.Attempts]; put it inside) and does not log.
 package deadletter
 
@@ -68,7 +71,7 @@ func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock f
 		if len(letters) == 0 {
 			return out
 		}
-		errs := to.Publish(ctx, letters)
+		errs := publish(ctx, to, letters)
 		for n, i := range of {
 			switch {
 			case n >= len(errs):
@@ -81,4 +84,33 @@ func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock f
 		}
 		return out
 	})
+}
+
+// publish writes letters, and those that are too large once more without their data. It returns to's answer for each.
+func publish(ctx context.Context, to delivery.Publisher, letters []*event.Event) []error {
+	errs := to.Publish(ctx, letters)
+	var small []*event.Event
+	var of []int
+	for n := range min(len(letters), len(errs)) {
+		if !errors.Is(errs[n], delivery.ErrTooLarge) {
+			continue
+		}
+		letter := letters[n]
+		note := fmt.Sprintf("; the dead letter is too large with its %d bytes of data, which are where the event was read", len(letter.Data()))
+		message := event.Cut(event.Attr(letter, event.FailureMessage), event.MaxFailureMessage-len(note)) + note
+		bare := &event.Event{Context: letter.Context.Clone()}
+		bare.SetExtension(event.FailureMessage, message)
+		small, of = append(small, bare), append(of, n)
+	}
+	if len(small) == 0 {
+		return errs
+	}
+	again := to.Publish(ctx, small)
+	for k, n := range of {
+		errs[n] = ErrNotConfirmed
+		if k < len(again) {
+			errs[n] = again[k]
+		}
+	}
+	return errs
 }

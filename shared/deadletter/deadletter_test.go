@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -172,3 +173,38 @@ func TestUndecodable(t *testing.T) {
 		}
 	}
 }
+
+// Guards an event that is as large as its topic takes: with the failure's attributes it no longer fits events.dead, and must neither be retried for ever nor vanish.
+func TestTooLargeIsWrittenWithoutData(t *testing.T) {
+	o := delivery.NewOutcomes(2)
+	o.Dead(0, event.CodeNotJSON, errRefused)
+	o.Dead(1, event.CodeNotJSON, errRefused)
+	p := &topic{errs: []error{nil, fmt.Errorf("x: %w", delivery.ErrTooLarge)}}
+	next := delivery.HandlerFunc(func(context.Context, []*event.Event) delivery.Outcomes { return o })
+	second := delivery.HandlerFunc(func(ctx context.Context, events []*event.Event) delivery.Outcomes {
+		return Handler(next, publisher(func(ctx context.Context, letters []*event.Event) []error {
+			if errs := p.Publish(ctx, letters); len(p.calls) == 1 {
+				return errs
+			}
+			return make([]error, len(letters))
+		}), "enrich", func() time.Time { return now }).Handle(ctx, events)
+	})
+	out := second.Handle(t.Context(), []*event.Event{newEvent(t, "1", ""), newEvent(t, "2", "")})
+	if got := fmt.Sprint(statuses(out)); got != "[done done]" {
+		t.Fatalf("outcomes %s: %v", got, out)
+	}
+	if len(p.calls) != 2 || len(p.calls[1]) != 1 {
+		t.Fatalf("published %v", p.calls)
+	}
+	bare := p.calls[1][0]
+	if len(bare.Data()) != 0 || bare.ID() != "2" || event.Attr(bare, event.FailureCode) != "not_json" || !strings.Contains(event.Attr(bare, event.FailureMessage), "too large") {
+		t.Errorf("got %v", bare)
+	}
+	if event.Attr(bare, event.DataHash) != event.Attr(newEvent(t, "2", ""), event.DataHash) {
+		t.Error("the hash is no longer the event's")
+	}
+}
+
+type publisher func(context.Context, []*event.Event) []error
+
+func (f publisher) Publish(ctx context.Context, events []*event.Event) []error { return f(ctx, events) }

@@ -42,6 +42,9 @@ type Publisher interface {
 	Publish(ctx context.Context, events []*event.Event) (errs []error)
 }
 
+// ErrTooLarge is wrapped by a Publisher's error for an event that is larger than where it goes can take: it was not written and never will be.
+var ErrTooLarge = errors.New("too large to be written")
+
 // Status is what became of an event in a handler.
 type Status int
 

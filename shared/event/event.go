@@ -136,10 +136,7 @@ func Attr(e *Event, name string) string {
 		}
 		return ""
 	}
-	if e.Context == nil {
-		return ""
-	}
-	v, ok := e.Extensions()[name]
+	v, ok := extensions(e)[name]
 	if !ok {
 		return ""
 	}
@@ -151,6 +148,19 @@ func Attr(e *Event, name string) string {
 		return ""
 	}
 	return s
+}
+
+// extensions returns e's extensions to read. The SDK's own method copies them at each call, which costs more than all else that is done with an
+// attribute.
+func extensions(e *Event) map[string]any {
+	switch c := e.Context.(type) {
+	case *ce.EventContextV1:
+		return c.Extensions
+	case nil:
+		return nil
+	default:
+		return c.GetExtensions()
+	}
 }
 
 // FormatTime returns t in RFC 3339 with as many digits of a second as it has, in UTC.
@@ -187,7 +197,7 @@ func Derive(e *Event, arrived time.Time) error {
 	if e.ID() == "" || e.Source() == "" || e.Type() == "" {
 		return fmt.Errorf("incomplete CloudEvent: id, source and type must not be empty")
 	}
-	ext := e.Extensions()
+	ext := extensions(e)
 	for _, name := range brokerAttributes {
 		if _, ok := ext[name]; ok {
 			e.SetExtension(name, nil)

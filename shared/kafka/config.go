@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"millrace/shared/delivery"
 )
 
 // MaxMessageBytes is the largest record that our producers send, below the topics' max.message.bytes ([TopicMaxMessageBytes]). An event has at
@@ -82,7 +84,7 @@ var (
 	// ErrUnconfirmed: the event was handed to Kafka and may still be written.
 	ErrUnconfirmed = errors.New("handed to Kafka, not confirmed")
 	// ErrTooLarge: the event is larger than Kafka may take; it will not be written.
-	ErrTooLarge = errors.New("too large for Kafka")
+	ErrTooLarge = delivery.ErrTooLarge
 	// ErrNotCloudEvent: a record is no CloudEvent.
 	ErrNotCloudEvent = errors.New("not a CloudEvent")
 )

@@ -34,8 +34,10 @@ type Log struct {
 // Open returns the log of the topic id. It sends nothing; a log without entries needs no creation.
 func Open(s store, topic, topicID string) *Log { return &Log{store: s, topic: topic, topicID: topicID} }
 
-// Topic and TopicID return whose log it is.
-func (l *Log) Topic() string   { return l.topic }
+// Topic returns the name of the topic whose log it is.
+func (l *Log) Topic() string { return l.topic }
+
+// TopicID returns the id of the topic whose log it is, in Kafka's spelling.
 func (l *Log) TopicID() string { return l.topicID }
 
 // Tail returns the newest entry; the zero Entry where there is none.

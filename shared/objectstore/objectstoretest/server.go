@@ -174,7 +174,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, bucket, key strin
 		w.Header().Set("Last-Modified", o.modified.UTC().Format(http.TimeFormat))
 		w.Header().Set("Content-Length", strconv.Itoa(len(o.body)))
 		if r.Method == http.MethodGet {
-			w.Write(o.body)
+			_, _ = w.Write(o.body) // the client is gone
 		}
 	}
 }
@@ -182,7 +182,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, bucket, key strin
 func fail(w http.ResponseWriter, status int, code string) {
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(status)
-	xml.NewEncoder(w).Encode(struct {
+	_ = xml.NewEncoder(w).Encode(struct {
 		XMLName       xml.Name `xml:"Error"`
 		Code, Message string
 	}{Code: code, Message: code})
@@ -223,5 +223,5 @@ func list(w http.ResponseWriter, r *http.Request, bucket string, objects map[str
 	}
 	res.KeyCount = len(keys)
 	w.Header().Set("Content-Type", "application/xml")
-	xml.NewEncoder(w).Encode(res)
+	_ = xml.NewEncoder(w).Encode(res)
 }
