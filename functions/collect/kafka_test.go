@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -38,17 +39,21 @@ func (b *broker) start(t *testing.T, topics ...string) {
 	b.cluster = c
 }
 
+// newBroker takes a free port below the range from which outgoing connections take theirs: nobody may sit on it while the broker is away, not even the
+// producer that dials it.
 func newBroker(t *testing.T) *broker {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		b := &broker{dir: t.TempDir(), port: 20_000 + rand.IntN(10_000)}
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", b.address())
+		if err != nil {
+			continue // taken
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b
 	}
-	b := &broker{dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 func (b *broker) address() string { return fmt.Sprintf("127.0.0.1:%d", b.port) }
