@@ -234,9 +234,8 @@ func (*session) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 // ConsumeClaim hands out the partition's records until the session ends, then drains. sarama commits what is marked after it returned.
 func (s *session) ConsumeClaim(gs sarama.ConsumerGroupSession, gc sarama.ConsumerGroupClaim) error {
 	c := s.c
-	if oldest, err := s.client.GetOffset(gc.Topic(), gc.Partition(), sarama.OffsetOldest); err == nil && gc.InitialOffset() >= 0 && gc.InitialOffset() < oldest {
-		c.o.Logger.Error("records are lost: Kafka deleted them before they were read", "topic", gc.Topic(), "group", c.group, "partition", gc.Partition(),
-			"first", gc.InitialOffset(), "last", oldest-1)
+	if gc.InitialOffset() < 0 {
+		s.tellReset(gc)
 	}
 	// What is in hand outlives the session's context by the time it has to drain.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(gs.Context()))
@@ -283,6 +282,40 @@ func (s *session) ConsumeClaim(gs sarama.ConsumerGroupSession, gc sarama.Consume
 			})
 		}
 	}
+}
+
+// tellReset says what is lost where sarama did not begin at the committed offset, since Kafka does not hold it.
+func (s *session) tellReset(gc sarama.ConsumerGroupClaim) {
+	log := s.c.o.Logger.With("topic", gc.Topic(), "group", s.c.group, "partition", gc.Partition())
+	at, oldest, err := s.committed(gc)
+	switch {
+	case err != nil:
+		log.Warn("reading begins at the oldest record; cannot find out whether any were lost", "error", err)
+	case at < 0: // the group is new
+	case at < oldest:
+		log.Error("records are lost: Kafka deleted them before they were read", "first", at, "last", oldest-1)
+	default:
+		log.Error("the topic ends before the committed offset, as after it was made anew; reading begins at its oldest record", "committed", at, "oldest", oldest)
+	}
+}
+
+// committed returns what the group committed, -1 for nothing, and the oldest offset that the partition holds.
+func (s *session) committed(gc sarama.ConsumerGroupClaim) (at, oldest int64, err error) {
+	admin, err := sarama.NewClusterAdminFromClient(s.client) // closing it would close the client
+	if err != nil {
+		return 0, 0, fmt.Errorf("committed offset: %w", err)
+	}
+	res, err := admin.ListConsumerGroupOffsets(s.c.group, map[string][]int32{gc.Topic(): {gc.Partition()}})
+	if err != nil {
+		return 0, 0, fmt.Errorf("committed offset: %w", err)
+	}
+	if oldest, err = s.client.GetOffset(gc.Topic(), gc.Partition(), sarama.OffsetOldest); err != nil {
+		return 0, 0, fmt.Errorf("oldest offset: %w", err)
+	}
+	if b := res.GetBlock(gc.Topic(), gc.Partition()); b != nil {
+		return b.Offset, oldest, nil
+	}
+	return -1, oldest, nil
 }
 
 // hand gives the record to the handler until it is finished or the partition is given up.

@@ -1,12 +1,14 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -326,4 +328,62 @@ func TestConsumerStartsAtTheEnd(t *testing.T) {
 	if got := committed(t, brokers, "t", "g"); got[0] != 2 || got[1] != 0 {
 		t.Errorf("committed %v", got)
 	}
+}
+
+// Guards retention that overtakes a group: it goes on at the oldest record there is, and the loss is told as an error with its offsets, not passed over.
+func TestConsumerTellsLostRecords(t *testing.T) {
+	brokers, _ := newCluster(t, "t")
+	produceTo(t, brokers, "t", 0, 10)
+	a, err := NewAdmin(brokers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if _, err := a.EnsureStart(t.Context(), GroupTopic{Group: "g", Topic: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.admin.DeleteRecords("t", map[int32]int64{0: 6}); err != nil {
+		t.Fatal(err)
+	}
+	finished := make(chan int64, 10)
+	var log lockedBuffer
+	c := NewConsumer(brokers, "t", "g", func(_ context.Context, m Message) bool { finished <- m.Offset; return true },
+		ConsumerOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	got := map[int64]bool{}
+	for range 4 {
+		got[receive(t, finished)] = true
+	}
+	cancel()
+	if err := receive(t, done); err != nil {
+		t.Error(err)
+	}
+	if !maps.Equal(got, map[int64]bool{6: true, 7: true, 8: true, 9: true}) {
+		t.Errorf("got %v", got)
+	}
+	if text := log.String(); !strings.Contains(text, "level=ERROR") || !strings.Contains(text, "first=0 last=5") {
+		t.Errorf("log: %s", text)
+	}
+	if n := committed(t, brokers, "t", "g")[0]; n != 10 {
+		t.Errorf("committed %d", n)
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,6 +157,74 @@ func TestSurvivesSIGKILL(t *testing.T) {
 	}
 	if err := admin.GroupsReady(t.Context(), []kafka.GroupTopic{{Group: "g", Topic: "events.raw"}}); err != nil {
 		t.Errorf("committed offsets: %v", err)
+	}
+}
+
+// Guards a group over a SIGKILL of the broker: its consumer finds the broker again, and gets what it had not committed and all that came later.
+func TestConsumerRidesOverSIGKILL(t *testing.T) {
+	dir, addr := t.TempDir(), freeAddr(t)
+	kill := start(t, dir, addr)
+	admin, err := kafka.NewAdmin([]string{addr}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.EnsureTopic(t.Context(), kafka.TopicSpec{Name: "t", Partitions: 2, Replicas: 1}); err != nil {
+		t.Fatal(err)
+	}
+	_ = admin.Close()
+	got := make(chan string, 1000)
+	var open atomic.Bool
+	c := kafka.NewConsumer([]string{addr}, "t", "g", func(_ context.Context, m kafka.Message) bool {
+		if string(m.Value) == "7" && !open.Load() {
+			got <- "7 in hand"
+			<-m.Stopping // the broker's end takes the partition away
+			open.Store(true)
+			return false
+		}
+		got <- string(m.Value)
+		return true
+	}, kafka.ConsumerOptions{Logger: slog.New(slog.DiscardHandler), Commit: 10 * time.Millisecond, Config: func(s *sarama.Config) {
+		s.Consumer.Group.Heartbeat.Interval, s.Metadata.Retry.Max = 50*time.Millisecond, 1
+		s.Consumer.Retry.Backoff = 50 * time.Millisecond
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	p, err := sarama.NewSyncProducer([]string{addr}, kafka.NewConfig("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	seen := map[string]bool{}
+	sendAndSee := func(from, to, want int) {
+		for i := from; i < to; i++ {
+			if _, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: "t", Key: sarama.StringEncoder(fmt.Sprint(i)), Value: sarama.StringEncoder(fmt.Sprint(i))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for len(seen) < want {
+			select {
+			case v := <-got:
+				seen[v] = true
+			case <-time.After(30 * time.Second):
+				t.Fatalf("%d of %d came", len(seen), want)
+			}
+		}
+	}
+	sendAndSee(0, 20, 20) // 19 and the one in hand
+	kill()
+	start(t, dir, addr)
+	sendAndSee(20, 40, 41)
+	for i := range 40 {
+		if !seen[fmt.Sprint(i)] {
+			t.Errorf("%d never came", i)
+		}
 	}
 }
 
