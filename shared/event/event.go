@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -72,17 +71,43 @@ func Hash(payload []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-var (
-	typePattern    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,127}$`)
-	versionPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,5})-(0|[1-9][0-9]{0,5})-(0|[1-9][0-9]{0,5})$`)
-)
-
 // ValidType reports whether s can be an event type: a letter, then at most 127 letters, digits, '.', '_' or '-'.
-func ValidType(s string) bool { return typePattern.MatchString(s) }
+func ValidType(s string) bool {
+	if s == "" || len(s) > 128 || !letter(s[0]) {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		if c := s[i]; !letter(c) && !digit(c) && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+func digit(c byte) bool  { return c >= '0' && c <= '9' }
 
 // ValidVersion reports whether s is a schema version MODEL-REVISION-ADDITION, such as 0-0-1: three numbers below a million without
 // leading zeros.
-func ValidVersion(s string) bool { return versionPattern.MatchString(s) }
+func ValidVersion(s string) bool {
+	for part := range 3 {
+		n := 0
+		for n < len(s) && digit(s[n]) {
+			n++
+		}
+		if n == 0 || n > 6 || (n > 1 && s[0] == '0') {
+			return false
+		}
+		if s = s[n:]; part == 2 {
+			return s == ""
+		}
+		if s == "" || s[0] != '-' {
+			return false
+		}
+		s = s[1:]
+	}
+	return false
+}
 
 // ValidExtensionName reports whether s can name an extension attribute: lower-case ASCII letters and digits.
 // Knative's Kafka Broker skips a record with any other name.

@@ -2,12 +2,14 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/IBM/sarama"
 	"github.com/cloudevents/sdk-go/protocol/kafka_sarama/v2"
 	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/types"
 
 	"millrace/shared/event"
 )
@@ -15,28 +17,78 @@ import (
 // headerPrefix stands before the attributes' names in record headers (CloudEvents Kafka binding 1.0.2, section 3.2.3).
 const headerPrefix = "ce_"
 
-var encodeContext = binding.WithForceBinary(context.Background())
-
 // Encode returns e as a record for topic in the Kafka binding's binary mode: attributes in headers, percent-encoded, the data as the value, byte
-// for byte. The key is the attribute partitionkey, else rootid.
+// for byte. The key is the attribute partitionkey, else rootid. The record's value is e's data, not a copy: it must not be changed while the record is
+// on its way.
+//
+// It writes the headers itself: the SDK's writer, whose result a test compares, takes seven times as long.
 func Encode(topic string, e *event.Event) (*sarama.ProducerMessage, error) {
-	m := &sarama.ProducerMessage{Topic: topic}
-	if err := kafka_sarama.WriteProducerMessage(encodeContext, binding.ToMessage(e), m); err != nil {
-		return nil, fmt.Errorf("encode event: %w", err)
+	if e.Context == nil {
+		return nil, errors.New("encode event: no CloudEvents context")
 	}
-	for i := range m.Headers {
-		h := &m.Headers[i]
-		if strings.HasPrefix(string(h.Key), headerPrefix) {
-			h.Value = []byte(event.EncodeHeader(string(h.Value)))
+	v1 := e.Context.AsV1()
+	m := &sarama.ProducerMessage{Topic: topic, Headers: make([]sarama.RecordHeader, 0, 8+len(v1.Extensions))}
+	text := make([]byte, 0, 512) // what the headers hold, in one piece where it fits
+	piece := func(s string) []byte {
+		start := len(text)
+		text = append(text, s...)
+		return text[start:len(text):len(text)]
+	}
+	add := func(key []byte, value string) {
+		m.Headers = append(m.Headers, sarama.RecordHeader{Key: key, Value: piece(event.EncodeHeader(value))})
+	}
+	add(headerSpecVersion, e.SpecVersion())
+	add(headerID, v1.ID)
+	add(headerSource, v1.Source.String())
+	add(headerType, v1.Type)
+	if v1.DataContentType != nil {
+		m.Headers = append(m.Headers, sarama.RecordHeader{Key: headerContentType, Value: piece(*v1.DataContentType)})
+	}
+	if v1.DataSchema != nil {
+		add(headerDataSchema, v1.DataSchema.String())
+	}
+	if v1.Subject != nil {
+		add(headerSubject, *v1.Subject)
+	}
+	if v1.Time != nil && !v1.Time.IsZero() {
+		add(headerTime, event.FormatTime(v1.Time.Time))
+	}
+	for name, value := range v1.Extensions {
+		s, ok := value.(string)
+		if !ok {
+			var err error
+			if s, err = types.Format(value); err != nil {
+				return nil, fmt.Errorf("encode event: extension %s: %w", name, err)
+			}
+		}
+		start := len(text)
+		text = append(append(text, headerPrefix...), name...)
+		add(text[start:len(text):len(text)], s)
+		switch {
+		case s == "":
+		case name == event.PartitionKey:
+			m.Key = sarama.StringEncoder(s)
+		case name == event.RootID && m.Key == nil:
+			m.Key = sarama.StringEncoder(s)
 		}
 	}
-	if m.Key == nil {
-		if id := event.Attr(e, event.RootID); id != "" {
-			m.Key = sarama.StringEncoder(id)
-		}
+	if len(e.DataEncoded) > 0 {
+		m.Value = sarama.ByteEncoder(e.DataEncoded)
 	}
 	return m, nil
 }
+
+// Keys of headers, shared by all records.
+var (
+	headerContentType = []byte("content-type")
+	headerSpecVersion = []byte(headerPrefix + "specversion")
+	headerID          = []byte(headerPrefix + "id")
+	headerSource      = []byte(headerPrefix + "source")
+	headerType        = []byte(headerPrefix + "type")
+	headerDataSchema  = []byte(headerPrefix + "dataschema")
+	headerSubject     = []byte(headerPrefix + "subject")
+	headerTime        = []byte(headerPrefix + "time")
+)
 
 // Decode returns the CloudEvent that a record holds, in binary or structured mode, with what is missing derived ([event.Derive]) by the record's time. Its data aliases
 // m.Value. The error wraps [ErrNotCloudEvent].

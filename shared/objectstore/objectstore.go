@@ -64,10 +64,12 @@ func (c Config) Validate() error {
 
 // Bucket reads and writes the objects of one bucket. It is safe for concurrent use.
 type Bucket struct {
-	core    *minio.Core
-	name    string
-	region  string
-	timeout time.Duration
+	core     *minio.Core // repeats by itself
+	once     *minio.Core // does not: for requests with a body, see put
+	name     string
+	region   string
+	timeout  time.Duration
+	attempts int
 }
 
 // Info describes an object.
@@ -104,18 +106,25 @@ func Open(c Config) (*Bucket, error) {
 			DisableCompression:    true,
 		}
 	}
-	core, err := minio.NewCore(u.Host, &minio.Options{
-		Creds:        credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""),
-		Secure:       u.Scheme == "https",
-		Region:       c.Region,
-		BucketLookup: minio.BucketLookupPath,
-		Transport:    c.Transport,
-		MaxRetries:   c.Attempts,
-	})
+	client := func(attempts int) (*minio.Core, error) {
+		return minio.NewCore(u.Host, &minio.Options{
+			Creds:        credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""),
+			Secure:       u.Scheme == "https",
+			Region:       c.Region,
+			BucketLookup: minio.BucketLookupPath,
+			Transport:    c.Transport,
+			MaxRetries:   attempts,
+		})
+	}
+	core, err := client(c.Attempts)
 	if err != nil {
 		return nil, fmt.Errorf("object store client for %s: %w", c.Endpoint, err)
 	}
-	return &Bucket{core: core, name: c.Bucket, region: c.Region, timeout: c.Timeout}, nil
+	once, err := client(1)
+	if err != nil {
+		return nil, fmt.Errorf("object store client for %s: %w", c.Endpoint, err)
+	}
+	return &Bucket{core: core, once: once, name: c.Bucket, region: c.Region, timeout: c.Timeout, attempts: c.Attempts}, nil
 }
 
 // Name returns the bucket's name.
@@ -144,11 +153,30 @@ func (b *Bucket) put(ctx context.Context, key string, body []byte, ifAbsent bool
 	if ifAbsent {
 		opts.SetMatchETagExcept("*")
 	}
-	_, err := b.core.PutObject(ctx, b.name, key, bytes.NewReader(body), int64(len(body)), "", hex.EncodeToString(sum[:]), opts)
-	if err != nil {
-		return b.wrap("put", key, err)
+	// minio-go repeats with the same reader, which the transport may still be reading for an attempt that was answered early: each
+	// attempt gets a reader of its own here.
+	for attempt := 1; ; attempt++ {
+		_, err := b.once.PutObject(ctx, b.name, key, bytes.NewReader(body), int64(len(body)), "", hex.EncodeToString(sum[:]), opts)
+		if err == nil {
+			return nil
+		}
+		if attempt == b.attempts || !repeatable(err) {
+			return b.wrap("put", key, err)
+		}
+		timer := time.NewTimer(time.Duration(attempt) * 200 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return b.wrap("put", key, err)
+		case <-timer.C:
+		}
 	}
-	return nil
+}
+
+// repeatable reports whether another attempt may succeed: not where the store refused the request as such.
+func repeatable(err error) bool {
+	status := minio.ToErrorResponse(err).StatusCode
+	return status < 400 || status >= 500 || status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status == http.StatusConflict
 }
 
 // Get returns the whole object. ErrNotFound (wrapped) where there is none.

@@ -25,34 +25,151 @@ const MaxDepth = 512
 
 // Valid reports whether b is exactly one JSON value in UTF-8, at most [MaxDepth] deep, with nothing but white space
 // around it.
+//
+// It is checked for every event, and so written by hand: three times as fast as json.Valid, with which a fuzz test compares it.
 func Valid(b []byte) bool {
-	return shallow(b) && utf8.Valid(b) && json.Valid(b)
+	if !utf8.Valid(b) {
+		return false
+	}
+	i := validValue(b, skipSpace(b, 0), 0)
+	return i >= 0 && skipSpace(b, i) == len(b)
 }
 
-// shallow reports whether brackets outside strings nest at most MaxDepth deep.
-func shallow(b []byte) bool {
-	// Fewer opening brackets than the limit in all is the common case, and cheap to see.
-	if bytes.Count(b, []byte{'{'})+bytes.Count(b, []byte{'['}) <= MaxDepth {
-		return true
+// validValue returns the index behind the value at b[i], or -1 where there is none. Containers nest in recursion, at most MaxDepth deep.
+func validValue(b []byte, i, depth int) int {
+	if i >= len(b) {
+		return -1
 	}
-	depth := 0
-	for i := 0; i < len(b); i++ {
-		switch b[i] {
-		case '"':
-			end := stringEnd(b, i)
-			if end < 0 {
-				return true // unterminated: json.Valid says so
+	switch c := b[i]; c {
+	case '"':
+		return validString(b, i+1)
+	case '{', '[':
+		if depth >= MaxDepth {
+			return -1
+		}
+		end := c + 2 // ']' and '}' stand two behind their openings
+		if i = skipSpace(b, i+1); i < len(b) && b[i] == end {
+			return i + 1
+		}
+		for {
+			if c == '{' {
+				if i >= len(b) || b[i] != '"' {
+					return -1
+				}
+				if i = validString(b, i+1); i < 0 {
+					return -1
+				}
+				if i = skipSpace(b, i); i >= len(b) || b[i] != ':' {
+					return -1
+				}
+				i = skipSpace(b, i+1)
 			}
-			i = end - 1
-		case '{', '[':
-			if depth++; depth > MaxDepth {
-				return false
+			if i = validValue(b, i, depth+1); i < 0 {
+				return -1
 			}
-		case '}', ']':
-			depth--
+			if i = skipSpace(b, i); i >= len(b) {
+				return -1
+			}
+			switch b[i] {
+			case end:
+				return i + 1
+			case ',':
+				i = skipSpace(b, i+1)
+			default:
+				return -1
+			}
+		}
+	case 't':
+		return validWord(b, i, "true")
+	case 'f':
+		return validWord(b, i, "false")
+	case 'n':
+		return validWord(b, i, "null")
+	default:
+		return validNumber(b, i)
+	}
+}
+
+// plain tells the bytes that stand in a string for themselves.
+var plain = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c >= 0x20 && c != '"' && c != '\\'
+	}
+	return t
+}()
+
+// validString returns the index behind the string whose content starts at b[i], or -1.
+func validString(b []byte, i int) int {
+	for i < len(b) {
+		c := b[i]
+		if plain[c] {
+			i++
+			continue
+		}
+		if c == '"' {
+			return i + 1
+		}
+		if c != '\\' || i+1 >= len(b) {
+			return -1
+		}
+		switch b[i+1] {
+		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			i += 2
+		case 'u':
+			if i+6 > len(b) || !hexDigit(b[i+2]) || !hexDigit(b[i+3]) || !hexDigit(b[i+4]) || !hexDigit(b[i+5]) {
+				return -1
+			}
+			i += 6
+		default:
+			return -1
 		}
 	}
-	return true
+	return -1
+}
+
+func hexDigit(c byte) bool {
+	return (c >= '0' && c <= '9') || (c|0x20 >= 'a' && c|0x20 <= 'f')
+}
+
+func validWord(b []byte, i int, word string) int {
+	if end := i + len(word); end <= len(b) && string(b[i:end]) == word {
+		return end
+	}
+	return -1
+}
+
+// validNumber returns the index behind the number at b[i], or -1.
+func validNumber(b []byte, i int) int {
+	if b[i] == '-' {
+		i++
+	}
+	first := i
+	if i = digits(b, i); i == first || (b[first] == '0' && i > first+1) {
+		return -1
+	}
+	if i < len(b) && b[i] == '.' {
+		first = i + 1
+		if i = digits(b, first); i == first {
+			return -1
+		}
+	}
+	if i < len(b) && b[i]|0x20 == 'e' {
+		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		first = i
+		if i = digits(b, i); i == first {
+			return -1
+		}
+	}
+	return i
+}
+
+func digits(b []byte, i int) int {
+	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+		i++
+	}
+	return i
 }
 
 // Kind returns the class of the JSON value that b starts with, after white space: '{', '[', '"', 't' for true and false, 'n' for

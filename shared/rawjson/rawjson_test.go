@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // Guards against accepting text that another JSON reader down the line refuses: trailing bytes, bad UTF-8, bottomless nesting.
@@ -100,6 +101,24 @@ func TestCompact(t *testing.T) {
 	}
 	f("{ \"a\" :\n 1 , \"b c\" : \" \\n \\\" \" }", `{"a":1,"b c":" \n \" "}`)
 	f(" 1.0 ", "1.0")
+}
+
+// Guards Valid against the standard library's verdict, from which only encoding and depth may part it.
+func FuzzValid(f *testing.F) {
+	for _, s := range []string{
+		`{"a":[1,{"b":"c"}],"d":null}`, `[[],{},"\\\""]`, `{"a":`, `[1,]`, `{"a":1,}`, `{,}`, `[}`, `{]`, `01`, `-`, `-0.0e+1`, `1.`, `1e`, `.1`, `+1`, `tru`, `truex`, `"\u00e"`,
+		`"\x"`, "\"\t\"", "\"\x7f\"", "\xa0 1", "[1 2]", `{"a" "b"}`, `{1:2}`, " 1 ", "nul", `"\ud800"`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if bytes.Count(b, []byte{'{'})+bytes.Count(b, []byte{'['}) > MaxDepth {
+			return
+		}
+		if got, want := Valid(b), utf8.Valid(b) && json.Valid(b); got != want {
+			t.Errorf("Valid(%q) = %v, want %v", b, got, want)
+		}
+	})
 }
 
 func FuzzWalk(f *testing.F) {
