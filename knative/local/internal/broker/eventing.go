@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/IBM/sarama"
 	"golang.org/x/sync/errgroup"
 
 	"millrace/knative/local/internal/manifest"
@@ -34,6 +35,9 @@ type Config struct {
 // window is how far beyond the oldest unfinished event a Trigger reads on. Knative has no such bound: one event that is retried for hours does not
 // hold up the others. Memory and redelivery after a crash bound it here.
 const window = 1_000_000
+
+// fetchBytes is how much one partition is asked for at a time, compressed. What is fetched waits in memory while all slots are taken, and every Trigger has its own.
+const fetchBytes = 256 << 10
 
 // Eventing is the event delivery of a set of manifests: Brokers, Triggers and PingSources.
 type Eventing struct {
@@ -120,6 +124,7 @@ func (e *Eventing) newTrigger(c Config, m *manifest.Trigger) (*trigger, error) {
 	}
 	t.consumer = kafka.NewConsumer(c.Brokers, t.topic, t.group, t.handle, kafka.ConsumerOptions{
 		ClientID: t.group, InFlight: c.InFlight, Window: window, Drain: c.Drain, Start: kafka.StartNewest, Logger: t.log,
+		Config: func(s *sarama.Config) { s.Consumer.Fetch.Default = fetchBytes },
 	})
 	return t, nil
 }
