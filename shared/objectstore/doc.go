@@ -15,6 +15,12 @@
 // content's SHA-256 is computed once here and sent as x-amz-content-sha256. Consequences: an object is limited by memory
 // (callers bound theirs) and by S3's 5 GiB for one PUT; a body damaged on the way is refused by the store.
 //
+// # Decision 2026-11-21: PUTs are repeated here, not by minio-go
+//
+// Context: minio-go repeats a request by seeking back the reader that its transport may still be reading, where the store answered before it had
+// the whole body (the race detector found it; the content's hash would have made the store refuse the mixture). Decision: each attempt has a
+// reader of its own. Consequences: a loop of ours, with a linear pause of 200 ms.
+//
 // # Decision 2026-11-21: ErrExists says nothing about whose object it is
 //
 // Context: a PUT whose answer was lost is sent again by the HTTP client, and the second one is refused because the first

@@ -60,6 +60,8 @@ type Limits struct {
 	Events int   // 200,000 where it is 0
 	// Skips bounds the skipped ranges, which transactions make: each has a marker of its own. 10,000 where it is 0.
 	Skips int
+	// Groups bounds the objects: records can name any day and any type. 200 where it is 0.
+	Groups int
 	// Fetch is how much of a partition is asked for at a time, in bytes as they lie in the log; 1 MiB where it is 0.
 	Fetch int32
 }
@@ -115,6 +117,9 @@ func New(s Settings, source Source, store Store, contracts Contracts, clock func
 	}
 	if s.Limits.Skips == 0 {
 		s.Limits.Skips = 10_000
+	}
+	if s.Limits.Groups == 0 {
+		s.Limits.Groups = 200
 	}
 	if s.Limits.Fetch == 0 {
 		s.Limits.Fetch = 1 << 20
@@ -350,11 +355,14 @@ func (d *run) readSome(ctx context.Context, w *work, p *landing.Partition, end i
 		if m.Offset >= limit {
 			break
 		}
-		if w.events == d.settings.Limits.Events || (w.bytes > 0 && w.bytes+weight(m) > d.settings.Limits.Bytes) {
+		g := d.group(m)
+		_, known := w.groups[g]
+		if w.events == d.settings.Limits.Events || (w.bytes > 0 && w.bytes+weight(m) > d.settings.Limits.Bytes) ||
+			(!known && len(w.groups) == d.settings.Limits.Groups) {
 			limit, full = m.Offset, true
 			break
 		}
-		w.take(d.group(m), m)
+		w.take(g, m)
 	}
 	for _, s := range batch.Skipped {
 		if s.First >= limit {
@@ -479,12 +487,18 @@ func (d *run) key(g group) string {
 	return key
 }
 
+// maxLayouts bounds the column buffers that are kept for the next object of a type.
+const maxLayouts = 16
+
 // layout returns the columns of the group's objects.
 func (d *run) layout(g group) *table.Layout {
 	k := g.eventType + " " + g.model
 	l, ok := d.layouts[k]
 	if ok {
 		return l
+	}
+	if len(d.layouts) == maxLayouts {
+		clear(d.layouts)
 	}
 	if d.settings.Kind == landing.KindEnriched {
 		l = table.Enriched(d.model(g))

@@ -514,6 +514,22 @@ func TestDays(t *testing.T) {
 	}
 }
 
+// Guards against one object per record where records name a day each: an entry closes when it has enough objects.
+func TestManyDays(t *testing.T) {
+	l := newLake(t, "events.raw", 1)
+	for i := range 7 {
+		m := message(l.topic, 0, i)
+		m.Timestamp = m.Timestamp.AddDate(0, 0, i)
+		l.produce(m)
+	}
+	s := l.settings()
+	s.Limits.Groups = 3
+	if r, err := l.drainer(s, l.bucket(1)).Drain(t.Context(), always); err != nil || r.Entries != 3 || r.Rows != 7 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	l.landed(l.id())
+}
+
 // Guards the whole: for random batches, transactions, retention, limits, outages at random requests, and drains at once, the objects named by the log hold
 // every offset exactly once, and every committed event that was not lost.
 func TestRandom(t *testing.T) {
@@ -559,13 +575,10 @@ func TestRandom(t *testing.T) {
 				default:
 					s := l.settings()
 					s.Limits = drain.Limits{Events: 1 + rnd.IntN(20), Skips: 1 + rnd.IntN(5), Fetch: 1 + rnd.Int32N(4096)}
-					var mu sync.Mutex
-					fail := rnd.IntN(3) > 0
+					fail, faults := rnd.IntN(3) > 0, rand.New(rand.NewPCG(rnd.Uint64(), 2)) // used under the server's lock
 					l.s3.Fail(func(method, _, key string) objectstoretest.Fault {
-						mu.Lock()
-						defer mu.Unlock()
-						if fail && rnd.IntN(8) == 0 {
-							return objectstoretest.Fault(rnd.IntN(5))
+						if fail && faults.IntN(8) == 0 {
+							return objectstoretest.Fault(faults.IntN(5))
 						}
 						return objectstoretest.Serve
 					})
