@@ -241,7 +241,7 @@ func (s *session) ConsumeClaim(gs sarama.ConsumerGroupSession, gc sarama.Consume
 	ctx, cancel := context.WithCancel(context.WithoutCancel(gs.Context()))
 	defer cancel()
 	cl := &claim{
-		session: gs, claim: gc, offsets: delivery.NewOffsets(gc.InitialOffset()), position: gc.InitialOffset(),
+		session: gs, claim: gc, client: s.client, offsets: delivery.NewOffsets(gc.InitialOffset()), position: gc.InitialOffset(),
 		ctx: ctx, stopping: make(chan struct{}), moved: make(chan struct{}, 1), idle: make(chan struct{}),
 	}
 	c.mu.Lock()
@@ -340,13 +340,14 @@ func (c *Consumer) hand(cl *claim, m *sarama.ConsumerMessage) {
 type claim struct {
 	session  sarama.ConsumerGroupSession
 	claim    sarama.ConsumerGroupClaim
+	client   sarama.Client
 	ctx      context.Context
 	stopping chan struct{}
 	moved    chan struct{} // holds a token when the oldest unfinished offset moved
 
 	mu       sync.Mutex
 	offsets  *delivery.Offsets
-	position int64 // as marked
+	position int64 // as marked, or where it began
 	open     int
 	draining bool
 	closed   bool          // marks go nowhere any more
@@ -375,6 +376,9 @@ func (cl *claim) start(offset int64) error {
 	defer cl.mu.Unlock()
 	if err := cl.offsets.Start(offset); err != nil {
 		return fmt.Errorf("partition %d: %w", cl.claim.Partition(), err)
+	}
+	if cl.position < 0 {
+		cl.position = offset // where it began, as nothing was committed
 	}
 	cl.open++
 	return nil
@@ -425,20 +429,40 @@ func (cl *claim) drain(limit time.Duration, cancel context.CancelFunc) {
 
 // ConsumerStatus says how a consumer stands.
 type ConsumerStatus struct {
-	Partitions int   // assigned to this member now
-	InFlight   int   // records in the handler's hands
-	Lag        int64 // offsets behind the ends of the assigned partitions, as the last answers of Kafka told them
+	Partitions int // assigned to this member now
+	InFlight   int // records in the handler's hands
 }
 
 // Status returns how the consumer stands. It asks nobody.
 func (c *Consumer) Status() ConsumerStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := ConsumerStatus{Partitions: len(c.claims), InFlight: len(c.slots)}
-	for _, cl := range c.claims {
+	return ConsumerStatus{Partitions: len(c.claims), InFlight: len(c.slots)}
+}
+
+// Lag returns how many offsets lie between what is finished and the ends of the partitions that are assigned to this member. It asks Kafka for the ends, one
+// request for each partition; an error says that it could not be found out.
+func (c *Consumer) Lag() (int64, error) {
+	type place struct {
+		client    sarama.Client
+		partition int32
+		position  int64
+	}
+	c.mu.Lock()
+	places := make([]place, 0, len(c.claims))
+	for p, cl := range c.claims {
 		cl.mu.Lock()
-		s.Lag += max(0, cl.claim.HighWaterMarkOffset()-max(0, cl.position))
+		places = append(places, place{cl.client, p, max(0, cl.position)})
 		cl.mu.Unlock()
 	}
-	return s
+	c.mu.Unlock()
+	var lag int64
+	for _, p := range places {
+		end, err := p.client.GetOffset(c.topic, p.partition, sarama.OffsetNewest)
+		if err != nil {
+			return 0, fmt.Errorf("end of %s/%d: %w", c.topic, p.partition, err)
+		}
+		lag += max(0, end-p.position)
+	}
+	return lag, nil
 }

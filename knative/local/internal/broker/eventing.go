@@ -182,7 +182,7 @@ func (e *Eventing) Run(ctx context.Context) error {
 	return errors.Join(err, e.producer.Close(closing))
 }
 
-// Status returns how each Trigger stands, in the order of namespace and name. It asks nobody.
+// Status returns how each Trigger stands, in the order of namespace and name. It asks Kafka for the lag.
 func (e *Eventing) Status() []TriggerStatus {
 	all := make([]TriggerStatus, len(e.triggers))
 	for i, t := range e.triggers {

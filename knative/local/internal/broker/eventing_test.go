@@ -421,7 +421,7 @@ func TestPoisonAmongGood(t *testing.T) {
 	if len(seen) != 36 || seen["3"] || seen["4"] || seen["5"] {
 		t.Errorf("%d delivered: %v", len(seen), seen)
 	}
-	if s := e.Status()[0]; s.Skipped != 3 || s.InFlight < 1 || s.Partitions != 2 {
+	if s := e.Status()[0]; s.Skipped != 3 || s.InFlight < 1 || s.Partitions != 2 || s.Lag < 1 {
 		t.Errorf("%+v", s)
 	}
 	stop()

@@ -90,7 +90,7 @@ func retryLevel(n int) slog.Level {
 // TriggerStatus says how a Trigger stands. Counts are since the start of this process.
 type TriggerStatus struct {
 	Namespace, Name, Group string
-	// Lag is how many records lie behind the committed position; InFlight how many are being delivered or wait for a retry.
+	// Lag is how many records lie behind what is finished, -1 where Kafka does not say; InFlight how many are being delivered or wait for a retry.
 	Lag      int64
 	InFlight int
 	// Partitions are assigned to it; 0 until the topic is there and the group joined.
@@ -101,8 +101,13 @@ type TriggerStatus struct {
 
 func (t *trigger) status() TriggerStatus {
 	c := t.consumer.Status()
+	lag, err := t.consumer.Lag()
+	if err != nil {
+		t.log.Debug("lag", "error", err)
+		lag = -1
+	}
 	return TriggerStatus{
-		Namespace: t.namespace, Name: t.name, Group: t.group, Lag: c.Lag, InFlight: c.InFlight, Partitions: c.Partitions,
+		Namespace: t.namespace, Name: t.name, Group: t.group, Lag: lag, InFlight: c.InFlight, Partitions: c.Partitions,
 		Delivered: t.counts.delivered.Load(), Filtered: t.counts.filtered.Load(), Skipped: t.counts.skipped.Load(), Retried: t.counts.retried.Load(),
 		DeadLettered: t.counts.deadLettered.Load(), Dropped: t.counts.dropped.Load(), Unfinished: t.counts.unfinished.Load(),
 	}
