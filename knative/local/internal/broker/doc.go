@@ -13,7 +13,7 @@
 // Context: functions must meet here what they meet in production, so the answers' table, the retries' schedule, headers and extensions follow what was observed on a real
 // Kafka Broker (0.50), not what the documents say: Retry-After is ignored, a 2xx answer with a body that is no CloudEvent goes to the dead letter sink at once,
 // Trigger.delivery replaces Broker.delivery whole, a record that is no CloudEvent is logged and skipped, attributes are filtered and passed on as they stand in the record's
-// headers, percent-encoded or not.
+// headers, percent-encoded or not. The n of delay x n and delay x 2^n counts retries from 1; whether Knative counts from 0 or 1 was not observed.
 //
 // Decision: follow it, even where it loses events by the manifest's own words: without a dead letter sink what is given up is dropped, with an error at the start, an
 // error for each event, and a count. Depart from it where one machine that promises no loss would lose events, or where memory ends:
