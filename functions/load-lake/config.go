@@ -42,9 +42,9 @@ type config struct {
 
 	Contracts string `envconfig:"CONTRACTS"` // a directory of *.odcs.yaml beside the embedded ones
 
-	TopicRaw      string `envconfig:"DRAIN_TOPIC_RAW" default:"events.raw"`
-	TopicEnriched string `envconfig:"DRAIN_TOPIC_ENRICHED" default:"events.enriched"`
-	TopicDead     string `envconfig:"DRAIN_TOPIC_DEAD" default:"events.dead"`
+	TopicRaw      string `envconfig:"TOPIC_RAW" default:"events.raw"`
+	TopicEnriched string `envconfig:"TOPIC_ENRICHED" default:"events.enriched"`
+	TopicDead     string `envconfig:"TOPIC_DEAD" default:"events.dead"`
 
 	Budget        time.Duration `envconfig:"DRAIN_BUDGET" default:"4m"`             // of one drain; a tick may ask for less
 	Overrun       time.Duration `envconfig:"DRAIN_OVERRUN" default:"45s"`           // for the entry during which the budget ends; both together below the request's timeout
@@ -84,7 +84,7 @@ func (c *config) Validate() error {
 		}
 	}
 	if c.TopicRaw == c.TopicEnriched || c.TopicRaw == c.TopicDead || c.TopicEnriched == c.TopicDead {
-		errs = append(errs, errors.New("DRAIN_TOPIC_RAW, DRAIN_TOPIC_ENRICHED and DRAIN_TOPIC_DEAD must differ"))
+		errs = append(errs, errors.New("TOPIC_RAW, TOPIC_ENRICHED and TOPIC_DEAD must differ"))
 	}
 	if (c.PrivateAccessKey == "") != (c.PrivateSecretKey == "") {
 		errs = append(errs, errors.New("S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY belong together"))

@@ -180,7 +180,7 @@ func TestConfig(t *testing.T) {
 	environment(t, "127.0.0.1:9092", "127.0.0.1:9000")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "hush")
 	t.Setenv("DRAIN_BUDGET", "-1s")
-	t.Setenv("DRAIN_TOPIC_DEAD", "events.raw")
+	t.Setenv("TOPIC_DEAD", "events.raw")
 	t.Setenv("S3_PRIVATE_ACCESS_KEY_ID", "alone")
 	_, err := readConfig()
 	if err == nil {

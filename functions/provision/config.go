@@ -21,9 +21,11 @@ Triggers' groups, buckets and index templates. It is safe to repeat.
 On a cluster: ko create -f knative/jobs/provision.yaml
 
 Settings (environment):
+  TOPIC_RAW=events.raw    names of the topics; TOPIC_ENRICHED=events.enriched, TOPIC_DEAD=events.dead
   TOPIC_PARTITIONS=6      partitions of a topic that it makes
   TOPIC_REPLICAS=3        replicas, fewer where there are fewer brokers; min.insync.replicas is one less
   RETENTION_RAW=168h      how long Kafka keeps events.raw; RETENTION_ENRICHED=168h, RETENTION_DEAD=720h
+  INDEX_PREFIX=           before all names of indexes and templates
   INDEX_REPLICAS=0        copies of an index beside its primary
   NAMESPACE=              the namespace of the Triggers where it is not the manifests' own
   CONTRACTS=              a directory of contracts beside the embedded ones
@@ -32,12 +34,16 @@ Settings (environment):
 
 type config struct {
 	Brokers          []string      `envconfig:"KAFKA_BROKERS" required:"true"`
+	TopicRaw         string        `envconfig:"TOPIC_RAW" default:"events.raw"`
+	TopicEnriched    string        `envconfig:"TOPIC_ENRICHED" default:"events.enriched"`
+	TopicDead        string        `envconfig:"TOPIC_DEAD" default:"events.dead"`
 	Partitions       int32         `envconfig:"TOPIC_PARTITIONS" default:"6"`
 	Replicas         int16         `envconfig:"TOPIC_REPLICAS" default:"3"`
 	RetentionRaw     time.Duration `envconfig:"RETENTION_RAW" default:"168h"`
 	RetentionEnrich  time.Duration `envconfig:"RETENTION_ENRICHED" default:"168h"`
 	RetentionDead    time.Duration `envconfig:"RETENTION_DEAD" default:"720h"`
 	ElasticsearchURL string        `envconfig:"ELASTICSEARCH_URL" required:"true"`
+	IndexPrefix      string        `envconfig:"INDEX_PREFIX"`
 	IndexReplicas    int           `envconfig:"INDEX_REPLICAS" default:"0"`
 	S3Endpoint       string        `envconfig:"S3_ENDPOINT" required:"true"`
 	S3Region         string        `envconfig:"S3_REGION" default:"us-east-1"`
@@ -75,6 +81,7 @@ func (c *config) validate() error {
 	check(c.RetentionRaw > 0 && c.RetentionEnrich > 0 && c.RetentionDead > 0, "RETENTION_*: must be above 0, as in 168h")
 	check(c.Wait > 0, "PROVISION_WAIT=%s: must be above 0", c.Wait)
 	check((c.PrivateAccessKey == "") == (c.PrivateSecretKey == ""), "S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY must both be set, or neither")
+	check(c.TopicRaw != c.TopicEnriched && c.TopicEnriched != c.TopicDead && c.TopicDead != c.TopicRaw, "TOPIC_RAW, TOPIC_ENRICHED and TOPIC_DEAD must differ")
 	check(c.Bucket != c.BucketPrivate, "S3_BUCKET and S3_BUCKET_PRIVATE must differ: raw events are unmasked")
 	for name, value := range map[string]string{"ELASTICSEARCH_URL": c.ElasticsearchURL, "S3_ENDPOINT": c.S3Endpoint} {
 		u, err := url.Parse(value)

@@ -29,12 +29,16 @@ type object struct {
 }
 
 // triggerGroups returns the consumer group of each embedded Trigger, as Knative's Kafka Broker names it, and the topic of its Broker. namespace replaces the
-// manifests' own where it is not empty.
-func triggerGroups(namespace string) ([]kafka.GroupTopic, error) {
-	topics := map[string]string{}
+// manifests' own where it is not empty, and topics gives the names that are used for those of the manifests.
+func triggerGroups(namespace string, topics map[string]string) ([]kafka.GroupTopic, error) {
+	ofBroker := map[string]string{}
 	if err := objects(knative.Files, func(o object) {
 		if o.Kind == "Broker" {
-			topics[o.Metadata.Name] = o.Metadata.Annotations[externalTopic]
+			name := o.Metadata.Annotations[externalTopic]
+			if used := topics[name]; used != "" {
+				name = used
+			}
+			ofBroker[o.Metadata.Name] = name
 		}
 	}); err != nil {
 		return nil, err
@@ -49,7 +53,7 @@ func triggerGroups(namespace string) ([]kafka.GroupTopic, error) {
 		if namespace != "" {
 			ns = namespace
 		}
-		topic := topics[o.Spec.Broker]
+		topic := ofBroker[o.Spec.Broker]
 		if topic == "" {
 			errs = append(errs, fmt.Errorf("trigger %s: its broker %q has no annotation %s", o.Metadata.Name, o.Spec.Broker, externalTopic))
 		}

@@ -7,8 +7,8 @@
 // store that ignores If-None-Match, since two drains would overwrite each other's log there.
 //
 // Variables: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPOINT, S3_REGION, S3_BUCKET, S3_BUCKET_PRIVATE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-// S3_PRIVATE_ACCESS_KEY_ID, S3_PRIVATE_SECRET_ACCESS_KEY, CONTRACTS, TOPIC_PARTITIONS, TOPIC_REPLICAS, RETENTION_RAW, RETENTION_ENRICHED, RETENTION_DEAD,
-// INDEX_REPLICAS, NAMESPACE, PROVISION_WAIT, LOG_LEVEL, LOG_FORMAT.
+// S3_PRIVATE_ACCESS_KEY_ID, S3_PRIVATE_SECRET_ACCESS_KEY, CONTRACTS, TOPIC_RAW, TOPIC_ENRICHED, TOPIC_DEAD, TOPIC_PARTITIONS, TOPIC_REPLICAS, RETENTION_RAW, RETENTION_ENRICHED, RETENTION_DEAD,
+// INDEX_PREFIX, INDEX_REPLICAS, NAMESPACE, PROVISION_WAIT, LOG_LEVEL, LOG_FORMAT.
 package main
 
 import (
@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return fmt.Errorf("contracts: %w", err)
 	}
-	groups, err := triggerGroups(c.Namespace)
+	groups, err := triggerGroups(c.Namespace, map[string]string{"events.raw": c.TopicRaw, "events.enriched": c.TopicEnriched, "events.dead": c.TopicDead})
 	if err != nil {
 		return err
 	}

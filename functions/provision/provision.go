@@ -35,9 +35,9 @@ var errRefused = errors.New("refused")
 func (p *provisioner) run(ctx context.Context) error {
 	steps := []step{
 		{"kafka", p.connect},
-		p.topic("events.raw", p.config.RetentionRaw),
-		p.topic("events.enriched", p.config.RetentionEnrich),
-		p.topic("events.dead", p.config.RetentionDead),
+		p.topic(p.config.TopicRaw, p.config.RetentionRaw),
+		p.topic(p.config.TopicEnriched, p.config.RetentionEnrich),
+		p.topic(p.config.TopicDead, p.config.RetentionDead),
 	}
 	for _, g := range p.groups {
 		steps = append(steps, p.group(g))
@@ -165,7 +165,7 @@ func (p *provisioner) bucket(name string) step {
 }
 
 func (p *provisioner) templates(ctx context.Context) (string, error) {
-	client, err := search.New(search.Options{URL: p.config.ElasticsearchURL, Replicas: p.config.IndexReplicas})
+	client, err := search.New(search.Options{URL: p.config.ElasticsearchURL, Prefix: p.config.IndexPrefix, Replicas: p.config.IndexReplicas})
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errRefused, err)
 	}

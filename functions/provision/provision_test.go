@@ -20,7 +20,7 @@ import (
 func settings(t *testing.T) config {
 	t.Helper()
 	return config{
-		Brokers: []string{"127.0.0.1:1"}, Partitions: 2, Replicas: 3, RetentionRaw: time.Hour, RetentionEnrich: time.Hour, RetentionDead: time.Hour,
+		Brokers: []string{"127.0.0.1:1"}, TopicRaw: "events.raw", TopicEnriched: "events.enriched", TopicDead: "events.dead", Partitions: 2, Replicas: 3, RetentionRaw: time.Hour, RetentionEnrich: time.Hour, RetentionDead: time.Hour,
 		ElasticsearchURL: "http://127.0.0.1:1", S3Endpoint: "http://127.0.0.1:1", S3Region: "r", Bucket: "a", BucketPrivate: "b",
 		AccessKey: "k", SecretKey: "s", Wait: time.Minute,
 	}
@@ -28,7 +28,7 @@ func settings(t *testing.T) config {
 
 // Guards new Triggers against starting at the end of their topic: each embedded Trigger has a group, named as Knative's Broker names it, on its Broker's topic.
 func TestTriggerGroups(t *testing.T) {
-	got, err := triggerGroups("")
+	got, err := triggerGroups("", nil)
 	want := []kafka.GroupTopic{
 		{Group: "knative-trigger-millrace-enrich", Topic: "events.raw"},
 		{Group: "knative-trigger-millrace-load-search-dead", Topic: "events.dead"},
@@ -37,8 +37,8 @@ func TestTriggerGroups(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
-	other, err := triggerGroups("other")
-	if err != nil || other[0].Group != "knative-trigger-other-enrich" {
+	other, err := triggerGroups("other", map[string]string{"events.raw": "other.raw"})
+	if err != nil || other[0] != (kafka.GroupTopic{Group: "knative-trigger-other-enrich", Topic: "other.raw"}) {
 		t.Errorf("in another namespace %v, %v", other, err)
 	}
 }
