@@ -33,18 +33,57 @@ import (
 // patience is how long the pipeline has to come to rest: a machine that does other work as well is slow, not wrong.
 const patience = 3 * time.Minute
 
-// system is a local platform that runs as a process of its own.
+// system is a local platform that runs as a process of its own, with what it needs to look at its stores.
 type system struct {
-	t                     *testing.T
-	binary, root, dir     string
-	listen, kafka, s3, es string
-	output                *os.File
-	command               *exec.Cmd
-	ended                 chan struct{}
+	t                  *testing.T
+	binary, root, dir  string
+	listen             string
+	flags, environment []string
+	names              names
+	output             *os.File
+	command            *exec.Cmd
+	ended              chan struct{}
+
+	brokers     []string
+	s3, es      string // URLs
+	credentials func() (id, secret string, err error)
 }
 
-// newSystem builds the platform and chooses free ports.
+// names are those of what a pipeline makes on its servers.
+type names struct{ raw, enriched, dead, bucket, private, indexPrefix string }
+
+var ownNames = names{raw: "events.raw", enriched: "events.enriched", dead: "events.dead", bucket: "millrace", private: "millrace-private"}
+
+// newSystem builds the platform, with embedded servers on free ports.
 func newSystem(t *testing.T) *system {
+	t.Helper()
+	s := newPlatform(t)
+	s.listen = freeAddress(t)
+	kafkaAddress, s3, es := freeAddress(t), freeAddress(t), freeAddress(t)
+	s.flags = []string{"-listen", s.listen, "-kafka", kafkaAddress, "-s3", s3, "-search", es}
+	s.names, s.brokers, s.s3, s.es = ownNames, []string{kafkaAddress}, "http://"+s3, "http://"+es
+	// Real servers that the surroundings name are for other tests.
+	s.environment = slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains([]string{"KAFKA_BROKERS", "S3_ENDPOINT", "ELASTICSEARCH_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, name)
+	})
+	s.credentials = func() (string, string, error) {
+		b, err := os.ReadFile(s.dir + "/data/s3-credentials.json")
+		if err != nil {
+			return "", "", err
+		}
+		var keys struct {
+			ID     string `json:"access_key_id"`
+			Secret string `json:"secret_access_key"`
+		}
+		err = json.Unmarshal(b, &keys)
+		return keys.ID, keys.Secret, err
+	}
+	return s
+}
+
+// newPlatform builds the platform and produce.
+func newPlatform(t *testing.T) *system {
 	t.Helper()
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -56,9 +95,6 @@ func newSystem(t *testing.T) *system {
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the platform and produce: %v\n%s", err, out)
-	}
-	for _, addr := range []*string{&s.listen, &s.kafka, &s.s3, &s.es} {
-		*addr = freeAddress(t)
 	}
 	if s.output, err = os.Create(filepath.Join(s.dir, "output")); err != nil {
 		t.Fatal(err)
@@ -87,14 +123,10 @@ func freeAddress(t *testing.T) string {
 // start starts the platform and waits until collect answers through it.
 func (s *system) start() {
 	s.t.Helper()
-	s.command = exec.Command(s.binary, "-dir", s.dir+"/data", "-listen", s.listen, "-kafka", s.kafka, "-s3", s.s3, "-search", s.es, "-tick", "1s", "-feed", "0")
+	s.command = exec.Command(s.binary, append([]string{"-dir", s.dir + "/data", "-tick", "1s", "-feed", "0"}, s.flags...)...)
 	s.command.Dir = s.root
 	s.command.Stdout, s.command.Stderr = s.output, s.output
-	// Real servers that the surroundings name are for other tests.
-	s.command.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains([]string{"KAFKA_BROKERS", "S3_ENDPOINT", "ELASTICSEARCH_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, name)
-	})
+	s.command.Env = s.environment
 	if err := s.command.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -152,6 +184,9 @@ func (s *system) eventually(what string, f func() error) {
 	}
 }
 
+// cleanup is a context for what a test removes when its own has ended.
+func (s *system) cleanup() context.Context { return context.WithoutCancel(s.t.Context()) }
+
 var client = &http.Client{Timeout: 30 * time.Second}
 
 // get reads a JSON answer.
@@ -198,7 +233,7 @@ func (s *system) documents(indices string) ([]document, error) {
 	var all []document
 	var after string
 	for {
-		query := map[string]any{"size": 1000, "sort": []any{map[string]any{"root_id": "asc"}}, "query": map[string]any{"match_all": map[string]any{}}}
+		query := map[string]any{"size": 1000, "_source": []string{"root_id", "event_type", "failure", "enrichment"}, "sort": []any{map[string]any{"root_id": "asc"}}, "query": map[string]any{"match_all": map[string]any{}}}
 		if after != "" {
 			query["search_after"] = []string{after}
 		}
@@ -213,7 +248,7 @@ func (s *system) documents(indices string) ([]document, error) {
 				}
 			}
 		}
-		if err := s.do(http.MethodPost, "http://"+s.es+"/"+indices+"/_search", body, &page); err != nil {
+		if err := s.do(http.MethodPost, s.es+"/"+s.names.indexPrefix+indices+"/_search", body, &page); err != nil {
 			return nil, err
 		}
 		hits := page.Hits.Hits
@@ -240,7 +275,7 @@ func (s *system) documents(indices string) ([]document, error) {
 // records returns the events of a topic.
 func (s *system) records(topic string) ([]*event.Event, error) {
 	config := kafka.NewConfig("pipeline-test")
-	c, err := sarama.NewClient([]string{s.kafka}, config)
+	c, err := sarama.NewClient(s.brokers, config)
 	if err != nil {
 		return nil, err
 	}
@@ -276,18 +311,11 @@ func (s *system) records(topic string) ([]*event.Event, error) {
 
 // landed returns how many rows of the topic's records are in objects that the landing log names, and checks that each is there with the bytes it says.
 func (s *system) landed(topic, bucket string) (int64, error) {
-	b, err := os.ReadFile(s.dir + "/data/s3-credentials.json")
+	id, secret, err := s.credentials()
 	if err != nil {
 		return 0, err
 	}
-	var keys struct {
-		ID     string `json:"access_key_id"`
-		Secret string `json:"secret_access_key"`
-	}
-	if err := json.Unmarshal(b, &keys); err != nil {
-		return 0, err
-	}
-	store, err := objectstore.Open(objectstore.Config{Endpoint: "http://" + s.s3, Region: "us-east-1", AccessKey: keys.ID, SecretKey: keys.Secret, Bucket: bucket})
+	store, err := objectstore.Open(objectstore.Config{Endpoint: s.s3, Region: "us-east-1", AccessKey: id, SecretKey: secret, Bucket: bucket})
 	if err != nil {
 		return 0, err
 	}
@@ -341,15 +369,15 @@ func ofDeadEvent(e *event.Event) string {
 func (s *system) reconcile() (raw, enriched, dead map[string]int) {
 	s.t.Helper()
 	s.eventually("the sums close", func() error {
-		rawEvents, err := s.records("events.raw")
+		rawEvents, err := s.records(s.names.raw)
 		if err != nil {
 			return err
 		}
-		enrichedEvents, err := s.records("events.enriched")
+		enrichedEvents, err := s.records(s.names.enriched)
 		if err != nil {
 			return err
 		}
-		deadEvents, err := s.records("events.dead")
+		deadEvents, err := s.records(s.names.dead)
 		if err != nil {
 			return err
 		}
@@ -387,7 +415,9 @@ func (s *system) reconcile() (raw, enriched, dead map[string]int) {
 		for _, l := range []struct {
 			topic, bucket string
 			records       int
-		}{{"events.raw", "millrace-private", len(rawEvents)}, {"events.enriched", "millrace", len(enrichedEvents)}, {"events.dead", "millrace-private", len(deadEvents)}} {
+		}{
+			{s.names.raw, s.names.private, len(rawEvents)}, {s.names.enriched, s.names.bucket, len(enrichedEvents)}, {s.names.dead, s.names.private, len(deadEvents)},
+		} {
 			rows, err := s.landed(l.topic, l.bucket)
 			if err != nil && l.records > 0 {
 				return err
@@ -536,7 +566,7 @@ func (s *system) testGenerated(t *testing.T) {
 	}
 }
 
-// flow sends batches of 50 until stop is called, and then returns the root ids of what was accepted and of what was rejected for its distance.
+// flow sends batches of 50 until stop is called, which returns the root ids of what was accepted. It returns once events flow.
 func (s *system) flow(name string) (stop func() (accepted map[string]bool)) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	finish := make(chan struct{})
@@ -564,6 +594,14 @@ func (s *system) flow(name string) (stop func() (accepted map[string]bool)) {
 			}
 		})
 	}
+	s.eventually("events flow", func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(accepted) < 500 {
+			return fmt.Errorf("%d accepted", len(accepted))
+		}
+		return nil
+	})
 	return func() map[string]bool {
 		defer cancel()
 		close(finish)

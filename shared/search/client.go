@@ -30,7 +30,7 @@ type Options struct {
 	URL      string            // http or https, user and password may be part of it
 	APIKey   string            // base64, as Elasticsearch hands it out; takes the place of user and password
 	CA       []byte            // certificates in PEM to trust in place of the system's; nil: the system's
-	Prefix   string            // put before every index and template name; lower case
+	Prefix   string            // put before every index name, and behind "millrace-" in templates' names; lower case
 	Replicas int               // copies beside the primary that new indexes get
 	MaxBytes int               // bytes of one bulk request; 0: DefaultMaxBytes
 	MaxItems int               // documents of one bulk request; 0: DefaultMaxItems
