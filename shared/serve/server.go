@@ -134,7 +134,7 @@ func Run(ctx context.Context, c Config, h http.Handler) error {
 		defer close(probed)
 		c.probe(parts, &ready)
 	}()
-	c.Logger.Info("serving", "address", c.Listener.Addr().String())
+	c.Logger.Debug("serving", "address", c.Listener.Addr().String())
 
 	// Until the end.
 	var errs []error
@@ -149,7 +149,7 @@ func Run(ctx context.Context, c Config, h http.Handler) error {
 	// The drain.
 	ready.why.Store(new("draining"))
 	ready.draining.Store(true)
-	c.Logger.Info("draining", "grace", c.Grace.String())
+	c.Logger.Debug("draining", "grace", c.Grace.String())
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Grace)
 	defer cancel()
 	if lag := min(c.Lag, c.Grace/2); lag > 0 {
@@ -221,7 +221,7 @@ func (c *Config) probe(ctx context.Context, ready *readiness) {
 		}
 	}
 	ready.why.Store(new(""))
-	c.Logger.Info("ready")
+	c.Logger.Debug("ready")
 }
 
 func (c *Config) routes(ready *readiness, h http.Handler) http.Handler {

@@ -397,7 +397,7 @@ func (p *Platform) environ(name, pod string, container *manifest.Container, env 
 	if all == nil {
 		all = map[string]string{}
 	}
-	maps.Copy(all, map[string]string{"TMPDIR": temporary, "HOSTNAME": pod, "LISTEN_HOST": "127.0.0.1", "HTTP_PROXY": p.proxy, "NO_PROXY": p.direct()})
+	maps.Copy(all, map[string]string{"TMPDIR": temporary, "HOSTNAME": pod, "LISTEN_HOST": "127.0.0.1", "LOG_FORMAT": "text", "HTTP_PROXY": p.proxy, "NO_PROXY": p.direct()})
 	if data := filepath.Join(p.cfg.Root, strings.TrimPrefix(container.Image, build.Scheme+"millrace/"), "kodata"); exists(data) {
 		all["KO_DATA_PATH"] = data
 	}
@@ -558,9 +558,9 @@ const suggestion = `
 send one event:
   curl -s %s/api/v1/collect -d '{"event_type": "PageView", "schema_version": "0-0-1", "source": "/try", "id": "1", "payload": {"host": "example.com", "method": "GET", "url": "/", "status": 200, "visited_at": "%s"}}'
 search it:
-  curl -s '%s/enriched-*/_search' -H 'Content-Type: application/json' -d '{"query": {"term": {"source": "/try"}}}'
+  curl -s '%s/enriched-*/_search?q=source:"/try"&filter_path=hits.hits._source'
 see a dead letter and its reason:
-  curl -s '%s/dead-*/_search' -H 'Content-Type: application/json' -d '{"size": 1, "query": {"match_all": {}}}'
+  curl -s '%s/dead-*/_search?size=1&filter_path=hits.hits._source.failure,hits.hits._source.payload'
 
 `
 
