@@ -375,11 +375,12 @@ func (g generator) value(f *Field, depth int) string {
 	case Array:
 		var items []string
 		for range 1 + g.IntN(3)*g.IntN(2) {
-			if f.Items == nil {
+			switch {
+			case f.Items == nil:
 				items = append(items, g.mostly("1", `"a"`))
-			} else if f.Items.Type == Number {
+			case f.Items.Type == Number:
 				items = append(items, g.pick("1", "2", "1.0", "3.5", "7", "8", "9", "4", "5", "6"))
-			} else {
+			default:
 				items = append(items, g.value(f.Items, depth+1))
 			}
 		}

@@ -584,12 +584,12 @@ func (p *parser) steps(c *Contract, node *yaml.Node) {
 		if l.Table == "" || l.Column == "" || l.OnMissing != MissingNull && l.OnMissing != MissingFail {
 			p.fail("%s: lookup wants table, column, and onMissing null or fail", at)
 		}
-		key := find(&c.root, l.Key)
-		if key == nil {
+		switch key := find(&c.root, l.Key); {
+		case key == nil:
 			p.fail("%s: key %q is no field of the payload, or lies in an array", at, l.Key)
-		} else if key.Type != String && key.Type != Integer {
+		case key.Type != String && key.Type != Integer:
 			p.fail("%s: key %q is a %s; a string or an integer is wanted", at, l.Key, key.Type)
-		} else {
+		default:
 			for _, part := range strings.Split(l.Key, "/")[1:] {
 				l.Path = append(l.Path, unescapePointer(part))
 			}

@@ -197,7 +197,7 @@ func daysIn(year, month int) int {
 }
 
 func (c *clock) iso(l *layout, s string) error {
-	i, ok := 0, true
+	i := 0 // where the time of day begins
 	c.year, c.month, c.day = 1, 1, 1
 	if l.typ != Time {
 		if len(s) < 10 || s[4] != '-' || s[7] != '-' {
@@ -206,7 +206,7 @@ func (c *clock) iso(l *layout, s string) error {
 		var a, b, d bool
 		c.year, _, a = digits(s, 0, 4)
 		c.month, _, b = digits(s, 5, 2)
-		c.day, i, d = digits(s, 8, 2)
+		c.day, _, d = digits(s, 8, 2)
 		if !a || !b || !d {
 			return errShape
 		}
@@ -224,11 +224,11 @@ func (c *clock) iso(l *layout, s string) error {
 	if len(s) < i+8 || s[i+2] != ':' || s[i+5] != ':' {
 		return errShape
 	}
-	var a, b bool
+	var a, b, d bool
 	c.hour, _, a = digits(s, i, 2)
 	c.min, _, b = digits(s, i+3, 2)
-	c.sec, i, ok = digits(s, i+6, 2)
-	if !a || !b || !ok {
+	c.sec, i, d = digits(s, i+6, 2)
+	if !a || !b || !d {
 		return errShape
 	}
 	if i < len(s) && s[i] == '.' {

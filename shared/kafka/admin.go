@@ -123,13 +123,18 @@ func (a *Admin) Topic(_ context.Context, name string) (TopicInfo, error) {
 }
 
 func topicConfig(admin sarama.ClusterAdmin, name string) (map[string]string, error) {
-	entries, err := admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: name})
+	results, err := admin.DescribeConfigs([]*sarama.ConfigResource{{Type: sarama.TopicResource, Name: name}}, sarama.DescribeConfigsOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("describe settings of topic %s: %w", name, err)
 	}
-	config := make(map[string]string, len(entries))
-	for _, e := range entries {
-		config[e.Name] = e.Value
+	config := make(map[string]string)
+	for _, r := range results {
+		if r.ErrorCode != sarama.ErrNoError {
+			return nil, fmt.Errorf("describe settings of topic %s: %w: %s", name, r.ErrorCode, r.ErrorMsg)
+		}
+		for _, e := range r.Configs {
+			config[e.Name] = e.Value
+		}
 	}
 	return config, nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"strings"
@@ -58,7 +57,7 @@ func committed(t *testing.T, brokers []string, topic, group string) map[int32]in
 // runConsumer runs a consumer until the returned function is called, which waits for its end.
 func runConsumer(t *testing.T, brokers []string, topic string, o ConsumerOptions, h MessageHandler) (c *Consumer, stop func()) {
 	t.Helper()
-	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.Logger = slog.New(slog.DiscardHandler)
 	o.Commit = 10 * time.Millisecond
 	o.Config = func(s *sarama.Config) {
 		s.Consumer.Group.Heartbeat.Interval = 50 * time.Millisecond

@@ -32,7 +32,8 @@ type Producer struct {
 	brokers []string
 	o       ProducerOptions
 	buffer  *semaphore.Weighted
-	stop    context.CancelFunc
+	ending  chan struct{} // closed by Close
+	end     func()
 	done    chan struct{}
 
 	mu        sync.Mutex
@@ -64,12 +65,12 @@ func NewProducer(brokers []string, o ProducerOptions) *Producer {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	ctx, stop := context.WithCancel(context.Background())
 	p := &Producer{
 		brokers: brokers, o: o, buffer: semaphore.NewWeighted(o.Buffer),
-		stop: stop, done: make(chan struct{}), connected: make(chan struct{}),
+		ending: make(chan struct{}), done: make(chan struct{}), connected: make(chan struct{}),
 	}
-	go p.run(ctx)
+	p.end = sync.OnceFunc(func() { close(p.ending) })
+	go p.run()
 	return p
 }
 
@@ -83,13 +84,13 @@ func (p *Producer) config() *sarama.Config {
 	return c
 }
 
-// run keeps a connection until ctx ends.
-func (p *Producer) run(ctx context.Context) {
+// run keeps a connection until Close.
+func (p *Producer) run() {
 	defer close(p.done)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		conn, err := p.connect()
 		if err == nil {
-			p.serve(ctx, conn)
+			p.serve(conn)
 			return
 		}
 		p.mu.Lock()
@@ -97,7 +98,7 @@ func (p *Producer) run(ctx context.Context) {
 		p.mu.Unlock()
 		p.o.Logger.Warn("cannot connect to Kafka, trying again", "brokers", p.brokers, "wait", wait.String(), "error", err)
 		select {
-		case <-ctx.Done():
+		case <-p.ending:
 			return
 		case <-time.After(wait):
 		}
@@ -125,8 +126,8 @@ func (p *Producer) connect() (*connection, error) {
 	return &connection{client: client, async: async}, nil
 }
 
-// serve hands out conn until ctx ends, then flushes and closes it.
-func (p *Producer) serve(ctx context.Context, conn *connection) {
+// serve hands out conn until Close, then flushes and closes it.
+func (p *Producer) serve(conn *connection) {
 	var results sync.WaitGroup
 	results.Go(func() {
 		for m := range conn.async.Successes() {
@@ -143,7 +144,7 @@ func (p *Producer) serve(ctx context.Context, conn *connection) {
 	close(p.connected)
 	p.mu.Unlock()
 
-	<-ctx.Done()
+	<-p.ending
 	p.mu.Lock()
 	p.conn, p.connected = nil, make(chan struct{})
 	p.mu.Unlock()
@@ -190,7 +191,7 @@ func (p *Producer) acquire(ctx context.Context) (*connection, error) {
 // Close stops taking events, waits until those handed over are answered, and closes the connection. When ctx ends first it returns
 // its error, and what is still unanswered may or may not be written.
 func (p *Producer) Close(ctx context.Context) error {
-	p.stop()
+	p.end()
 	select {
 	case <-p.done:
 		return nil

@@ -187,14 +187,14 @@ func Key(topic, topicID string, sequence int64) string {
 	return fmt.Sprintf("%s%s/%s/%020d.json", root, topic, topicID, sequence)
 }
 
-// parseKey is the inverse of Key.
-func parseKey(key string) (topic, topicID string, sequence int64, err error) {
+// parseKey is the inverse of Key, whose topic its callers know.
+func parseKey(key string) (topicID string, sequence int64, err error) {
 	parts := strings.Split(strings.TrimPrefix(key, root), "/")
 	if len(parts) == 3 {
 		n, ok := strings.CutSuffix(parts[2], ".json")
 		if sequence, err = strconv.ParseInt(n, 10, 64); ok && err == nil && Key(parts[0], parts[1], sequence) == key {
-			return parts[0], parts[1], sequence, nil
+			return parts[1], sequence, nil
 		}
 	}
-	return "", "", 0, fmt.Errorf("landing log: %q is no entry's key", key)
+	return "", 0, fmt.Errorf("landing log: %q is no entry's key", key)
 }

@@ -184,7 +184,7 @@ func (l *Log) list(ctx context.Context, n int64, max int) ([]int64, error) {
 	}
 	out := make([]int64, len(infos))
 	for i, o := range infos {
-		if _, _, out[i], err = parseKey(o.Key); err != nil {
+		if _, out[i], err = parseKey(o.Key); err != nil {
 			return nil, err
 		}
 	}
@@ -203,7 +203,7 @@ func TopicIDs(ctx context.Context, s store, topic string) ([]string, error) {
 		if len(page) == 0 {
 			return ids, nil
 		}
-		_, id, _, err := parseKey(page[0].Key)
+		id, _, err := parseKey(page[0].Key)
 		if err != nil {
 			return nil, err
 		}

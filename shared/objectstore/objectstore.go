@@ -187,7 +187,7 @@ func (b *Bucket) Get(ctx context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, b.wrap("get", key, err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // a body cut short is seen by its length
 	var buf bytes.Buffer
 	if info.Size > 0 {
 		buf.Grow(int(info.Size) + bytes.MinRead)

@@ -31,16 +31,16 @@ type Operation struct {
 type Status int
 
 const (
-	// Unavailable: not written as far as is known, because of the server's state and not the document's: nothing may be
+	// Unavailable means not written as far as is known, because of the server's state and not the document's: nothing may be
 	// counted against it. The zero value, so that a document of which nothing was heard has it.
 	Unavailable Status = iota
-	// Done: written, and Elasticsearch said so.
+	// Done means written, and Elasticsearch said so.
 	Done
-	// Conflict: a document with that id is there (create), or one of the same or a higher version.
+	// Conflict means that a document with that id is there (create), or one of the same or a higher version.
 	Conflict
-	// Permanent: refused for what it contains; the same document will be refused again.
+	// Permanent means refused for what it contains; the same document will be refused again.
 	Permanent
-	// Refused: refused alone, for a reason that is not known to be permanent.
+	// Refused means refused alone, for a reason that is not known to be permanent.
 	Refused
 )
 

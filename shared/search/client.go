@@ -122,7 +122,7 @@ func answer(request string, res *esapi.Response, err error, accept ...int) (stat
 	if err != nil {
 		return 0, nil, &OutageError{Request: request, Err: err}
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }() // it is read whole, or the answer is an error already
 	body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
 		return 0, nil, &OutageError{Request: request, Err: fmt.Errorf("reading the answer: %w", err)}

@@ -124,7 +124,7 @@ func Run(ctx context.Context, c Config, h http.Handler) error {
 		part(component.Name, func() error {
 			err := component.Run(parts)
 			if errors.Is(err, context.Canceled) && parts.Err() != nil {
-				return nil
+				err = nil // it was asked to end
 			}
 			return err
 		})

@@ -138,7 +138,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, bucket, key string, body []byte) {
 	objects, ok := s.buckets[bucket]
-	if !ok && !(r.Method == http.MethodPut && key == "") {
+	if !ok && (r.Method != http.MethodPut || key != "") {
 		fail(w, http.StatusNotFound, "NoSuchBucket")
 		return
 	}
