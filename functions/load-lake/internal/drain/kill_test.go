@@ -75,7 +75,7 @@ func TestKill(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), os.Args[0])
 			cmd.Env = append(os.Environ(), "DRAIN_TEST_BROKER="+l.brokers[0], "DRAIN_TEST_S3="+l.s3.URL)
 			started := make(chan struct{})
-			var wait = sync.OnceValue(func() error { return cmd.Wait() })
+			wait := sync.OnceValue(func() error { return cmd.Wait() })
 			puts := 0
 			l.s3.Fail(func(method, _, key string) objectstoretest.Fault {
 				if method != "PUT" || strings.HasPrefix(key, "landing/_log/") != c.log {

@@ -19,7 +19,7 @@ const (
 // Layout is a table's columns and the machinery to write them. It is not safe for concurrent use.
 type Layout struct {
 	schema *parquet.Schema
-	writer *parquet.Writer
+	writer *parquet.GenericWriter[any]
 	leaves []*leaf // by column index
 	row    row
 
@@ -126,7 +126,7 @@ func Enriched(m contract.Model) *Layout {
 
 func newLayout(name string, g parquet.Group, failure bool) *Layout {
 	l := &Layout{schema: parquet.NewSchema(name, g)}
-	l.writer = parquet.NewWriter(nil, l.schema, parquet.Compression(codec), parquet.CreatedBy("millrace", "1", ""),
+	l.writer = parquet.NewGenericWriter[any](nil, l.schema, parquet.Compression(codec), parquet.CreatedBy("millrace", "1", ""),
 		parquet.SkipPageBounds("payload"))
 	for i := range l.schema.Columns() {
 		l.leaves = append(l.leaves, &leaf{index: i})

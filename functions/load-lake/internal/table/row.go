@@ -59,9 +59,9 @@ var attributes = []attribute{
 
 // Indexes into attributes that the code needs by name.
 var (
-	atType, atVersion, atRoot, atID, atSource = at("type"), at(event.SchemaVersion), at(event.RootID), at("id"), at("source")
-	atHash, atCollected, atContentType        = at(event.DataHash), at(event.CollectorTime), at("datacontenttype")
-	atKey, atStage, atFailure                 = at(event.PartitionKey), at(event.Stage), at(event.FailureCode)
+	atType, atRoot, atID, atSource     = at("type"), at(event.RootID), at("id"), at("source")
+	atHash, atCollected, atContentType = at(event.DataHash), at(event.CollectorTime), at("datacontenttype")
+	atKey, atStage                     = at(event.PartitionKey), at(event.Stage)
 )
 
 func at(name string) int {

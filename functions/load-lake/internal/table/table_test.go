@@ -178,13 +178,19 @@ func TestRawKeepsTextThatItsColumnDoesNot(t *testing.T) {
 // and after Knative gave up, too.
 func TestDerived(t *testing.T) {
 	plain := &sarama.ConsumerMessage{Timestamp: arrived, Value: []byte("{}"), Headers: []*sarama.RecordHeader{
-		{Key: []byte("ce_specversion"), Value: []byte("1.0")}, {Key: []byte("ce_id"), Value: []byte("ü")}, {Key: []byte("ce_source"), Value: []byte("/s")}, {Key: []byte("ce_type"), Value: []byte("Test")},
+		{Key: []byte("ce_specversion"), Value: []byte("1.0")},
+		{Key: []byte("ce_id"), Value: []byte("ü")},
+		{Key: []byte("ce_source"), Value: []byte("/s")},
+		{Key: []byte("ce_type"), Value: []byte("Test")},
 		{Key: []byte("traceparent"), Value: []byte("00-1")},
 	}}
-	structured := &sarama.ConsumerMessage{Timestamp: arrived, Key: []byte{0xff}, Value: []byte(`{"specversion":"1.0","id":"ü","source":"/s","type":"Test","myext":5,"data":{"a" :1}}`),
-		Headers: []*sarama.RecordHeader{{Key: []byte("content-type"), Value: []byte("application/cloudevents+json; charset=utf-8")}}}
+	structured := &sarama.ConsumerMessage{
+		Timestamp: arrived, Key: []byte{0xff}, Value: []byte(`{"specversion":"1.0","id":"ü","source":"/s","type":"Test","myext":5,"data":{"a" :1}}`),
+		Headers: []*sarama.RecordHeader{{Key: []byte("content-type"), Value: []byte("application/cloudevents+json; charset=utf-8")}},
+	}
 	dead := &sarama.ConsumerMessage{Timestamp: arrived, Value: []byte("{}"), Headers: append([]*sarama.RecordHeader{
-		{Key: []byte("ce_knativeerrordest"), Value: []byte("http://enrich.millrace.svc.cluster.local/")}, {Key: []byte("ce_knativeerrorcode"), Value: []byte("503")}}, plain.Headers[:4]...)}
+		{Key: []byte("ce_knativeerrordest"), Value: []byte("http://enrich.millrace.svc.cluster.local/")}, {Key: []byte("ce_knativeerrorcode"), Value: []byte("503")},
+	}, plain.Headers[:4]...)}
 	rows := read[rawRow](t, encode(t, Raw(), plain, structured, dead))
 	for i, r := range rows {
 		if r.Root == nil || *r.Root != event.Identity("/s", "ü") || *r.Collected != arrived.UnixMicro() || *r.Type != "Test" || r.Hash == nil {

@@ -324,7 +324,7 @@ func scalar(f *contract.Field, kind byte, value []byte) (v parquet.Value, ok, ex
 			return v, false, false
 		}
 		t = t.UTC()
-		switch f.Type { //nolint:exhaustive // the three of the case above
+		switch f.Type {
 		case contract.Date:
 			v = parquet.Int32Value(int32(floorDiv(t.Unix(), 24*60*60)))
 		case contract.Timestamp:
