@@ -360,6 +360,7 @@ func rootIDs[T any](items []T, id func(T) string) map[string]int {
 func ofEvent(e *event.Event) string { return event.Attr(e, event.RootID) }
 func ofDocument(d document) string  { return d.RootID }
 func ofDead(d document) string      { return d.RootID + " " + d.Failure.Stage + " " + d.Failure.Code }
+
 func ofDeadEvent(e *event.Event) string {
 	return ofEvent(e) + " " + event.Attr(e, event.FailureStage) + " " + event.Attr(e, event.FailureCode)
 }

@@ -93,8 +93,12 @@ func check(e *event.Event, v1 *ce.EventContextV1, source string) *problem {
 	}
 	size := 0
 	for _, a := range [...]struct{ name, value string }{
-		{"id", v1.ID}, {"source", source}, {"type", v1.Type}, {"subject", deref(v1.Subject)},
-		{"datacontenttype", deref(v1.DataContentType)}, {"dataschema", v1.GetDataSchema()},
+		{"id", v1.ID},
+		{"source", source},
+		{"type", v1.Type},
+		{"subject", deref(v1.Subject)},
+		{"datacontenttype", deref(v1.DataContentType)},
+		{"dataschema", v1.GetDataSchema()},
 	} {
 		if p := text(event.CodeInvalidField, a.name, a.value); p != nil {
 			return p

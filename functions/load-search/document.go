@@ -119,7 +119,8 @@ func enrichedDocument(n names, known models, e *event.Event) (*document, error) 
 		b = append(b, `,"enrichment":`...)
 		b = rawjson.Compact(b, enrichment)
 	}
-	d.Source = append(b, '}')
+	b = append(b, '}')
+	d.Source = b
 	return d, nil
 }
 
@@ -136,12 +137,12 @@ func deadDocument(n names, e *event.Event) *document {
 		}
 		payload = payload[:end]
 	}
-	b := append(d.Source[:len(d.Source)-1], `,"payload":`...)
-	b = rawjson.AppendString(b, string(payload))
+	d.Source = append(d.Source[:len(d.Source)-1], `,"payload":`...)
+	d.Source = rawjson.AppendString(d.Source, string(payload))
 	if cut {
-		b = append(b, `,"payload_truncated":true`...)
+		d.Source = append(d.Source, `,"payload_truncated":true`...)
 	}
-	d.Source = append(b, '}')
+	d.Source = append(d.Source, '}')
 	return d
 }
 
@@ -165,7 +166,8 @@ func bareDocument(n names, e *event.Event) *document {
 	if len(b) > start {
 		b = append(b[:start], b[start+1:]...) // the first comma
 	}
-	d.Source = append(b, "}}"...)
+	b = append(b, "}}"...)
+	d.Source = b
 	return d
 }
 

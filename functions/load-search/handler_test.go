@@ -56,8 +56,10 @@ func dead(t testing.TB, id, payload string, more ...string) *event.Event {
 
 func raw(t testing.TB, eventType, id string, data []byte, attributes ...string) *event.Event {
 	t.Helper()
-	h := http.Header{"Ce-Specversion": {"1.0"}, "Ce-Type": {eventType}, "Ce-Source": {"/taxi"}, "Ce-Id": {id},
-		"Ce-Collectortime": {arrived}, "Ce-Collectorid": {"c1"}, "Ce-Schemaversion": {"0-0-1"}, "Content-Type": {"application/json"}}
+	h := http.Header{
+		"Ce-Specversion": {"1.0"}, "Ce-Type": {eventType}, "Ce-Source": {"/taxi"}, "Ce-Id": {id},
+		"Ce-Collectortime": {arrived}, "Ce-Collectorid": {"c1"}, "Ce-Schemaversion": {"0-0-1"}, "Content-Type": {"application/json"},
+	}
 	for i := 0; i < len(attributes); i += 2 {
 		h.Set("Ce-"+attributes[i], event.EncodeHeader(attributes[i+1]))
 	}
@@ -116,7 +118,7 @@ func startOn(t testing.TB, o search.Options) *setup {
 	}
 	s := &setup{dead: &topic{}, now: now}
 	clock := func() time.Time { return s.now }
-	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	logger := slog.New(slog.DiscardHandler)
 	h := newHandler(searchtest.New(t, o), clock, logger, prometheus.NewRegistry())
 	s.loader = h
 	if err := h.accept(contracts); err != nil {

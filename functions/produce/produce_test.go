@@ -324,10 +324,11 @@ func TestBadRowsFailTheRunUnlessAccepted(t *testing.T) {
 		}
 		var sent []string
 		for _, e := range c.stored {
-			sent = append(sent, e[strings.Index(e, `"payload"`):])
+			_, payload, _ := strings.Cut(e, `"payload":`)
+			sent = append(sent, payload)
 		}
 		slices.Sort(sent)
-		if want := []string{`"payload":{"a":"x"}}`, `"payload":{"a":1}}`}; !slices.Equal(sent, want) {
+		if want := []string{`{"a":"x"}}`, `{"a":1}}`}; !slices.Equal(sent, want) {
 			t.Errorf("sent %v, want %v", sent, want)
 		}
 	}

@@ -98,7 +98,7 @@ func (t *Reader) EventType() string { return t.mapping.EventType }
 // Skip passes over the next n rows.
 func (t *Reader) Skip(ctx context.Context, n int64) error {
 	for ; n > 0; n-- {
-		if _, _, err := t.fields(ctx); errors.Is(err, io.EOF) {
+		if _, err := t.fields(ctx); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil && !isRowError(err) {
 			return err
@@ -114,11 +114,12 @@ func isRowError(err error) bool {
 
 // Next implements record.Reader.
 func (t *Reader) Next(ctx context.Context) (record.Record, error) {
-	fields, _, err := t.fields(ctx)
+	fields, err := t.fields(ctx)
 	if err != nil {
 		return record.Record{}, err
 	}
-	b, at := append(t.payload[:0], '{'), time.Time{}
+	b, at := t.payload[:0], time.Time{}
+	b = append(b, '{')
 	for i, f := range t.mapping.Columns {
 		if i > 0 {
 			b = append(b, ',')
@@ -131,7 +132,8 @@ func (t *Reader) Next(ctx context.Context) (record.Record, error) {
 			at = when
 		}
 	}
-	t.payload = append(b, '}')
+	b = append(b, '}')
+	t.payload = b
 	id := t.id.ID(t.row)
 	return record.Record{
 		Row: t.row, ID: id,
@@ -139,27 +141,27 @@ func (t *Reader) Next(ctx context.Context) (record.Record, error) {
 	}, nil
 }
 
-// fields returns the next row's fields and line.
-func (t *Reader) fields(ctx context.Context) ([]string, int64, error) {
+// fields returns the next row's fields.
+func (t *Reader) fields(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	fields, line, err := t.split.next()
 	if errors.Is(err, io.EOF) {
-		return nil, line, io.EOF
+		return nil, io.EOF
 	}
 	var shape *shapeError
 	switch {
 	case err == nil && len(fields) != t.width:
 		err = &shapeError{fmt.Sprintf("the row has %d columns, the header %d", len(fields), t.width)}
 	case err != nil && !errors.As(err, &shape):
-		return nil, line, fmt.Errorf("%s:%d: %w", t.name, line, err)
+		return nil, fmt.Errorf("%s:%d: %w", t.name, line, err)
 	}
 	t.row++
 	if err != nil {
-		return nil, line, &record.RowError{File: t.name, Line: line, Row: t.row, Reason: err.Error()}
+		return nil, &record.RowError{File: t.name, Line: line, Row: t.row, Reason: err.Error()}
 	}
-	return fields, line, nil
+	return fields, nil
 }
 
 func (f *Field) text(fields []string) string {

@@ -136,19 +136,22 @@ func (t *Tally) Reasons() []Reason {
 // Write writes the table of receipts by status and latency, then the reasons.
 func (t *Tally) Write(w io.Writer, elapsed time.Duration) error {
 	t.mu.Lock()
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "receipt\tevents\tp50\tp95\tp99\tmax\t")
+	lines := []string{"receipt\tevents\tp50\tp95\tp99\tmax\t"}
 	var total spread
 	for _, s := range Statuses {
 		sp := t.status[s]
 		total.merge(sp)
 		if sp.n > 0 || s == Accepted || s == DeadLettered {
-			fmt.Fprintln(tw, sp.line(string(s)))
+			lines = append(lines, sp.line(string(s)))
 		}
 	}
-	fmt.Fprintln(tw, total.line("total"))
+	lines = append(lines, total.line("total"))
 	requests, resent, bytes := t.requests, t.resent, t.bytes
 	t.mu.Unlock()
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	if _, err := io.WriteString(tw, strings.Join(lines, "\n")+"\n"); err != nil {
+		return err
+	}
 	if err := tw.Flush(); err != nil {
 		return err
 	}

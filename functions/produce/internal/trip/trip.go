@@ -343,7 +343,8 @@ func (t *Reader) record(row parquet.Row) record.Record {
 	for _, v := range row {
 		t.values[v.Column()] = v
 	}
-	b, at := append(t.body[:0], '{'), time.Time{}
+	b, at := t.body[:0], time.Time{}
+	b = append(b, '{')
 	for _, c := range t.columns {
 		if c == nil {
 			continue
@@ -366,7 +367,8 @@ func (t *Reader) record(row parquet.Row) record.Record {
 			}
 		}
 	}
-	t.body = append(b, '}')
+	b = append(b, '}')
+	t.body = b
 	id := t.id.ID(t.row)
 	return record.Record{
 		Row: t.row, ID: id,
