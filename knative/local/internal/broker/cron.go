@@ -14,8 +14,11 @@ var cronFields = [...]struct {
 	lowest, high int
 	words        string
 }{
-	{"minute", 0, 59, ""}, {"hour", 0, 23, ""}, {"day of the month", 1, 31, ""},
-	{"month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"}, {"day of the week", 0, 6, "sun mon tue wed thu fri sat"},
+	{"minute", 0, 59, ""},
+	{"hour", 0, 23, ""},
+	{"day of the month", 1, 31, ""},
+	{"month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"},
+	{"day of the week", 0, 6, "sun mon tue wed thu fri sat"},
 }
 
 // checkSchedule reports what is wrong with a PingSource's schedule: five fields of *, ?, numbers, names, ranges, lists and steps, or @hourly and the like, or @every DURATION.

@@ -132,7 +132,7 @@ func (t *httpTarget) send(ctx context.Context, o outgoing) result {
 	if err != nil {
 		return result{err: fmt.Errorf("post: %w", err)}
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // what was read of it counts
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return result{err: fmt.Errorf("read the answer %d: %w", resp.StatusCode, err)}

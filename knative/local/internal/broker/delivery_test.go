@@ -61,28 +61,48 @@ func TestAnswers(t *testing.T) {
 		want   verdict
 		reply  bool
 	}{
-		{status: 200, want: taken}, {status: 202, want: taken}, {status: 204, want: taken},
-		{status: 200, body: "ok", want: refused}, {status: 202, body: "{}", want: refused}, {status: 200, body: " ", want: refused},
-		{status: 200, header: ceHeader, body: "{}", want: taken, reply: true}, {status: 202, header: ceHeader, want: taken, reply: true},
+		{status: 200, want: taken},
+		{status: 202, want: taken},
+		{status: 204, want: taken},
+		{status: 200, body: "ok", want: refused},
+		{status: 202, body: "{}", want: refused},
+		{status: 200, body: " ", want: refused},
+		{status: 200, header: ceHeader, body: "{}", want: taken, reply: true},
+		{status: 202, header: ceHeader, want: taken, reply: true},
 		{status: 200, header: map[string]string{"Content-Type": "application/cloudevents+json"}, body: `{"specversion":"1.0","id":"r","source":"/r","type":"R"}`, want: taken, reply: true},
 		{status: 200, header: map[string]string{"Content-Type": "application/cloudevents+json"}, body: `{"id":"r"}`, want: refused},
 		{status: 200, header: map[string]string{"Ce-Specversion": "1.0", "Ce-Id": "r"}, body: "{}", want: refused},
 		{status: 200, header: ceHeader, body: strings.Repeat("x", maxAnswer+1), want: refused},
-		{status: 301, want: refused}, {status: 307, want: refused}, {status: 400, want: refused}, {status: 401, want: refused}, {status: 403, want: refused},
-		{status: 413, want: refused}, {status: 415, want: refused}, {status: 422, want: refused}, {status: 410, want: refused},
-		{status: 404, want: failed}, {status: 408, want: failed}, {status: 409, want: failed}, {status: 429, want: failed},
-		{status: 500, want: failed}, {status: 502, want: failed}, {status: 503, want: failed}, {status: 504, want: failed},
+		{status: 301, want: refused},
+		{status: 307, want: refused},
+		{status: 400, want: refused},
+		{status: 401, want: refused},
+		{status: 403, want: refused},
+		{status: 413, want: refused},
+		{status: 415, want: refused},
+		{status: 422, want: refused},
+		{status: 410, want: refused},
+		{status: 404, want: failed},
+		{status: 408, want: failed},
+		{status: 409, want: failed},
+		{status: 429, want: failed},
+		{status: 500, want: failed},
+		{status: 502, want: failed},
+		{status: 503, want: failed},
+		{status: 504, want: failed},
 	} {
 		t.Run(fmt.Sprint(c.status, c.header, len(c.body)), func(t *testing.T) {
 			var replied *event.Event
-			to := &httpTarget{url: "http://f.n.svc.cluster.local", replies: &topicTarget{topic: publisherFunc(func(e *event.Event) error { replied = e; return nil })},
+			to := &httpTarget{
+				url: "http://f.n.svc.cluster.local", replies: &topicTarget{topic: publisherFunc(func(e *event.Event) error { replied = e; return nil })},
 				transport: handlerTransport(func(w http.ResponseWriter, _ *http.Request) {
 					for name, value := range c.header {
 						w.Header().Set(name, value)
 					}
 					w.WriteHeader(c.status)
 					_, _ = io.WriteString(w, c.body)
-				})}
+				}),
+			}
 			r := to.send(t.Context(), outgoing{event: testEvent()})
 			if r.verdict != c.want || (r.err == nil) != (c.want == taken) || r.status != c.status {
 				t.Errorf("got %+v", r)

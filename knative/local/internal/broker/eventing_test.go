@@ -106,7 +106,7 @@ func run(t *testing.T, addr, yaml string, c Config, h http.HandlerFunc) (e *Even
 		c.Tick = time.Hour
 	}
 	if c.Log == nil {
-		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Log = slog.New(slog.DiscardHandler)
 	}
 	e, err := New(c)
 	if err != nil {
@@ -231,8 +231,10 @@ func TestIngressToSubscriber(t *testing.T) {
 	if r.url != "POST http://f.ns.svc.cluster.local" || r.body != `{"b": 1.50,  "a":"\u00fc"}` {
 		t.Errorf("%s with %s", r.url, r.body)
 	}
-	for name, want := range map[string]string{"Ce-Id": "1", "Ce-Source": "/s", "Ce-Type": "T", "Ce-Subject": "Z%C3%BCrich%201%25", "Ce-Ext": "x", "Content-Type": "application/json",
-		"Ce-Knativekafkaoffset": "0", "Ce-Specversion": "1.0"} {
+	for name, want := range map[string]string{
+		"Ce-Id": "1", "Ce-Source": "/s", "Ce-Type": "T", "Ce-Subject": "Z%C3%BCrich%201%25", "Ce-Ext": "x", "Content-Type": "application/json",
+		"Ce-Knativekafkaoffset": "0", "Ce-Specversion": "1.0",
+	} {
 		if r.header.Get(name) != want {
 			t.Errorf("%s: %q", name, r.header.Get(name))
 		}
@@ -579,7 +581,8 @@ kind: PingSource
 metadata: {name: p, namespace: ns}
 spec: {schedule: "61 * * * *", sink: {uri: "http://x"}}
 `
-	line := strings.Count(yaml[:strings.Index(yaml, "- cesql")], "\n") + 1
+	before, _, _ := strings.Cut(yaml, "- cesql")
+	line := strings.Count(before, "\n") + 1
 	_, err := New(Config{Brokers: []string{"127.0.0.1:1"}, Manifests: load(t, yaml), Tick: time.Second, Log: slog.New(slog.DiscardHandler)})
 	for _, want := range []string{fmt.Sprintf("test.yaml:%d: cesql: unexpected end", line), "PingSource p: schedule", `"61" is not between 0 and 59`} {
 		if err == nil || !strings.Contains(err.Error(), want) {

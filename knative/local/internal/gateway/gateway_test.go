@@ -151,8 +151,10 @@ func TestFailures(t *testing.T) {
 		err    error
 		status int
 	}{
-		{process.ErrStopping, 503}, {fmt.Errorf("function f: %w", process.ErrTimeout), 504},
-		{&process.ExitError{Function: "f"}, 502}, {errors.New("connection reset"), 502},
+		{process.ErrStopping, 503},
+		{fmt.Errorf("function f: %w", process.ErrTimeout), 504},
+		{&process.ExitError{Function: "f"}, 502},
+		{errors.New("connection reset"), 502},
 	} {
 		r := New(slog.New(slog.DiscardHandler), Route{Key: manifest.Key{Namespace: "m", Name: "f"}, Public: true, Transport: function{err: test.err}})
 		if status, body := ask(t, r.Public(), "localhost", "/"); status != test.status || !strings.Contains(body, test.err.Error()) {

@@ -65,7 +65,7 @@ func Open(o Options) (*Server, error) {
 
 // listen names the address in its error where another program has it.
 func listen(network, addr string) (net.Listener, error) {
-	l, err := net.Listen(network, addr)
+	l, err := new(net.ListenConfig).Listen(context.Background(), network, addr) // kfake gives no context, and listening does not wait
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("another program listens on %s: %w", addr, err)
 	}

@@ -204,10 +204,10 @@ func (d *decoder) each(n *yaml.Node, path string, f func(key, value *yaml.Node))
 
 // describe names what n is, for errors. It quotes scalars, which are no secrets: those have decoders of their own.
 func describe(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
+	if n.Kind == yaml.MappingNode {
 		return "a mapping"
-	case yaml.SequenceNode:
+	}
+	if n.Kind == yaml.SequenceNode {
 		return "a list"
 	}
 	switch n.Tag {

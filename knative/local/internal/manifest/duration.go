@@ -42,8 +42,11 @@ func ParseDuration(text string) (time.Duration, error) {
 		clock  bool
 		length time.Duration
 	}{
-		{'W', false, 7 * 24 * time.Hour}, {'D', false, 24 * time.Hour},
-		{'H', true, time.Hour}, {'M', true, time.Minute}, {'S', true, time.Second},
+		{'W', false, 7 * 24 * time.Hour},
+		{'D', false, 24 * time.Hour},
+		{'H', true, time.Hour},
+		{'M', true, time.Minute},
+		{'S', true, time.Second},
 	}
 	var total time.Duration
 	clock, next, parts, fraction := false, 0, 0, false

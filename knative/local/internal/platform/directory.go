@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -28,7 +29,7 @@ func acquire(dir string) (*lock, error) {
 	}
 	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if err != nil {
-		defer file.Close()
+		defer func() { _ = file.Close() }() // nothing was written
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: %w", name, err)
 		}
@@ -39,13 +40,13 @@ func acquire(dir string) (*lock, error) {
 		}
 		return nil, fmt.Errorf("the directory %s is in use by %s: stop that one, or choose another directory with -dir", dir, holder)
 	}
-	if err := file.Truncate(0); err == nil {
+	if err = file.Truncate(0); err == nil {
 		_, err = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-		if err == nil {
-			return &lock{file}, nil
-		}
 	}
-	return nil, errors.Join(fmt.Errorf("write %s: %w", name, err), file.Close())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("write %s: %w", name, err), file.Close())
+	}
+	return &lock{file}, nil
 }
 
 func (l *lock) release() error { return l.file.Close() }
@@ -59,8 +60,8 @@ type port struct {
 }
 
 // listen listens on the address, or says who is to do what.
-func (p port) listen() (net.Listener, error) {
-	listener, err := net.Listen("tcp", p.addr)
+func (p port) listen(ctx context.Context) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", p.addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		text := fmt.Sprintf("%s is to listen on %s, which another program uses: stop that one, or choose another address with -%s", p.what, p.addr, p.flag)
 		if p.variable != "" {
@@ -77,8 +78,8 @@ func (p port) listen() (net.Listener, error) {
 }
 
 // check returns the address with a port that is free, which is a chosen one where the address says 0.
-func (p port) check() (string, error) {
-	listener, err := p.listen()
+func (p port) check(ctx context.Context) (string, error) {
+	listener, err := p.listen(ctx)
 	if err != nil {
 		return "", err
 	}

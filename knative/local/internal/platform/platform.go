@@ -129,7 +129,7 @@ func (p *Platform) run(ctx, force context.Context, parts Parts) error {
 	if p.set, err = manifest.Load(p.cfg.Manifests...); err != nil {
 		return err
 	}
-	public, err := p.ports(parts)
+	public, err := p.ports(ctx, parts)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (p *Platform) run(ctx, force context.Context, parts Parts) error {
 	if err := p.openServers(ctx, parts); err != nil {
 		return err
 	}
-	internal, err := net.Listen("tcp", "127.0.0.1:0")
+	internal, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for functions: %w", err)
 	}
@@ -196,9 +196,9 @@ func (p *Platform) onStop(stop func(force context.Context) error) {
 }
 
 // ports finds out that every address is free before the long work begins. It returns the gateway's listener.
-func (p *Platform) ports(parts Parts) (net.Listener, error) {
+func (p *Platform) ports(ctx context.Context, parts Parts) (net.Listener, error) {
 	var errs []error
-	gate, err := port{what: "the gateway", flag: "listen", addr: p.cfg.Listen}.listen()
+	gate, err := port{what: "the gateway", flag: "listen", addr: p.cfg.Listen}.listen(ctx)
 	if err != nil {
 		errs = append(errs, err)
 	} else {
@@ -221,7 +221,7 @@ func (p *Platform) ports(parts Parts) (net.Listener, error) {
 			errs = append(errs, fmt.Errorf("%s is not part of this build: name a server with %s", one.what, one.variable))
 			continue
 		}
-		if *one.addr, err = one.check(); err != nil {
+		if *one.addr, err = one.check(ctx); err != nil {
 			errs = append(errs, err)
 		}
 	}

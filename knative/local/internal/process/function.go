@@ -301,7 +301,7 @@ func (f *Function) isReady(ctx context.Context, inst *instance) bool {
 	if err != nil {
 		return false
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // the status counts
 	// A short read lets the connection be used again; what fails here fails for the request that follows as well.
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 	return resp.StatusCode >= 200 && resp.StatusCode < 400

@@ -25,19 +25,17 @@ type aggregation struct {
 	meta      any
 
 	// set by bind
-	field    *field // the mapped field in any of the indices; nil where none has it
-	slot     int
-	filters  map[int64]matcher // by index number
-	terms    termsOptions
-	hist     histogramOptions
-	bound    bool
-	isSingle bool
+	field   *field // the mapped field in any of the indices; nil where none has it
+	slot    int
+	filters map[int64]matcher // by index number
+	terms   termsOptions
+	hist    histogramOptions
+	bound   bool
 }
 
 type termsOptions struct {
 	size, minCount int
 	order          []ordering
-	missing        *value
 }
 
 type ordering struct {
@@ -700,13 +698,13 @@ func (t *termsCollector) result(c *counter) (map[string]any, error) {
 }
 
 func (t *termsCollector) key(b *bucket, out map[string]any) {
-	switch {
-	case b.value.kind == valueIP:
+	switch b.value.kind {
+	case valueIP:
 		a, _ := netip.AddrFromSlice([]byte(b.text))
 		out["key"] = a.Unmap().String()
-	case b.value.kind == valueKeyword:
+	case valueKeyword:
 		out["key"] = b.text
-	case b.value.kind == valueFloat:
+	case valueFloat:
 		out["key"] = b.value.f
 	default:
 		out["key"] = b.value.i

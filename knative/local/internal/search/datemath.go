@@ -46,9 +46,24 @@ var defaultDate = &dateFormat{spec: defaultFormat, parts: []string{"strict_date_
 // goLayout translates a Java date pattern.
 func goLayout(p string) (string, error) {
 	tokens := []struct{ java, layout string }{
-		{"yyyy", "2006"}, {"uuuu", "2006"}, {"MMM", "Jan"}, {"MM", "01"}, {"dd", "02"}, {"HH", "15"}, {"mm", "04"}, {"ss", "05"},
-		{"SSSSSSSSS", "000000000"}, {"SSSSSS", "000000"}, {"SSS", "000"}, {"XXX", "Z07:00"}, {"XX", "Z0700"}, {"X", "Z07"}, {"Z", "-0700"},
-		{"EEE", "Mon"}, {"d", "2"}, {"M", "1"},
+		{"yyyy", "2006"},
+		{"uuuu", "2006"},
+		{"MMM", "Jan"},
+		{"MM", "01"},
+		{"dd", "02"},
+		{"HH", "15"},
+		{"mm", "04"},
+		{"ss", "05"},
+		{"SSSSSSSSS", "000000000"},
+		{"SSSSSS", "000000"},
+		{"SSS", "000"},
+		{"XXX", "Z07:00"},
+		{"XX", "Z0700"},
+		{"X", "Z07"},
+		{"Z", "-0700"},
+		{"EEE", "Mon"},
+		{"d", "2"},
+		{"M", "1"},
 	}
 	var b strings.Builder
 next:

@@ -128,9 +128,7 @@ func (s *Server) search(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f, err := r.sourceParams(); err != nil {
-		return nil, err
-	} else if f != nil {
+	if f := r.sourceParams(); f != nil {
 		req.source = f
 	}
 	asInt, err := r.flag("rest_total_hits_as_int", false)
@@ -153,7 +151,7 @@ func (s *Server) search(r *request) (any, error) {
 }
 
 // sourceParams reads _source, _source_includes and _source_excludes; nil where none is given.
-func (r *request) sourceParams() (*sourceFilter, error) {
+func (r *request) sourceParams() *sourceFilter {
 	var f *sourceFilter
 	if r.query.Has("_source") {
 		f = &sourceFilter{}
@@ -176,7 +174,7 @@ func (r *request) sourceParams() (*sourceFilter, error) {
 			*to(f) = strings.Split(v, ",")
 		}
 	}
-	return f, nil
+	return f
 }
 
 func (s *Server) count(r *request) (any, error) {
@@ -247,11 +245,7 @@ func (s *Server) getDoc(r *request) (any, error) {
 	if r.query.Has("version") || r.query.Has("version_type") {
 		return nil, unsupported("[version] of a get")
 	}
-	f, err := r.sourceParams()
-	if err != nil {
-		return nil, err
-	}
-	a, err := s.read(r, r.segment("index"), r.segment("id"), f)
+	a, err := s.read(r, r.segment("index"), r.segment("id"), r.sourceParams())
 	if err != nil {
 		return nil, err
 	}
@@ -262,11 +256,7 @@ func (s *Server) getDoc(r *request) (any, error) {
 }
 
 func (s *Server) getSource(r *request) (any, error) {
-	f, err := r.sourceParams()
-	if err != nil {
-		return nil, err
-	}
-	a, err := s.read(r, r.segment("index"), r.segment("id"), f)
+	a, err := s.read(r, r.segment("index"), r.segment("id"), r.sourceParams())
 	if err != nil {
 		return nil, err
 	}
@@ -284,10 +274,7 @@ func (s *Server) mget(r *request) (any, error) {
 	if body == nil || body.kind != kindObject {
 		return nil, fail(http.StatusBadRequest, "parse_exception", "request body is required")
 	}
-	outer, err := r.sourceParams()
-	if err != nil {
-		return nil, err
-	}
+	outer := r.sourceParams()
 	type item struct {
 		index, id string
 		source    *sourceFilter

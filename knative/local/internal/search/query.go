@@ -104,7 +104,6 @@ type (
 		phrase bool
 		// lenient makes a value that cannot fit the field match nothing, as query_string over all fields needs.
 		lenient bool
-		prefix  bool
 	}
 	anyField struct{ make func(field string) query }
 )
@@ -673,10 +672,10 @@ func (q *termsQuery) compile(c *compiler) (matcher, error) {
 		return never, err
 	}
 	slot := c.plan.slot(f.name)
-	switch {
-	case f.typ == "keyword" || f.typ == "flattened":
+	switch f.typ {
+	case "keyword", "flattened":
 		return q.keyword(f, key, slot), nil
-	case f.typ == "text":
+	case "text":
 		return anyValue(slot, func(v *value) bool {
 			for _, n := range q.vals {
 				want := n.text()
@@ -994,8 +993,9 @@ func (q *rangeQuery) number(c *compiler, f *field, slot int) (matcher, error) {
 	if integral(f.typ) {
 		return anyValue(slot, func(v *value) bool { return v.i >= ilow && v.i <= ihigh }), nil
 	}
+	withLow, withHigh := !q.openLow || q.lower == nil, !q.openUp || q.upper == nil
 	return anyValue(slot, func(v *value) bool {
-		return (v.f > low || v.f == low && !(q.openLow && q.lower != nil)) && (v.f < high || v.f == high && !(q.openUp && q.upper != nil))
+		return (v.f > low || v.f == low && withLow) && (v.f < high || v.f == high && withHigh)
 	}), nil
 }
 
@@ -1099,7 +1099,7 @@ func (q *matchQuery) compile(c *compiler) (matcher, error) {
 	if f == nil || f.typ != "text" || key != "" {
 		m, err := (&termsQuery{field: q.field, vals: []*node{q.val}}).compile(c)
 		if err != nil && q.lenient {
-			return never, nil //nolint:nilerr // lenient: a value that cannot fit a field matches nothing there
+			return never, nil // a value that cannot fit a field matches nothing there
 		}
 		return m, err
 	}
@@ -1137,7 +1137,7 @@ func (q anyField) compile(c *compiler) (matcher, error) {
 	for name := range c.ix.mapping.leaves {
 		m, err := q.make(name).compile(c)
 		if err != nil {
-			continue //nolint:nilerr // over all fields a value that cannot fit one matches nothing there
+			continue // over all fields a value that cannot fit one matches nothing there
 		}
 		ms = append(ms, m)
 	}

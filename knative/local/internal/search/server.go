@@ -205,7 +205,7 @@ func (rt *route) match(segments []string) (map[string]string, bool) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	w.Header().Set("X-Elastic-Product", "Elasticsearch")
 	r := &request{http: hr, query: hr.URL.Query()}
-	out, err := s.serve(w, r)
+	out, err := s.serve(hr.Context(), w, r)
 	if err != nil {
 		a := asAPI(err)
 		if a.status >= http.StatusInternalServerError {
@@ -213,10 +213,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		}
 		r.status, out = a.status, a.body()
 	}
-	s.respond(w, r, out)
+	s.respond(hr.Context(), w, r, out)
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *request) (any, error) {
+func (s *Server) serve(ctx context.Context, w http.ResponseWriter, r *request) (any, error) {
 	path := strings.Trim(r.http.URL.EscapedPath(), "/")
 	segments := strings.Split(path, "/")
 	for i := range segments {
@@ -262,7 +262,7 @@ func (s *Server) serve(w http.ResponseWriter, r *request) (any, error) {
 		}
 		return nil, illegal("request [%s] contains unrecognized %s%s", r.http.URL.Path, noun, strings.Join(unknown, ", "))
 	}
-	release, err := s.readBody(r)
+	release, err := s.readBody(ctx, r)
 	defer release()
 	if err != nil {
 		return nil, err
@@ -271,7 +271,7 @@ func (s *Server) serve(w http.ResponseWriter, r *request) (any, error) {
 }
 
 // readBody reads a body within the limits. Waiting requests cost nothing: memory is taken before a body is read.
-func (s *Server) readBody(r *request) (release func(), err error) {
+func (s *Server) readBody(ctx context.Context, r *request) (release func(), err error) {
 	release = func() {}
 	if r.http.Body == nil || r.http.ContentLength == 0 {
 		return release, nil
@@ -287,7 +287,7 @@ func (s *Server) readBody(r *request) (release func(), err error) {
 	if weight < 0 || gzipped {
 		weight = s.maxBody
 	}
-	if err := s.memory.Acquire(r.ctx(), weight); err != nil {
+	if err := s.memory.Acquire(ctx, weight); err != nil {
 		return release, err
 	}
 	release = func() { s.memory.Release(weight) }
@@ -330,7 +330,7 @@ type text string
 // raw is an answer that is JSON already.
 type raw []byte
 
-func (s *Server) respond(w http.ResponseWriter, r *request, out any) {
+func (s *Server) respond(ctx context.Context, w http.ResponseWriter, r *request, out any) {
 	status := r.status
 	if status == 0 {
 		status = http.StatusOK
@@ -343,7 +343,7 @@ func (s *Server) respond(w http.ResponseWriter, r *request, out any) {
 	}
 	body, err := s.marshal(r, out)
 	if err != nil {
-		slog.ErrorContext(r.ctx(), "marshalling a search answer", "error", err)
+		slog.ErrorContext(ctx, "marshalling a search answer", "error", err)
 		status, body = http.StatusInternalServerError, []byte(`{"error":"cannot marshal the answer","status":500}`)
 	}
 	contentType := "application/json"

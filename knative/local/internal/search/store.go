@@ -67,14 +67,13 @@ type catalog struct {
 }
 
 type store struct {
-	write    *sql.DB
-	read     *sql.DB
-	mu       sync.Mutex // one writer
-	conn     *sql.Conn
-	stmts    statements
-	catalog  atomic.Pointer[catalog]
-	lastTomb time.Time
-	now      func() time.Time
+	write   *sql.DB
+	read    *sql.DB
+	mu      sync.Mutex // one writer
+	conn    *sql.Conn
+	stmts   statements
+	catalog atomic.Pointer[catalog]
+	now     func() time.Time
 }
 
 type statements struct {
