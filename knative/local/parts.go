@@ -13,8 +13,8 @@ import (
 // parts are the embedded servers and dispatchers of this build.
 func parts() platform.Parts {
 	return platform.Parts{
-		Kafka: func(_ context.Context, cfg platform.PartConfig) (platform.Part, error) {
-			return kafka.Open(kafka.Options{Dir: cfg.Dir, Listen: cfg.Addr, Log: cfg.Log})
+		Kafka: func(ctx context.Context, cfg platform.PartConfig) (platform.Part, error) {
+			return kafka.Open(ctx, kafka.Options{Dir: cfg.Dir, Listen: cfg.Addr, Log: cfg.Log})
 		},
 		ObjectStore: func(ctx context.Context, cfg platform.PartConfig) (platform.Part, error) {
 			return objectstore.Start(ctx, objectstore.Options{

@@ -34,8 +34,8 @@ type Server struct {
 // cleanEvery is the time between two looks for segments that retention ends, in milliseconds.
 const cleanEvery = "60000"
 
-// Open starts a broker on the data that the directory has. It returns when the broker answers.
-func Open(o Options) (*Server, error) {
+// Open starts a broker on the data that the directory has. It returns when the broker answers; the broker goes on after ctx ends.
+func Open(ctx context.Context, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -53,7 +53,7 @@ func Open(o Options) (*Server, error) {
 	}
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1), kfake.Ports(port), kfake.DataDir(filepath.Join(o.Dir, "data")), kfake.ClusterID("millrace"),
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return listen(network, o.Listen) }),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return listen(ctx, network, o.Listen) }),
 		kfake.WithLogger(logger{o.Log}),
 		kfake.BrokerConfigs(map[string]string{"default.replication.factor": "1", "log.cleaner.backoff.ms": cleanEvery}),
 	)
@@ -64,8 +64,8 @@ func Open(o Options) (*Server, error) {
 }
 
 // listen names the address in its error where another program has it.
-func listen(network, addr string) (net.Listener, error) {
-	l, err := new(net.ListenConfig).Listen(context.Background(), network, addr) // kfake gives no context, and listening does not wait
+func listen(ctx context.Context, network, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, network, addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("another program listens on %s: %w", addr, err)
 	}

@@ -26,7 +26,7 @@ const serve = "MILLRACE_TEST_KAFKA"
 func TestMain(m *testing.M) {
 	if v := os.Getenv(serve); v != "" {
 		dir, addr, _ := strings.Cut(v, "|")
-		if _, err := Open(Options{Dir: dir, Listen: addr}); err != nil {
+		if _, err := Open(context.Background(), Options{Dir: dir, Listen: addr}); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -233,7 +233,7 @@ func TestReopen(t *testing.T) {
 	dir, addr := t.TempDir(), freeAddr(t)
 	id := ""
 	for i := range 2 {
-		s, err := Open(Options{Dir: dir, Listen: addr})
+		s, err := Open(t.Context(), Options{Dir: dir, Listen: addr})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,27 +266,27 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if _, err := Open(Options{Dir: dir, Listen: l.Addr().String()}); err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
+	if _, err := Open(t.Context(), Options{Dir: dir, Listen: l.Addr().String()}); err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("port in use: %v", err)
 	}
 	addr := l.Addr().String()
 	l.Close()
-	s, err := Open(Options{Dir: dir, Listen: addr})
+	s, err := Open(t.Context(), Options{Dir: dir, Listen: addr})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close(context.WithoutCancel(t.Context()))
-	if _, err := Open(Options{Dir: dir, Listen: freeAddr(t)}); err == nil || !strings.Contains(err.Error(), "another process uses it") {
+	if _, err := Open(t.Context(), Options{Dir: dir, Listen: freeAddr(t)}); err == nil || !strings.Contains(err.Error(), "another process uses it") {
 		t.Errorf("directory in use: %v", err)
 	}
-	if _, err := Open(Options{Dir: filepath.Join(dir, "x"), Listen: "127.0.0.1:kafka"}); err == nil {
+	if _, err := Open(t.Context(), Options{Dir: filepath.Join(dir, "x"), Listen: "127.0.0.1:kafka"}); err == nil {
 		t.Error("a port by name")
 	}
 }
 
 // Guards against topics that come into being by being asked for: they would be lost with their records by a SIGKILL.
 func TestNoTopicByItself(t *testing.T) {
-	s, err := Open(Options{Dir: t.TempDir(), Listen: freeAddr(t)})
+	s, err := Open(t.Context(), Options{Dir: t.TempDir(), Listen: freeAddr(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
