@@ -116,11 +116,11 @@ func (c *collector) readCloudEvents(r *http.Request, body []byte, now string) ([
 func (c *collector) take(
 	w http.ResponseWriter, r *http.Request,
 	read func(r *http.Request, body []byte, now string) ([]candidate, error),
-	answer func(w http.ResponseWriter, r *http.Request, candidates []candidate, err error),
+	answer func(w http.ResponseWriter, candidates []candidate, err error),
 ) {
 	body, err := c.admission.Read(r, c.limits.body)
 	if err != nil {
-		answer(w, r, nil, err)
+		answer(w, nil, err)
 		return
 	}
 	defer body.Release()
@@ -129,16 +129,16 @@ func (c *collector) take(
 	c.bytes.Observe(float64(len(body.Bytes)))
 	candidates, err := read(r, body.Bytes, now)
 	if err != nil {
-		answer(w, r, nil, err)
+		answer(w, nil, err)
 		return
 	}
 	// What has begun is finished, whether or not anybody waits for the answer.
 	if err := c.publish(context.WithoutCancel(r.Context()), candidates, now); err != nil {
-		answer(w, r, nil, err)
+		answer(w, nil, err)
 		return
 	}
 	c.count(candidates)
-	answer(w, r, candidates, nil)
+	answer(w, candidates, nil)
 	c.seconds.Observe(c.clock().Sub(began).Seconds())
 }
 
@@ -231,8 +231,8 @@ func (c *collector) count(candidates []candidate) {
 }
 
 // answerStatus returns the HTTP status of an answer, and sets the headers that go with it.
-func (c *collector) answerStatus(w http.ResponseWriter, r *http.Request, candidates []candidate, err error) int {
-	code := http.StatusInternalServerError
+func (c *collector) answerStatus(w http.ResponseWriter, candidates []candidate, err error) int {
+	var code int
 	switch {
 	case err == nil:
 		code = verdict(candidates)
@@ -257,8 +257,8 @@ func (c *collector) answerStatus(w http.ResponseWriter, r *http.Request, candida
 var jsonHeader = []string{"application/json"}
 
 // answerReceipts answers a producer: receipts, or an error's text where there are none.
-func (c *collector) answerReceipts(w http.ResponseWriter, r *http.Request, candidates []candidate, err error) {
-	code := c.answerStatus(w, r, candidates, err)
+func (c *collector) answerReceipts(w http.ResponseWriter, candidates []candidate, err error) {
+	code := c.answerStatus(w, candidates, err)
 	w.Header()["Content-Type"] = jsonHeader
 	if err != nil {
 		writeJSON(w, code, struct {
@@ -294,8 +294,8 @@ func (c *collector) answerReceipts(w http.ResponseWriter, r *http.Request, candi
 }
 
 // answerEmpty answers Knative's machinery, which takes any body for an event in reply, and every 4xx but 404, 408, 409, 429 for final.
-func (c *collector) answerEmpty(w http.ResponseWriter, r *http.Request, candidates []candidate, err error) {
-	code := c.answerStatus(w, r, candidates, err)
+func (c *collector) answerEmpty(w http.ResponseWriter, candidates []candidate, err error) {
+	code := c.answerStatus(w, candidates, err)
 	if err == nil && code != http.StatusServiceUnavailable {
 		code = http.StatusAccepted
 	}
