@@ -285,6 +285,9 @@ func (c *collector) answerReceipts(w http.ResponseWriter, candidates []candidate
 		buffer = new([]byte)
 	}
 	b := appendReceipts((*buffer)[:0], candidates, raw, dead)
+	if len(b) > 2048 { // the server knows the length of the shortest by itself, and sends others in chunks
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(b))}
+	}
 	w.WriteHeader(code)
 	_, _ = w.Write(b) // who went away will ask again
 	if cap(b) <= 64<<10 {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 func newEvent(t *testing.T) *Event {
@@ -18,6 +20,18 @@ func newEvent(t *testing.T) *Event {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// Guards identity against its own speed: it is written by hand, and must be what the library makes of any source and id.
+func FuzzIdentity(f *testing.F) {
+	f.Add("/produce/a.parquet", "42")
+	f.Add("", "")
+	f.Add(strings.Repeat("long", 100), "\x00\xff")
+	f.Fuzz(func(t *testing.T, source, id string) {
+		if got, want := Identity(source, id), uuid.NewSHA1(namespace, []byte(source+"\x00"+id)).String(); got != want {
+			t.Errorf("Identity(%q, %q) = %s, want %s", source, id, got, want)
+		}
+	})
 }
 
 // Guards identity against change: root ids that were ever written must come out again. The value was computed with Python's uuid.uuid5.

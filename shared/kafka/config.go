@@ -36,6 +36,7 @@ func NewConfig(clientID string) *sarama.Config {
 	c.Producer.Return.Successes = true
 	c.Producer.Return.Errors = true
 	c.Producer.Compression = sarama.CompressionZSTD
+	c.Producer.CompressionLevel = 1 // the batches are small, and made by the thousand
 	c.Producer.MaxMessageBytes = MaxMessageBytes
 	c.Producer.Partitioner = sarama.NewMurmur2Partitioner
 

@@ -28,7 +28,8 @@ func Encode(topic string, e *event.Event) (*sarama.ProducerMessage, error) {
 	}
 	v1 := e.Context.AsV1()
 	m := &sarama.ProducerMessage{Topic: topic, Headers: make([]sarama.RecordHeader, 0, 8+len(v1.Extensions))}
-	text := make([]byte, 0, 512) // what the headers hold, in one piece where it fits
+	key := ""
+	text := make([]byte, 0, 512) // what key and headers hold, in one piece where it fits
 	piece := func(s string) []byte {
 		start := len(text)
 		text = append(text, s...)
@@ -64,13 +65,12 @@ func Encode(topic string, e *event.Event) (*sarama.ProducerMessage, error) {
 		start := len(text)
 		text = append(append(text, headerPrefix...), name...)
 		add(text[start:len(text):len(text)], s)
-		switch {
-		case s == "":
-		case name == event.PartitionKey:
-			m.Key = sarama.StringEncoder(s)
-		case name == event.RootID && m.Key == nil:
-			m.Key = sarama.StringEncoder(s)
+		if s != "" && (name == event.PartitionKey || name == event.RootID && key == "") {
+			key = s
 		}
+	}
+	if key != "" {
+		m.Key = sarama.ByteEncoder(piece(key)) // not a StringEncoder, which copies whenever it is asked
 	}
 	if len(e.DataEncoded) > 0 {
 		m.Value = sarama.ByteEncoder(e.DataEncoded)

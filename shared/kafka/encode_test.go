@@ -49,8 +49,14 @@ func TestEncodeAsTheSDKDoes(t *testing.T) {
 		}) {
 			t.Errorf("headers %s\nwant    %s", got.Headers, want.Headers)
 		}
-		if got.Key != want.Key {
+		if (got.Key == nil) != (want.Key == nil) {
 			t.Errorf("key %v, want %v", got.Key, want.Key)
+		} else if got.Key != nil {
+			a, _ := got.Key.Encode()
+			b, _ := want.Key.Encode()
+			if !bytes.Equal(a, b) {
+				t.Errorf("key %q, want %q", a, b)
+			}
 		}
 		if (got.Value == nil) != (want.Value == nil) {
 			t.Errorf("value %v, want %v", got.Value, want.Value)

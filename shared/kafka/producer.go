@@ -222,6 +222,8 @@ type batch struct {
 	errs []error
 	open int
 	done chan struct{}
+
+	pending []pending // one for each event
 }
 
 // pending is one event of a batch between Input and its answer.
@@ -251,7 +253,7 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.p.o.Timeout)
 	defer cancel()
-	b := &batch{errs: make([]error, len(events)), open: len(events) + 1, done: make(chan struct{})}
+	b := &batch{errs: make([]error, len(events)), open: len(events) + 1, done: make(chan struct{}), pending: make([]pending, len(events))}
 	conn, err := t.p.acquire(ctx)
 	if err != nil {
 		for i := range b.errs {
@@ -259,10 +261,10 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 		}
 		return b.errs
 	}
-	for i, e := range events {
-		b.mu.Lock()
+	for i := range b.errs {
 		b.errs[i] = ErrUnconfirmed // until it is answered
-		b.mu.Unlock()
+	}
+	for i, e := range events {
 		t.send(ctx, conn, b, i, e)
 	}
 	conn.users.Done()
@@ -303,7 +305,13 @@ func (t *Sink) send(ctx context.Context, conn *connection, b *batch, i int, e *e
 		unsent(fmt.Errorf("%w: %d bytes wait for Kafka already", ErrBusy, t.p.o.Buffer))
 		return
 	}
-	m.Metadata = &pending{p: t.p, batch: b, index: i, size: size}
+	b.pending[i] = pending{p: t.p, batch: b, index: i, size: size}
+	m.Metadata = &b.pending[i]
+	select {
+	case conn.async.Input() <- m: // as a rule there is room, and asking for one thing alone is cheaper
+		return
+	default:
+	}
 	select {
 	case conn.async.Input() <- m:
 	case <-ctx.Done():
