@@ -5,6 +5,9 @@ GOLANGCI_VERSION := v2.15.0
 TOOLS := $(CURDIR)/bin
 FUZZTIME ?= 10s
 
+# Counts what `go build -v` compiles and fetches; shows all else, such as errors, as it is.
+PROGRESS := awk '/^go: downloading/ {d++; next} /^[A-Za-z0-9_.\/~-]+$$/ {n++; if (n % 50 == 0) {printf "  %d packages compiled, %d modules fetched\n", n, d; fflush()} next} {print; fflush()}'
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -14,13 +17,13 @@ help: ## list the targets
 .PHONY: build
 build: ## compile everything; the first time fetches and compiles dependencies for some minutes
 	@echo "compiling (a cold build fetches and compiles dependencies: some minutes)"
-	$(GO) build ./...
+	@set -o pipefail; $(GO) build -v ./... 2>&1 | $(PROGRESS)
 
 .PHONY: run
 run: ## the whole pipeline on this machine: http://127.0.0.1:8080, data in .millrace; ARGS="-tick 5s" passes flags
 	@echo "building the local platform (a cold build fetches and compiles dependencies: some minutes)"
 	@mkdir -p bin
-	$(GO) build -o bin/millrace ./knative/local
+	@set -o pipefail; $(GO) build -v -o bin/millrace ./knative/local 2>&1 | $(PROGRESS)
 	@exec bin/millrace $(ARGS)
 
 .PHONY: test
