@@ -23,7 +23,8 @@ On a cluster: ko create -f knative/jobs/provision.yaml
 Settings (environment):
   TOPIC_RAW=events.raw    names of the topics; TOPIC_ENRICHED=events.enriched, TOPIC_DEAD=events.dead
   TOPIC_PARTITIONS=6      partitions of a topic that it makes
-  TOPIC_REPLICAS=3        replicas, fewer where there are fewer brokers; min.insync.replicas is one less
+  TOPIC_REPLICAS=3        replicas; min.insync.replicas is one less
+  ALLOW_FEWER_REPLICAS=   true: as many as there are brokers, where these are fewer (one machine, a test)
   RETENTION_RAW=168h      how long Kafka keeps events.raw; RETENTION_ENRICHED=168h, RETENTION_DEAD=720h
   INDEX_PREFIX=           before all names of indexes and templates
   INDEX_REPLICAS=0        copies of an index beside its primary
@@ -33,29 +34,31 @@ Settings (environment):
 `
 
 type config struct {
-	Brokers          []string      `envconfig:"KAFKA_BROKERS" required:"true"`
-	TopicRaw         string        `envconfig:"TOPIC_RAW" default:"events.raw"`
-	TopicEnriched    string        `envconfig:"TOPIC_ENRICHED" default:"events.enriched"`
-	TopicDead        string        `envconfig:"TOPIC_DEAD" default:"events.dead"`
-	Partitions       int32         `envconfig:"TOPIC_PARTITIONS" default:"6"`
-	Replicas         int16         `envconfig:"TOPIC_REPLICAS" default:"3"`
-	RetentionRaw     time.Duration `envconfig:"RETENTION_RAW" default:"168h"`
-	RetentionEnrich  time.Duration `envconfig:"RETENTION_ENRICHED" default:"168h"`
-	RetentionDead    time.Duration `envconfig:"RETENTION_DEAD" default:"720h"`
-	ElasticsearchURL string        `envconfig:"ELASTICSEARCH_URL" required:"true"`
-	IndexPrefix      string        `envconfig:"INDEX_PREFIX"`
-	IndexReplicas    int           `envconfig:"INDEX_REPLICAS" default:"0"`
-	S3Endpoint       string        `envconfig:"S3_ENDPOINT" required:"true"`
-	S3Region         string        `envconfig:"S3_REGION" default:"us-east-1"`
-	Bucket           string        `envconfig:"S3_BUCKET" default:"millrace"`
-	BucketPrivate    string        `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private"`
-	AccessKey        string        `envconfig:"AWS_ACCESS_KEY_ID" required:"true"`
-	SecretKey        string        `envconfig:"AWS_SECRET_ACCESS_KEY" required:"true"`
-	PrivateAccessKey string        `envconfig:"S3_PRIVATE_ACCESS_KEY_ID"`
-	PrivateSecretKey string        `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY"`
-	Contracts        string        `envconfig:"CONTRACTS"`
-	Namespace        string        `envconfig:"NAMESPACE"`
-	Wait             time.Duration `envconfig:"PROVISION_WAIT" default:"2m"`
+	Brokers       []string `envconfig:"KAFKA_BROKERS" required:"true"`
+	TopicRaw      string   `envconfig:"TOPIC_RAW" default:"events.raw"`
+	TopicEnriched string   `envconfig:"TOPIC_ENRICHED" default:"events.enriched"`
+	TopicDead     string   `envconfig:"TOPIC_DEAD" default:"events.dead"`
+	Partitions    int32    `envconfig:"TOPIC_PARTITIONS" default:"6"`
+	Replicas      int16    `envconfig:"TOPIC_REPLICAS" default:"3"`
+	// AllowFewerReplicas takes as many replicas as there are brokers where these are fewer: one machine, or a test.
+	AllowFewerReplicas bool          `envconfig:"ALLOW_FEWER_REPLICAS"`
+	RetentionRaw       time.Duration `envconfig:"RETENTION_RAW" default:"168h"`
+	RetentionEnrich    time.Duration `envconfig:"RETENTION_ENRICHED" default:"168h"`
+	RetentionDead      time.Duration `envconfig:"RETENTION_DEAD" default:"720h"`
+	ElasticsearchURL   string        `envconfig:"ELASTICSEARCH_URL" required:"true"`
+	IndexPrefix        string        `envconfig:"INDEX_PREFIX"`
+	IndexReplicas      int           `envconfig:"INDEX_REPLICAS" default:"0"`
+	S3Endpoint         string        `envconfig:"S3_ENDPOINT" required:"true"`
+	S3Region           string        `envconfig:"S3_REGION" default:"us-east-1"`
+	Bucket             string        `envconfig:"S3_BUCKET" default:"millrace"`
+	BucketPrivate      string        `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private"`
+	AccessKey          string        `envconfig:"AWS_ACCESS_KEY_ID" required:"true"`
+	SecretKey          string        `envconfig:"AWS_SECRET_ACCESS_KEY" required:"true"`
+	PrivateAccessKey   string        `envconfig:"S3_PRIVATE_ACCESS_KEY_ID"`
+	PrivateSecretKey   string        `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY"`
+	Contracts          string        `envconfig:"CONTRACTS"`
+	Namespace          string        `envconfig:"NAMESPACE"`
+	Wait               time.Duration `envconfig:"PROVISION_WAIT" default:"2m"`
 	telemetry.Log
 }
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/IBM/sarama"
+
 	"millrace/shared/contract"
 	"millrace/shared/kafka"
 	"millrace/shared/objectstore"
@@ -85,7 +87,7 @@ func (p *provisioner) try(ctx context.Context, s step) error {
 	}
 }
 
-func (p *provisioner) connect(context.Context) (string, error) {
+func (p *provisioner) connect(ctx context.Context) (string, error) {
 	config := kafka.NewConfig("millrace-provision")
 	config.Metadata.Retry.Max = 1
 	a, err := kafka.NewAdmin(p.config.Brokers, config)
@@ -93,7 +95,11 @@ func (p *provisioner) connect(context.Context) (string, error) {
 		return "", err
 	}
 	p.admin = a
-	return fmt.Sprintf("%d broker(s)", a.Brokers()), nil
+	n, err := a.Brokers(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d broker(s)", n), nil
 }
 
 func (p *provisioner) close() error {
@@ -104,18 +110,23 @@ func (p *provisioner) close() error {
 }
 
 func (p *provisioner) topic(name string, retention time.Duration) step {
+	const created = "created"
 	verb := "there already"
 	return step{"topic " + name, func(ctx context.Context) (string, error) {
-		created, err := p.admin.EnsureTopic(ctx, kafka.TopicSpec{
-			Name: name, Partitions: p.config.Partitions, Replicas: p.config.Replicas, Retention: retention,
-		})
-		if err != nil {
-			return "", err
-		}
-		if created {
-			verb = "created" // stays so when describing it has to be tried again
-		}
 		info, err := p.admin.Topic(ctx, name)
+		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) && verb != created {
+			var replicas int16
+			if replicas, err = p.replicas(ctx); err != nil {
+				return "", err
+			}
+			if _, err = p.admin.EnsureTopic(ctx, kafka.TopicSpec{
+				Name: name, Partitions: p.config.Partitions, Replicas: replicas, Retention: retention,
+			}); err != nil {
+				return "", err
+			}
+			verb = created // stays so when describing it has to be tried again
+			info, err = p.admin.Topic(ctx, name)
+		}
 		if err != nil {
 			return "", err
 		}
@@ -130,6 +141,22 @@ func (p *provisioner) topic(name string, retention time.Duration) step {
 		return fmt.Sprintf("%s, %d partition(s), %d replica(s), min.insync.replicas %d: receipts say %q",
 			verb, len(info.Partitions), info.Replicas, info.MinInsync, durability), nil
 	}}
+}
+
+// replicas returns how many a new topic gets. Brokers that are only late must not leave a topic with fewer for ever, so fewer than configured are
+// taken only where that is allowed.
+func (p *provisioner) replicas(ctx context.Context) (int16, error) {
+	n, err := p.admin.Brokers(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if n >= int(p.config.Replicas) {
+		return p.config.Replicas, nil
+	}
+	if !p.config.AllowFewerReplicas {
+		return 0, fmt.Errorf("%d of the %d brokers for TOPIC_REPLICAS=%d are there; ALLOW_FEWER_REPLICAS=true takes those that are", n, p.config.Replicas, p.config.Replicas)
+	}
+	return int16(max(1, n)), nil
 }
 
 func (p *provisioner) group(g kafka.GroupTopic) step {

@@ -20,7 +20,7 @@ import (
 func settings(t *testing.T) config {
 	t.Helper()
 	return config{
-		Brokers: []string{"127.0.0.1:1"}, TopicRaw: "events.raw", TopicEnriched: "events.enriched", TopicDead: "events.dead", Partitions: 2, Replicas: 3, RetentionRaw: time.Hour, RetentionEnrich: time.Hour, RetentionDead: time.Hour,
+		Brokers: []string{"127.0.0.1:1"}, TopicRaw: "events.raw", TopicEnriched: "events.enriched", TopicDead: "events.dead", Partitions: 2, Replicas: 3, AllowFewerReplicas: true, RetentionRaw: time.Hour, RetentionEnrich: time.Hour, RetentionDead: time.Hour,
 		ElasticsearchURL: "http://127.0.0.1:1", S3Endpoint: "http://127.0.0.1:1", S3Region: "r", Bucket: "a", BucketPrivate: "b",
 		AccessKey: "k", SecretKey: "s", Wait: time.Minute,
 	}

@@ -35,29 +35,34 @@ func NewAdmin(brokers []string, config *sarama.Config) (*Admin, error) {
 // Close closes the connection.
 func (a *Admin) Close() error { return a.admin.Close() }
 
-// Brokers returns how many brokers the cluster has.
-func (a *Admin) Brokers() int { return len(a.client.Brokers()) }
+// Brokers returns how many brokers are in the cluster now.
+func (a *Admin) Brokers(context.Context) (int, error) {
+	brokers, _, err := a.admin.DescribeCluster()
+	if err != nil {
+		return 0, fmt.Errorf("describe the cluster: %w", err)
+	}
+	return len(brokers), nil
+}
 
 // TopicSpec is what [Admin.EnsureTopic] makes.
 type TopicSpec struct {
 	Name       string
 	Partitions int32
-	Replicas   int16         // fewer where there are fewer brokers
+	Replicas   int16         // at most as many as there are brokers
 	Retention  time.Duration // 0 or less keeps for ever
 }
 
 // EnsureTopic creates a topic unless it is there, with min.insync.replicas one below its replicas (at least 1), no unclean election and delete policy. It reports
 // whether it created it, and never changes one that is there.
 func (a *Admin) EnsureTopic(_ context.Context, t TopicSpec) (created bool, err error) {
-	replicas := min(t.Replicas, int16(max(1, a.Brokers())))
-	insync := max(1, replicas-1)
+	insync := max(1, t.Replicas-1)
 	retention := int64(-1)
 	if t.Retention > 0 {
 		retention = t.Retention.Milliseconds()
 	}
 	entry := func(s string) *string { return &s }
 	err = a.admin.CreateTopic(t.Name, &sarama.TopicDetail{
-		NumPartitions: t.Partitions, ReplicationFactor: replicas,
+		NumPartitions: t.Partitions, ReplicationFactor: t.Replicas,
 		ConfigEntries: map[string]*string{
 			"cleanup.policy":                 entry("delete"),
 			"retention.ms":                   entry(strconv.FormatInt(retention, 10)),
@@ -139,20 +144,23 @@ func topicConfig(admin sarama.ClusterAdmin, name string) (map[string]string, err
 	return config, nil
 }
 
-func minInsyncReplicas(client sarama.Client, topic string) (int, error) {
+// topicLimits returns the topic's min.insync.replicas and max.message.bytes.
+func topicLimits(client sarama.Client, topic string) (insync, maxBytes int, err error) {
 	admin, err := sarama.NewClusterAdminFromClient(client)
 	if err != nil {
-		return 0, fmt.Errorf("describe topic %s: %w", topic, err)
+		return 0, 0, fmt.Errorf("describe topic %s: %w", topic, err)
 	}
 	config, err := topicConfig(admin, topic) // closing admin would close the client
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	n, err := strconv.Atoi(config["min.insync.replicas"])
-	if err != nil {
-		return 0, fmt.Errorf("topic %s: min.insync.replicas: %w", topic, err)
+	if insync, err = strconv.Atoi(config["min.insync.replicas"]); err != nil {
+		return 0, 0, fmt.Errorf("topic %s: min.insync.replicas: %w", topic, err)
 	}
-	return n, nil
+	if maxBytes, err = strconv.Atoi(config["max.message.bytes"]); err != nil {
+		return 0, 0, fmt.Errorf("topic %s: max.message.bytes: %w", topic, err)
+	}
+	return insync, maxBytes, nil
 }
 
 // GroupTopic is a consumer group and the topic that it reads.
@@ -163,7 +171,7 @@ type GroupTopic struct{ Group, Topic string }
 //
 // The error wraps sarama.ErrUnknownMemberId or the like where the group has members: then it is at work already, and holds its position itself.
 func (a *Admin) EnsureStart(_ context.Context, g GroupTopic) ([]int32, error) {
-	missing, err := a.uncommitted(g)
+	missing, _, err := a.uncommitted(g)
 	if err != nil || len(missing) == 0 {
 		return nil, err
 	}
@@ -187,48 +195,47 @@ func (a *Admin) EnsureStart(_ context.Context, g GroupTopic) ([]int32, error) {
 	return missing, nil
 }
 
-// uncommitted returns the partitions of the topic for which the group has no committed offset.
-func (a *Admin) uncommitted(g GroupTopic) ([]int32, error) {
+// uncommitted returns the partitions of the topic for which the group has no committed offset, and how many the topic has.
+func (a *Admin) uncommitted(g GroupTopic) (missing []int32, all int, err error) {
 	if err := a.client.RefreshMetadata(g.Topic); err != nil {
-		return nil, fmt.Errorf("group %s: topic %s: %w", g.Group, g.Topic, err)
+		return nil, 0, fmt.Errorf("group %s: topic %s: %w", g.Group, g.Topic, err)
 	}
 	parts, err := a.client.Partitions(g.Topic)
 	if err != nil {
-		return nil, fmt.Errorf("group %s: topic %s: %w", g.Group, g.Topic, err)
+		return nil, 0, fmt.Errorf("group %s: topic %s: %w", g.Group, g.Topic, err)
 	}
 	res, err := a.admin.ListConsumerGroupOffsets(g.Group, map[string][]int32{g.Topic: parts})
 	if err == nil && !errors.Is(res.Err, sarama.ErrNoError) {
 		err = res.Err
 	}
 	if errors.Is(err, sarama.ErrGroupIDNotFound) {
-		return parts, nil
+		return parts, len(parts), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("group %s: committed offsets: %w", g.Group, err)
+		return nil, 0, fmt.Errorf("group %s: committed offsets: %w", g.Group, err)
 	}
-	var missing []int32
 	for _, p := range parts {
 		block := res.GetBlock(g.Topic, p)
 		if block != nil && !errors.Is(block.Err, sarama.ErrNoError) {
-			return nil, fmt.Errorf("group %s: committed offset of %s/%d: %w", g.Group, g.Topic, p, block.Err)
+			return nil, 0, fmt.Errorf("group %s: committed offset of %s/%d: %w", g.Group, g.Topic, p, block.Err)
 		}
 		if block == nil || block.Offset < 0 {
 			missing = append(missing, p)
 		}
 	}
-	return missing, nil
+	return missing, len(parts), nil
 }
 
-// GroupsReady reports whether each group has committed offsets on each partition of its topic, so that events written from now on will reach
-// it. The error names the first that has not.
+// GroupsReady reports whether each group has committed offsets on its topic, so that events written from now on will reach it. One partition is enough:
+// those that were added to the topic later have none until the group reads something there, which it does from their beginning. The error names the first that has not.
 func (a *Admin) GroupsReady(_ context.Context, groups []GroupTopic) error {
 	for _, g := range groups {
-		missing, err := a.uncommitted(g)
+		missing, all, err := a.uncommitted(g)
 		if err != nil {
 			return err
 		}
-		if len(missing) > 0 {
-			return fmt.Errorf("group %s has no committed offset on %s, partitions %v: run provision", g.Group, g.Topic, missing)
+		if len(missing) == all {
+			return fmt.Errorf("group %s has no committed offset on %s: run provision", g.Group, g.Topic)
 		}
 	}
 	return nil

@@ -61,6 +61,7 @@ type Consumer struct {
 
 	slots    chan struct{}
 	handlers sync.WaitGroup
+	began    bool // StartNewest was seen to; of Run alone
 
 	mu     sync.Mutex
 	claims map[int32]*claim
@@ -159,10 +160,11 @@ func (c *Consumer) consume(ctx context.Context) (err error) {
 		return fmt.Errorf("connect to Kafka: %w", err)
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	if c.o.Start == StartNewest {
+	if c.o.Start == StartNewest && !c.began {
 		if err := c.commitEnd(client); err != nil {
 			return err
 		}
+		c.began = true
 	}
 	group, err := sarama.NewConsumerGroupFromClient(c.group, client)
 	if err != nil {
@@ -186,16 +188,17 @@ func (c *Consumer) consume(ctx context.Context) (err error) {
 	return nil
 }
 
-// commitEnd commits the topic's end where the group has committed nothing, so that what is written from now on is read even if this process ends before it
-// commits for the first time.
+// commitEnd commits the topic's end for a group that has committed nothing on it, so that what is written from now on is read even if this process ends before it
+// commits for the first time. A group with a commit on any partition is not new: partitions without one were added to the topic, or nothing of them is finished
+// yet, and are read from their oldest record.
 func (c *Consumer) commitEnd(client sarama.Client) error {
 	admin, err := sarama.NewClusterAdminFromClient(client)
 	if err != nil {
 		return fmt.Errorf("commit the end of %s: %w", c.topic, err)
 	}
 	a := &Admin{client: client, admin: admin} // closing it would close the client
-	missing, err := a.uncommitted(GroupTopic{Group: c.group, Topic: c.topic})
-	if err != nil || len(missing) == 0 {
+	missing, all, err := a.uncommitted(GroupTopic{Group: c.group, Topic: c.topic})
+	if err != nil || len(missing) < all {
 		return err
 	}
 	offsets := make(map[int32]sarama.OffsetAndMetadata, len(missing))
@@ -203,6 +206,14 @@ func (c *Consumer) commitEnd(client sarama.Client) error {
 		end, err := client.GetOffset(c.topic, p, sarama.OffsetNewest)
 		if err != nil {
 			return fmt.Errorf("end of %s/%d: %w", c.topic, p, err)
+		}
+		first, err := client.GetOffset(c.topic, p, sarama.OffsetOldest)
+		if err != nil {
+			return fmt.Errorf("beginning of %s/%d: %w", c.topic, p, err)
+		}
+		if first < end {
+			c.o.Logger.Error("a group without a position begins at the topic's end: what is there already is not delivered (provision gives it a position before the first event)",
+				"topic", c.topic, "group", c.group, "partition", p, "first", first, "last", end-1)
 		}
 		offsets[p] = sarama.OffsetAndMetadata{Offset: end, LeaderEpoch: -1}
 	}

@@ -29,7 +29,7 @@ func TestConsumerOnRealKafka(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	if _, err := a.EnsureTopic(t.Context(), TopicSpec{Name: topic, Partitions: 2, Replicas: 3, Retention: time.Hour}); err != nil {
+	if _, err := a.EnsureTopic(t.Context(), TopicSpec{Name: topic, Partitions: 2, Replicas: 1, Retention: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {

@@ -332,6 +332,33 @@ func TestConsumerStartsAtTheEnd(t *testing.T) {
 	}
 }
 
+// Guards events of partitions that were added to a topic, or of which nothing was finished before a crash: a group that has a position anywhere on its topic is not
+// new, and reads them from the beginning.
+func TestConsumerReadsAddedPartitions(t *testing.T) {
+	brokers, _ := newCluster(t)
+	a, err := NewAdmin(brokers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if _, err := a.EnsureTopic(t.Context(), TopicSpec{Name: "t", Partitions: 1, Replicas: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.EnsureStart(t.Context(), GroupTopic{Group: "g", Topic: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.admin.CreatePartitions("t", 2, nil, false); err != nil {
+		t.Fatal(err)
+	}
+	produceTo(t, brokers, "t", 1, 3)
+	finished := make(chan int64, 10)
+	_, stop := runConsumer(t, brokers, "t", ConsumerOptions{Start: StartNewest}, func(_ context.Context, m Message) bool { finished <- m.Offset; return true })
+	defer stop()
+	for range 3 {
+		receive(t, finished)
+	}
+}
+
 // Guards retention that overtakes a group: it goes on at the oldest record there is, and the loss is told as an error with its offsets, not passed over.
 func TestConsumerTellsLostRecords(t *testing.T) {
 	brokers, _ := newCluster(t, "t")

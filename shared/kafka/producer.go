@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -136,7 +137,8 @@ func (p *Producer) serve(conn *connection) {
 	})
 	results.Go(func() {
 		for e := range conn.async.Errors() {
-			e.Msg.Metadata.(*pending).settle(publishError(e.Err))
+			m := e.Msg.Metadata.(*pending)
+			m.settle(m.sink.publishError(e.Err, m.size))
 		}
 	})
 	p.mu.Lock()
@@ -156,10 +158,11 @@ func (p *Producer) serve(conn *connection) {
 	}
 }
 
-// publishError names what sarama reports. Only errors that come before a record leaves this process are sure; any other may follow on a write.
-func publishError(err error) error {
-	if errors.Is(err, sarama.ErrMessageSizeTooLarge) {
-		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+// publishError names what sarama reports of a record of size bytes. A broker that finds a batch too large refuses all its records, of which only one that
+// is too large alone will never pass: the others come in another batch when they are sent again.
+func (t *Sink) publishError(err error, size int64) error {
+	if limit := t.maxMessageBytes.Load(); errors.Is(err, sarama.ErrMessageSizeTooLarge) && limit > 0 && size > limit {
+		return fmt.Errorf("%w: %d bytes with attributes, the topic takes %d", ErrTooLarge, size, limit)
 	}
 	return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
 }
@@ -208,6 +211,8 @@ type Sink struct {
 	p    *Producer
 	name string
 
+	maxMessageBytes atomic.Int64 // of the topic, as found last; 0: not found yet
+
 	mu         sync.Mutex
 	durability string
 	found      time.Time
@@ -228,14 +233,14 @@ type batch struct {
 
 // pending is one event of a batch between Input and its answer.
 type pending struct {
-	p     *Producer
+	sink  *Sink
 	batch *batch
 	index int
 	size  int64
 }
 
 func (m *pending) settle(err error) {
-	m.p.buffer.Release(m.size)
+	m.sink.p.buffer.Release(m.size)
 	b := m.batch
 	b.mu.Lock()
 	b.errs[m.index] = err
@@ -305,7 +310,7 @@ func (t *Sink) send(ctx context.Context, conn *connection, b *batch, i int, e *e
 		unsent(fmt.Errorf("%w: %d bytes wait for Kafka already", ErrBusy, t.p.o.Buffer))
 		return
 	}
-	b.pending[i] = pending{p: t.p, batch: b, index: i, size: size}
+	b.pending[i] = pending{sink: t, batch: b, index: i, size: size}
 	m.Metadata = &b.pending[i]
 	select {
 	case conn.async.Input() <- m: // as a rule there is room, and asking for one thing alone is cheaper
@@ -320,7 +325,7 @@ func (t *Sink) send(ctx context.Context, conn *connection, b *batch, i int, e *e
 	}
 }
 
-// Ready reports whether the topic could be seen, with its partitions. The error says what is missing.
+// Ready reports whether the topic could be seen, with its partitions, and takes records as large as ours may be. The error says what is missing.
 func (t *Sink) Ready(ctx context.Context) error {
 	conn, err := t.p.acquire(ctx)
 	if err != nil {
@@ -337,7 +342,10 @@ func (t *Sink) Ready(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("topic %s: %w", t.name, err)
 	}
-	t.findDurability(conn)
+	t.findSettings(conn)
+	if limit := t.maxMessageBytes.Load(); limit > 0 && limit < MaxMessageBytes {
+		return fmt.Errorf("topic %s: its max.message.bytes is %d, below %d, which events may have: raise it", t.name, limit, MaxMessageBytes)
+	}
 	return nil
 }
 
@@ -357,7 +365,7 @@ func (t *Sink) Durability() string {
 		if conn := t.p.current(); conn != nil {
 			go func() {
 				defer conn.users.Done()
-				t.findDurability(conn)
+				t.findSettings(conn)
 			}()
 		}
 	}
@@ -367,11 +375,14 @@ func (t *Sink) Durability() string {
 	return t.durability
 }
 
-func (t *Sink) findDurability(conn *connection) {
-	n, err := minInsyncReplicas(conn.client, t.name)
+func (t *Sink) findSettings(conn *connection) {
+	n, limit, err := topicLimits(conn.client, t.name)
 	if err != nil {
-		t.p.o.Logger.Warn("cannot find min.insync.replicas: receipts keep what was found last", "topic", t.name, "error", err)
+		t.p.o.Logger.Warn("cannot find the topic's settings: what was found last holds", "topic", t.name, "error", err)
 		return
+	}
+	if t.maxMessageBytes.Swap(int64(limit)); limit < MaxMessageBytes {
+		t.p.o.Logger.Error("the topic refuses large events: raise its max.message.bytes", "topic", t.name, "max.message.bytes", limit, "needed", MaxMessageBytes)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

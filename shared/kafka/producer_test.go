@@ -11,6 +11,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/shared/event"
 )
@@ -253,7 +254,7 @@ func TestEnsureTopicAndStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	spec := TopicSpec{Name: "events.raw", Partitions: 3, Replicas: 3, Retention: time.Hour}
+	spec := TopicSpec{Name: "events.raw", Partitions: 3, Replicas: 1, Retention: time.Hour}
 	for _, want := range []bool{true, false} {
 		if created, err := a.EnsureTopic(t.Context(), spec); err != nil || created != want {
 			t.Fatalf("created %v, %v; want %v", created, err, want)
@@ -275,6 +276,58 @@ func TestEnsureTopicAndStart(t *testing.T) {
 	}
 	if err := a.GroupsReady(t.Context(), []GroupTopic{g}); err != nil {
 		t.Error(err)
+	}
+	if err := a.admin.CreatePartitions("events.raw", 5, nil, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.GroupsReady(t.Context(), []GroupTopic{g}); err != nil {
+		t.Errorf("after partitions were added: %v", err)
+	}
+}
+
+// Guards small events against a topic that takes less than ours may have: its broker refuses a whole batch, of which none is too large alone, so none may be given
+// up; one that is says so; and a topic that refuses large events is not ready.
+func TestTopicThatTakesLess(t *testing.T) {
+	brokers, cluster := newCluster(t, "raw")
+	a, err := NewAdmin(brokers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	limit := "20000"
+	if err := a.admin.AlterConfig(sarama.TopicResource, "raw", map[string]*string{"max.message.bytes": &limit}, false); err != nil {
+		t.Fatal(err)
+	}
+	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		req := r.(*kmsg.ProduceRequest)
+		res := req.ResponseKind().(*kmsg.ProduceResponse)
+		for _, topic := range req.Topics {
+			rt := kmsg.ProduceResponseTopic{Topic: topic.Topic}
+			for _, p := range topic.Partitions {
+				rt.Partitions = append(rt.Partitions, kmsg.ProduceResponseTopicPartition{Partition: p.Partition, ErrorCode: 10})
+			}
+			res.Topics = append(res.Topics, rt)
+		}
+		return res, nil, true
+	})
+	p := newTestProducer(t, brokers, ProducerOptions{Timeout: 10 * time.Second})
+	sink := p.Sink("raw")
+	if err := sink.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "max.message.bytes") {
+		t.Errorf("ready: %v", err)
+	}
+	events := []*event.Event{newTestEvent(t, "big", `"`+strings.Repeat("x", 30_000)+`"`)}
+	for i := range 20 {
+		events = append(events, newTestEvent(t, fmt.Sprint(i), `"`+strings.Repeat("x", 2000)+`"`))
+	}
+	errs := sink.Publish(t.Context(), events)
+	if !errors.Is(errs[0], ErrTooLarge) {
+		t.Errorf("the large one: %v", errs[0])
+	}
+	for i, err := range errs[1:] {
+		if errors.Is(err, ErrTooLarge) || !errors.Is(err, ErrUnconfirmed) {
+			t.Errorf("small event %d: %v", i, err)
+		}
 	}
 }
 

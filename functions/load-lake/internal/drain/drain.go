@@ -48,7 +48,7 @@ type Store interface {
 	List(ctx context.Context, prefix, startAfter string, max int) ([]objectstore.Info, error)
 }
 
-// Contracts knows the columns of event types; *contract.Set is one. An error means that no contract of the MODEL is known. It is safe for
+// Contracts knows the columns of event types; *contract.Set and *contract.Source are. An error means that no contract of the MODEL is known. It is safe for
 // concurrent use.
 type Contracts interface {
 	Model(eventType string, model int) (contract.Model, error)
@@ -62,7 +62,8 @@ type Limits struct {
 	Skips int
 	// Groups bounds the objects: records can name any day and any type. 200 where it is 0.
 	Groups int
-	// Fetch is how much of a partition is asked for at a time, in bytes as they lie in the log; 1 MiB where it is 0.
+	// Fetch is how much of a partition is asked for at a time, in bytes as they lie in the log; 64 KiB where it is 0. Events of blanks shrink to some hundred bytes
+	// there, so what comes can be a hundred times as much: 64 KiB are at most some 150 MB of them.
 	Fetch int32
 }
 
@@ -122,7 +123,7 @@ func New(s Settings, source Source, store Store, contracts Contracts, clock func
 		s.Limits.Groups = 200
 	}
 	if s.Limits.Fetch == 0 {
-		s.Limits.Fetch = 1 << 20
+		s.Limits.Fetch = 64 << 10
 	}
 	if observe == nil {
 		observe = func(landing.Entry) {}

@@ -36,8 +36,9 @@ type Config struct {
 // hold up the others. Memory and redelivery after a crash bound it here.
 const window = 1_000_000
 
-// fetchBytes is how much one partition is asked for at a time, compressed. What is fetched waits in memory while all slots are taken, and every Trigger has its own.
-const fetchBytes = 256 << 10
+// fetchBytes is how much one partition is asked for at a time, compressed: events of blanks shrink to some hundred bytes, so this holds up to a hundred times as much. What is
+// fetched waits in memory while all slots are taken, and every Trigger has its own.
+const fetchBytes = 32 << 10
 
 // Eventing is the event delivery of a set of manifests: Brokers, Triggers and PingSources.
 type Eventing struct {

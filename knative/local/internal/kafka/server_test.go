@@ -110,7 +110,7 @@ func TestSurvivesSIGKILL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := admin.EnsureTopic(t.Context(), kafka.TopicSpec{Name: "events.raw", Partitions: 1, Replicas: 3, Retention: time.Hour}); err != nil {
+	if _, err := admin.EnsureTopic(t.Context(), kafka.TopicSpec{Name: "events.raw", Partitions: 1, Replicas: 1, Retention: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := admin.EnsureStart(t.Context(), kafka.GroupTopic{Group: "g", Topic: "events.raw"}); err != nil {

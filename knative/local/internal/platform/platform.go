@@ -254,6 +254,7 @@ func (p *Platform) configure() error {
 	}
 	values := map[string]string{
 		"KAFKA_BROKERS": strings.Join(p.servers.KafkaBrokers, ","), "S3_ENDPOINT": p.servers.S3Endpoint, "ELASTICSEARCH_URL": p.servers.ElasticsearchURL,
+		"ALLOW_FEWER_REPLICAS": "true",
 	}
 	if p.servers.S3Region != "" {
 		values["S3_REGION"] = p.servers.S3Region
