@@ -142,11 +142,14 @@ type failure struct {
 // enrich returns the enriched form of e, and how many steps missed their key. It is a pure function of the event and the contracts, so an
 // event that is delivered twice gives the same bytes twice.
 func (p *plans) enrich(e *event.Event) (*event.Event, int, *failure) {
+	payload, leftovers, f := provenance(e)
+	if f != nil {
+		return nil, 0, f
+	}
 	c, assumed, f := p.resolve(e)
 	if f != nil {
 		return nil, 0, f
 	}
-	payload := e.Data()
 	if len(payload) == 0 {
 		return nil, 0, &failure{event.CodeNotJSON, errors.New("the event has no data")}
 	}
@@ -174,10 +177,44 @@ func (p *plans) enrich(e *event.Event) (*event.Event, int, *failure) {
 	if assumed {
 		err = errors.Join(err, out.Context.SetExtension(event.VersionAssumed, "true"))
 	}
+	for _, name := range leftovers {
+		err = errors.Join(err, out.Context.SetExtension(name, nil))
+	}
 	if err != nil {
 		return nil, 0, &failure{event.CodeEnrichmentFailed, fmt.Errorf("attributes of the enriched event: %w", err)}
 	}
 	return out, missed, nil
+}
+
+// provenance refuses what only Millrace and Knative may write, and returns e's payload. Collect lets no such attribute in, but a Broker's own ingress and
+// other teams' producers let all in, and everything behind enrich believes them: load-search by rootid and datahash whether a document is
+// there already, by failure* whether it is a dead letter. A replay may leave what it replays of: then leftovers names the attributes that the
+// enriched event must not have.
+func provenance(e *event.Event) (payload []byte, leftovers []string, f *failure) {
+	reserved := func(format string, args ...any) ([]byte, []string, *failure) {
+		return nil, nil, &failure{event.CodeReservedAttribute, fmt.Errorf(format, args...)}
+	}
+	payload, replayed, enriched := e.Data(), event.Attr(e, event.ReplayID) != "", event.Attr(e, event.Stage)
+	leftovers = event.FailureAttributes(e)
+	switch {
+	case replayed && enriched == event.StageEnriched:
+		// What load-search gave up, put back to the beginning: it is enriched anew.
+		if p, _, err := event.SplitEnriched(payload); err == nil {
+			payload = p
+		}
+	case replayed:
+	case len(leftovers) > 0:
+		return reserved("extension %s is not the producer's to set", event.Cut(leftovers[0], 40))
+	case enriched != "":
+		return reserved("extension %s is not the producer's to set", event.Stage)
+	}
+	if event.Attr(e, event.RootID) != event.Identity(e.Source(), e.ID()) {
+		return reserved("extension %s is not that of the event's source and id", event.RootID)
+	}
+	if event.Attr(e, event.DataHash) != event.Hash(payload) {
+		return reserved("extension %s is not that of the event's data", event.DataHash)
+	}
+	return payload, leftovers, nil
 }
 
 const contractScheme = "urn:millrace:contract:"

@@ -241,6 +241,66 @@ func TestPoisonAmongGood(t *testing.T) {
 	}
 }
 
+// Guards search and lake against attributes that came past collect: what a producer says of a failure, a stage or an identity is a dead letter at
+// once, whatever its payload is, and the good events beside it pass. It was retried for hours, or believed.
+func TestForgedAttributesAreDead(t *testing.T) {
+	for name, value := range map[string]string{
+		event.FailureCode: "not_json", event.FailureStage: "x", "failurex": "y", event.KnativeErrorDst: "http://enrich.millrace/", event.KnativeErrCode: "500",
+		event.Stage: event.StageEnriched, event.RootID: event.Identity("/test", "another"), event.DataHash: event.Hash([]byte("another")),
+	} {
+		for _, payload := range []string{trip, "not JSON"} {
+			sink, dead := &topic{}, &topic{}
+			forged := raw(t, "forged", taxi, "0-0-1", payload)
+			forged.SetExtension(name, value)
+			if err := event.Derive(forged, time.Unix(0, 0)); err != nil { // as on each reading
+				t.Fatal(err)
+			}
+			out := pipe(newTestEnricher(t, sink), dead).Handle(t.Context(), []*event.Event{raw(t, "good", taxi, "0-0-1", trip), forged})
+			if !reflect.DeepEqual(statuses(out, 2), []delivery.Status{delivery.Done, delivery.Done}) || !reflect.DeepEqual(sink.ids(), []string{"good"}) || len(dead.written) != 1 {
+				t.Fatalf("%s: %v, enriched %v, dead %v", name, out, sink.ids(), dead.written)
+			}
+			letter := dead.written[0]
+			if event.Attr(letter, event.FailureCode) != "reserved_attribute" || event.Attr(letter, event.FailureStage) != stage || string(letter.Data()) != payload {
+				t.Errorf("%s: %s", name, letter)
+			}
+		}
+	}
+}
+
+// Guards replays: what failed before is enriched without the failure's attributes, which would make load-search take it for a dead letter, and what load-search
+// had given up is not wrapped twice. A replay that fails again is a dead letter of its own.
+func TestReplayLeavesItsFailureBehind(t *testing.T) {
+	sink, dead := &topic{}, &topic{}
+	h := pipe(newTestEnricher(t, sink), dead)
+	replay := func(id, payload string) *event.Event {
+		e := event.DeadLetter(raw(t, id, taxi, "0-0-1", payload), event.Failure{Stage: "load-search", Code: event.CodeSearchRejected, Message: "old"})
+		for name, value := range map[string]any{event.ReplayID: "r1", event.ReplayCount: 1, event.KnativeErrorDst: "http://x/", event.KnativeErrCode: "500", event.KnativeErrData: "YQ=="} {
+			e.SetExtension(name, value)
+		}
+		return e
+	}
+	wrapped := replay("wrapped", trip)
+	wrapped.SetExtension(event.Stage, event.StageEnriched)
+	wrapped.SetDataSchema("urn:millrace:contract:YellowTaxiTripRecords:0-0-1/enriched")
+	wrapped.DataEncoded = event.EnrichedData([]byte(trip), []byte(`{"pickup_zone":"old"}`))
+	out := h.Handle(t.Context(), []*event.Event{replay("plain", trip), wrapped, replay("bad", "not JSON")})
+	if !reflect.DeepEqual(sink.ids(), []string{"plain", "wrapped"}) || len(dead.written) != 1 {
+		t.Fatalf("%v: enriched %v, dead %v", out, sink.ids(), dead.written)
+	}
+	for _, e := range sink.written {
+		p, added, err := event.SplitEnriched(e.Data())
+		if err != nil || string(p) != trip || strings.Contains(string(added), "old") || event.Attr(e, event.DataHash) != event.Hash([]byte(trip)) {
+			t.Errorf("%v, %s", err, e)
+		}
+		if event.FailureAttributes(e) != nil || event.Attr(e, event.ReplayID) != "r1" || event.Replays(e) != 1 || event.Attr(e, event.Stage) != event.StageEnriched {
+			t.Errorf("attributes %s", e.Context)
+		}
+	}
+	if letter := dead.written[0]; event.Attr(letter, event.FailureCode) != "not_json" || event.Attr(letter, event.FailureStage) != stage || event.Replays(letter) != 1 {
+		t.Errorf("dead letter %s", letter)
+	}
+}
+
 // Guards the rule that an event is answered for only once it is durable, at each place where the write can fail.
 func TestSinkFails(t *testing.T) {
 	lost := errors.New("connection reset")

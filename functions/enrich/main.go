@@ -5,7 +5,7 @@
 // Emits: to SINK (events.enriched) the same event with the attribute stage=enriched, the dataschema <contract>/enriched and the data
 // {"payload": <the bytes as they came>, "enrichment": {...}}. The same event delivered again gives the same bytes.
 //
-// On failure: an event that can never pass (not_json, unknown_contract, ambiguous_version, contract_violation, enrichment_failed,
+// On failure: an event that can never pass (reserved_attribute, not_json, unknown_contract, ambiguous_version, contract_violation, enrichment_failed,
 // too_large) becomes a dead letter in DEAD_SINK at once, the event as it came. While a sink is away, events are answered 503 and come again.
 //
 // Variables: see config.go.

@@ -69,7 +69,8 @@ type names interface {
 	DeadIndex(t time.Time) string
 }
 
-// newDocument returns the document for e. The error is permanent (see delivery.Permanent) and says what is wrong with e.
+// newDocument returns the document for e. A dead letter is told by its failure attributes and not by its stage, which is enriched on what this function
+// gave up itself; enrich lets no such attribute through to events.enriched. The error is permanent (see delivery.Permanent) and says what is wrong with e.
 func newDocument(n names, known models, e *event.Event) (*document, error) {
 	if event.IsDead(e) {
 		return deadDocument(n, e), nil

@@ -64,7 +64,7 @@ func run(ctx context.Context) error {
 	}
 	o := c.intake()
 	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, deadletter.Undecodable(dead, "/millrace/"+stage, stage, time.Now)
-	intake := serve.Events(deadletter.Handler(delivery.Attempts(h, c.Attempts), dead, stage, time.Now), o)
+	intake := serve.Events(deadletter.Handler(delivery.Attempts(h, c.Attempts), dead, stage, time.Now, deadletter.ReadsDead()), o)
 	return serve.Run(ctx, serve.Config{
 		Listen: c.listen(), Ready: dead.Ready, Metrics: registry, Logger: logger,
 		Components: []serve.Component{{Name: "contracts", Run: h.watch(contracts, c.ContractsInterval)}},

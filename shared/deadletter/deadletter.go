@@ -5,8 +5,10 @@
 // Done for those whose write was confirmed and Retry for all others. So an event left to its Trigger's retries never holds
 // back the good ones behind it, and none is answered for that is in neither place.
 //
-// What is a dead letter already is never made one again, or one event could go round for ever: Dead becomes Failed then,
-// and whoever reads events.dead must find another way (load-search writes the attributes only).
+// For a handler that reads events.dead ([ReadsDead]), what is a dead letter already is never made one again, or one event could go round for
+// ever: Dead becomes Failed then, and the handler must find another way (load-search writes the attributes only). No other handler may refuse:
+// an event says that it is a dead letter by attributes, which a producer can write and a replay can leave, and would then block its Trigger's slot
+// until the retries are over.
 //
 // A dead letter that is too large for its topic is written without its data, which its message says: the event as it came is in
 // the topic it was read from, and in that topic's archive.
@@ -33,13 +35,25 @@ var (
 	errNoCode = errors.New("given up without a failure code")
 )
 
+// An Option changes what Handler does.
+type Option func(*options)
+
+type options struct{ readsDead bool }
+
+// ReadsDead says that the handler reads events.dead, so that what is a dead letter already must not become one again.
+func ReadsDead() Option { return func(o *options) { o.readsDead = true } }
+
 // Handler returns a handler that passes events to next and publishes what it gives up to "to", events.dead. stage names the
 // function and becomes the failurestage; clock gives the failuretime.
 //
 // The outcomes are next's, but for Dead ones: Done once the dead letter is durable, Retry when its write failed or may have
-// failed (then it can be there twice, with the same root id, stage and replay count), and Failed for an event that is a dead letter already.
-// Events are not changed.
-func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock func() time.Time) delivery.Handler {
+// failed (then it can be there twice, with the same root id, stage and replay count), and with [ReadsDead] Failed for an event that is a dead
+// letter already. Events are not changed.
+func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock func() time.Time, opts ...Option) delivery.Handler {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
 	return delivery.HandlerFunc(func(ctx context.Context, events []*event.Event) delivery.Outcomes {
 		got := next.Handle(ctx, events)
 		out := delivery.NewOutcomes(len(events))
@@ -61,7 +75,7 @@ func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock f
 			if cause == nil {
 				cause = errors.New(string(out[i].Code))
 			}
-			if event.IsDead(e) {
+			if o.readsDead && event.IsDead(e) {
 				out.Failed(i, fmt.Errorf("%w: %w", ErrAlreadyDead, cause))
 				continue
 			}

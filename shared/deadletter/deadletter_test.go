@@ -50,8 +50,13 @@ func (p *topic) Publish(_ context.Context, events []*event.Event) []error {
 
 func handle(t *testing.T, o delivery.Outcomes, p *topic, events ...*event.Event) delivery.Outcomes {
 	t.Helper()
+	return fixed(o, p, ReadsDead()).Handle(t.Context(), events)
+}
+
+// fixed is a Handler around one that always answers o.
+func fixed(o delivery.Outcomes, p delivery.Publisher, opts ...Option) delivery.Handler {
 	next := delivery.HandlerFunc(func(context.Context, []*event.Event) delivery.Outcomes { return o })
-	return Handler(next, p, "load-search", func() time.Time { return now }).Handle(t.Context(), events)
+	return Handler(next, p, "load-search", func() time.Time { return now }, opts...)
 }
 
 func statuses(o delivery.Outcomes) []delivery.Status {
@@ -125,6 +130,20 @@ func TestDeadLetterIsNotDeadAgain(t *testing.T) {
 	}
 	if len(p.calls) != 0 {
 		t.Errorf("published %v", p.calls)
+	}
+}
+
+// Guards functions that do not read events.dead against an event that claims to come from there: it was retried for hours and held a slot.
+func TestClaimToBeDeadIsNotBelieved(t *testing.T) {
+	o := delivery.NewOutcomes(1)
+	o.Dead(0, event.CodeNotJSON, errRefused)
+	p := &topic{}
+	out := fixed(o, p).Handle(t.Context(), []*event.Event{newEvent(t, "1", `,"failurecode":"search_rejected","failurestage":"x"`)})
+	if out[0].Status != delivery.Done || len(p.calls) != 1 {
+		t.Fatalf("outcome %+v, published %v", out[0], p.calls)
+	}
+	if letter := p.calls[0][0]; event.Attr(letter, event.FailureCode) != "not_json" || event.Attr(letter, event.FailureStage) != "load-search" {
+		t.Errorf("dead letter %v", letter)
 	}
 }
 

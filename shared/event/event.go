@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -209,9 +210,22 @@ func Replays(e *Event) int {
 	return n
 }
 
-// IsDead reports whether e is a dead letter.
+// IsDead reports whether e says that it is a dead letter. Only what was read from events.dead may be believed in that: elsewhere another
+// producer can have written the attributes, or a replay can have left them ([FailureAttributes]).
 func IsDead(e *Event) bool {
 	return Attr(e, FailureCode) != "" || Attr(e, KnativeErrorDst) != ""
+}
+
+// FailureAttributes returns the names of e's extensions that tell of a failure, ours (failure*) or Knative's (knativeerror*), in order.
+func FailureAttributes(e *Event) []string {
+	var names []string
+	for name := range extensions(e) {
+		if strings.HasPrefix(name, "failure") || strings.HasPrefix(name, "knativeerror") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // brokerAttributes are added by Knative's Kafka Broker, KafkaSource and by the SDK's Kafka binding to what they read. They tell of a
@@ -219,8 +233,8 @@ func IsDead(e *Event) bool {
 var brokerAttributes = []string{"knativekafkaoffset", "knativekafkapartition", "kafkaoffset", "kafkapartition", "kafkatopic"}
 
 // Derive completes an event that came another way than by collect (through a Broker's ingress, from another team's
-// producer): a missing [RootID], [DataHash] or [CollectorTime] is set by the same rules; arrived is the time of its Kafka record, or
-// of its request. Positions that brokers add are removed. What reached a Trigger's dead letter sink becomes a dead letter with the
+// producer): a missing or empty [RootID], [DataHash] or [CollectorTime] is set by the same rules; arrived is the time of its Kafka record, or
+// of its request. Those that are there stay, right or wrong: enrich compares them, once for all that come behind it. Positions that brokers add are removed. What reached a Trigger's dead letter sink becomes a dead letter with the
 // code [CodeDeliveryExhausted], unless it already was one. Deriving twice changes nothing.
 //
 // The error says which attribute makes e unusable (no id, no source, no type).
@@ -237,10 +251,10 @@ func Derive(e *Event, arrived time.Time) error {
 			e.SetExtension(name, nil)
 		}
 	}
-	if _, ok := ext[RootID]; !ok {
+	if Attr(e, RootID) == "" {
 		e.SetExtension(RootID, Identity(e.Source(), e.ID()))
 	}
-	if _, ok := ext[DataHash]; !ok {
+	if Attr(e, DataHash) == "" {
 		payload := e.Data()
 		if Attr(e, Stage) == StageEnriched {
 			if p, _, err := SplitEnriched(payload); err == nil {
@@ -249,7 +263,7 @@ func Derive(e *Event, arrived time.Time) error {
 		}
 		e.SetExtension(DataHash, Hash(payload))
 	}
-	if _, ok := ext[CollectorTime]; !ok {
+	if Attr(e, CollectorTime) == "" {
 		e.SetExtension(CollectorTime, FormatTime(arrived))
 	}
 	if dest := Attr(e, KnativeErrorDst); dest != "" && Attr(e, FailureCode) == "" {

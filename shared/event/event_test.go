@@ -180,6 +180,20 @@ func TestDerive(t *testing.T) {
 	}
 }
 
+// Guards identity against attributes that are there and say nothing: an empty rootid would give every such event the same name in search.
+func TestDeriveTakesEmptyForMissing(t *testing.T) {
+	e := newEvent(t)
+	for _, name := range []string{RootID, DataHash, CollectorTime} {
+		e.SetExtension(name, "")
+	}
+	if err := Derive(e, time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if Attr(e, RootID) != Identity("/s", "1") || Attr(e, DataHash) != Hash(e.Data()) || Attr(e, CollectorTime) != "1970-01-01T00:00:00Z" {
+		t.Errorf("derived %v", e)
+	}
+}
+
 // Guards the closed list: every code has a hint, none stands twice.
 func TestCodes(t *testing.T) {
 	seen := map[Code]bool{}
