@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -14,15 +13,15 @@ import (
 
 	"millrace/shared/event"
 	"millrace/shared/kafka"
+	"millrace/shared/serve"
 	"millrace/shared/telemetry"
 )
 
 // config is what the environment says. The package comment is its documentation, checked by a test.
 type config struct {
 	telemetry.Log
+	serve.Address
 
-	Port         int      `envconfig:"PORT" default:"8080"`
-	ListenHost   string   `envconfig:"LISTEN_HOST"`
 	KafkaBrokers []string `envconfig:"KAFKA_BROKERS"`
 	Sink         string   `envconfig:"SINK" default:"kafka:///events.raw"`
 	DeadSink     string   `envconfig:"DEAD_SINK" default:"kafka:///events.dead"`
@@ -61,13 +60,12 @@ func readConfig() (config, error) {
 
 // Validate joins all that is wrong, and splits the URLs into their parts.
 func (c *config) Validate() error {
-	var errs []error
+	errs := []error{c.Address.Validate()}
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(c.Port > 0 && c.Port <= math.MaxUint16, "PORT=%d is no port", c.Port)
 	var err error
 	if c.rawBrokers, c.rawTopic, err = kafka.ParseURL(c.Sink, c.KafkaBrokers); err != nil {
 		errs = append(errs, fmt.Errorf("SINK: %w", err))

@@ -26,6 +26,7 @@ import (
 	"millrace/shared/event"
 	"millrace/shared/kafka"
 	"millrace/shared/rawjson"
+	"millrace/shared/serve"
 )
 
 // fake is a topic in memory that can be told to fail.
@@ -82,7 +83,7 @@ type rig struct {
 func newRig(tb testing.TB, change func(*config)) *rig {
 	tb.Helper()
 	cfg := config{
-		Source: "/collect", CollectorID: "test-1", Sink: "kafka://k:1/events.raw", DeadSink: "kafka://k:1/events.dead", Port: 8080,
+		Source: "/collect", CollectorID: "test-1", Sink: "kafka://k:1/events.raw", DeadSink: "kafka://k:1/events.dead", Address: serve.Address{Port: 8080},
 		SendTimeout: 3 * time.Second, SendLinger: time.Millisecond, RetryAfter: 2 * time.Second, ShutdownGrace: time.Second,
 		SendBufferBytes: 16 << 20, MaxBodyBytes: 16 << 20, MaxHeldBytes: 32 << 20, MaxEvents: 10_000,
 	}

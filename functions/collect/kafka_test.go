@@ -21,6 +21,7 @@ import (
 
 	"millrace/shared/event"
 	"millrace/shared/kafka"
+	"millrace/shared/serve"
 )
 
 // broker is a Kafka in this process that can be stopped and started again on its data.
@@ -107,7 +108,7 @@ func (b *broker) read(t *testing.T, topic string) map[string]*event.Event {
 func live(t *testing.T, b *broker, groups ...string) (*sinks, *httptest.Server) {
 	t.Helper()
 	cfg := config{
-		Source: "/collect", CollectorID: "test-1", Sink: "kafka:///events.raw", DeadSink: "kafka:///events.dead", Port: 8080,
+		Source: "/collect", CollectorID: "test-1", Sink: "kafka:///events.raw", DeadSink: "kafka:///events.dead", Address: serve.Address{Port: 8080},
 		KafkaBrokers: []string{b.address()}, SendTimeout: time.Second, SendLinger: time.Millisecond, RetryAfter: time.Second,
 		ShutdownGrace: time.Second, SendBufferBytes: 16 << 20, MaxBodyBytes: 16 << 20, MaxHeldBytes: 32 << 20, MaxEvents: 10_000, ReadyGroups: groups,
 	}

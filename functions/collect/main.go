@@ -38,10 +38,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"knative.dev/pkg/signals"
@@ -80,7 +78,7 @@ func run(ctx context.Context) error {
 	c := newCollector(&cfg, sinks.raw, sinks.dead, time.Now, logger)
 	c.register(registry)
 	return serve.Run(ctx, serve.Config{
-		Listen:  net.JoinHostPort(cfg.ListenHost, strconv.Itoa(cfg.Port)),
+		Listen:  cfg.Listen(),
 		Ready:   sinks.ready,
 		Drain:   []serve.Hook{{Name: "kafka", Do: sinks.close}},
 		Grace:   cfg.ShutdownGrace,

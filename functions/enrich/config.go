@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
@@ -17,10 +15,7 @@ import (
 // config is all that enrich reads from its environment.
 type config struct {
 	telemetry.Log
-
-	Port int `envconfig:"PORT" default:"8080"`
-	// ListenHost is the address to listen on: all of them where it is empty, as a pod needs; 127.0.0.1 on one machine.
-	ListenHost string `envconfig:"LISTEN_HOST"`
+	serve.Address
 
 	Brokers  string `envconfig:"KAFKA_BROKERS"` // host:port, comma separated; for sinks that name none
 	Sink     string `envconfig:"SINK" default:"kafka:///events.enriched"`
@@ -59,14 +54,11 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong, and resolves the sinks.
 func (c *config) Validate() error {
-	var errs []error
+	errs := []error{c.Address.Validate()}
 	positive := func(name string, n int64) {
 		if n <= 0 {
 			errs = append(errs, fmt.Errorf("%s must be above 0", name))
 		}
-	}
-	if c.Port < 0 || c.Port > 65535 {
-		errs = append(errs, fmt.Errorf("PORT %d is no port", c.Port))
 	}
 	positive("CONTRACTS_INTERVAL", int64(c.ContractsInterval))
 	positive("FLUSH_INTERVAL", int64(c.FlushInterval))
@@ -89,8 +81,6 @@ func (c *config) Validate() error {
 	c.sink, c.dead = parse("SINK", c.Sink), parse("DEAD_SINK", c.DeadSink)
 	return errors.Join(errs...)
 }
-
-func (c *config) listen() string { return net.JoinHostPort(c.ListenHost, strconv.Itoa(c.Port)) }
 
 func (c *config) intake() serve.Options {
 	return serve.Options{

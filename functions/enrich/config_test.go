@@ -16,7 +16,7 @@ func TestConfig(t *testing.T) {
 	if want := (target{[]string{"a:9092", "b:9092"}, "events.enriched"}); !reflect.DeepEqual(c.sink, want) {
 		t.Errorf("sink %v", c.sink)
 	}
-	if c.dead.topic != "events.dead" || c.listen() != ":8080" || c.intake().MaxBatch != 500 {
+	if c.dead.topic != "events.dead" || c.Listen() != ":8080" || c.intake().MaxBatch != 500 {
 		t.Errorf("config %+v", c)
 	}
 	t.Setenv("KAFKA_BROKERS", "")

@@ -60,10 +60,10 @@ func run(ctx context.Context) error {
 	o := c.intake()
 	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, deadletter.Undecodable(to.dead, "/millrace/"+stage, stage, time.Now)
 	intake := serve.Events(deadletter.Handler(delivery.Attempts(h, c.Attempts), to.dead, stage, time.Now), o)
-	watch := func(ctx context.Context) error { return watch(ctx, contracts, c.ContractsInterval, h.reloaded) }
+	follow := func(ctx context.Context) error { return contracts.Follow(ctx, c.ContractsInterval, h.reloaded) }
 	return serve.Run(ctx, serve.Config{
-		Listen: c.listen(), Ready: to.ready, Metrics: registry, Logger: logger,
-		Components: []serve.Component{{Name: "contracts", Run: watch}},
+		Listen: c.Listen(), Ready: to.ready, Metrics: registry, Logger: logger,
+		Components: []serve.Component{{Name: "contracts", Run: follow}},
 		Drain:      []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "sinks", Do: to.close}},
 	}, intake)
 }

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"time"
 
-	"millrace/shared/contract"
 	"millrace/shared/kafka"
 )
 
@@ -42,12 +40,4 @@ func (s *sinks) close(ctx context.Context) error {
 		errs = append(errs, p.Close(ctx))
 	}
 	return errors.Join(errs...)
-}
-
-// watch looks at the contracts every interval until ctx ends.
-func watch(ctx context.Context, contracts *contract.Source, interval time.Duration, report func(bool, error)) error {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	contracts.Watch(ctx, ticker.C, report)
-	return nil
 }

@@ -4,17 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
 
 	"millrace/functions/load-lake/internal/drain"
-	"millrace/shared/contract"
 	"millrace/shared/landing"
 	"millrace/shared/objectstore"
 	"millrace/shared/serve"
@@ -24,10 +19,7 @@ import (
 // config is all that load-lake reads from its environment.
 type config struct {
 	telemetry.Log
-
-	Port int `envconfig:"PORT" default:"8080"`
-	// ListenHost is the address to listen on: all of them where it is empty, as a pod needs; 127.0.0.1 on one machine.
-	ListenHost string `envconfig:"LISTEN_HOST"`
+	serve.Address
 
 	Brokers []string `envconfig:"KAFKA_BROKERS" required:"true"` // host:port, comma separated
 
@@ -40,7 +32,8 @@ type config struct {
 	PrivateAccessKey string `envconfig:"S3_PRIVATE_ACCESS_KEY_ID"`              // for the private bucket; else as above
 	PrivateSecretKey string `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY"`          // secret
 
-	Contracts string `envconfig:"CONTRACTS"` // a directory of *.odcs.yaml beside the embedded ones
+	Contracts         string        `envconfig:"CONTRACTS"`                        // a directory beside the embedded contracts
+	ContractsInterval time.Duration `envconfig:"CONTRACTS_INTERVAL" default:"10s"` // how often the directory is looked at
 
 	TopicRaw      string `envconfig:"TOPIC_RAW" default:"events.raw"`
 	TopicEnriched string `envconfig:"TOPIC_ENRICHED" default:"events.enriched"`
@@ -68,15 +61,12 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong.
 func (c *config) Validate() error {
-	var errs []error
-	if c.Port < 0 || c.Port > 65535 {
-		errs = append(errs, fmt.Errorf("PORT %d is no port", c.Port))
-	}
+	errs := []error{c.Address.Validate()}
 	if len(c.Brokers) == 0 || slices.Contains(c.Brokers, "") {
 		errs = append(errs, errors.New("KAFKA_BROKERS must be a list host:port,host:port"))
 	}
 	for name, n := range map[string]int64{
-		"DRAIN_BUDGET": int64(c.Budget), "DRAIN_OVERRUN": int64(c.Overrun), "SHUTDOWN_GRACE": int64(c.Grace),
+		"CONTRACTS_INTERVAL": int64(c.ContractsInterval), "DRAIN_BUDGET": int64(c.Budget), "DRAIN_OVERRUN": int64(c.Overrun), "SHUTDOWN_GRACE": int64(c.Grace),
 		"DRAIN_ENTRY_BYTES": c.Bytes, "DRAIN_ENTRY_EVENTS": int64(c.Events),
 	} {
 		if n <= 0 {
@@ -92,8 +82,6 @@ func (c *config) Validate() error {
 	errs = append(errs, c.store(false).Validate(), c.store(true).Validate())
 	return errors.Join(errs...)
 }
-
-func (c *config) listen() string { return net.JoinHostPort(c.ListenHost, strconv.Itoa(c.Port)) }
 
 // intake gives each tick to the handler by itself and at once: a tick that comes during a drain must not wait for it.
 func (c *config) intake() serve.Options {
@@ -112,16 +100,12 @@ func (c *config) store(private bool) objectstore.Config {
 }
 
 // topics returns a drainer for each topic.
-func (c *config) topics(source drain.Source, logger *slog.Logger, m *metrics) (map[string]*topic, error) {
+func (c *config) topics(source drain.Source, contracts drain.Contracts, logger *slog.Logger, m *metrics) (map[string]*topic, error) {
 	public, err := objectstore.Open(c.store(false))
 	if err != nil {
 		return nil, err
 	}
 	private, err := objectstore.Open(c.store(true))
-	if err != nil {
-		return nil, err
-	}
-	contracts, err := c.contracts()
 	if err != nil {
 		return nil, err
 	}
@@ -135,29 +119,4 @@ func (c *config) topics(source drain.Source, logger *slog.Logger, m *metrics) (m
 		out[t.name] = &topic{drainer: drain.New(s, source, t.store, contracts, time.Now, logger, m.published)}
 	}
 	return out, nil
-}
-
-// contracts returns the embedded contracts and those of the directory, if there is one.
-func (c *config) contracts() (*contract.Set, error) {
-	set, err := contract.Embedded()
-	if err != nil || c.Contracts == "" {
-		return set, err
-	}
-	all := set.All()
-	files, err := filepath.Glob(filepath.Join(c.Contracts, "*.odcs.yaml"))
-	if err != nil {
-		return nil, fmt.Errorf("CONTRACTS: %w", err)
-	}
-	for _, name := range files {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("CONTRACTS: %w", err)
-		}
-		k, err := contract.Parse(name, data)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, k)
-	}
-	return contract.NewSet(all...)
 }

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"millrace/shared/contract"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
 )
@@ -46,7 +47,11 @@ func run(ctx context.Context) error {
 	slog.SetDefault(logger)
 	registry := telemetry.NewRegistry(component)
 	source := newSource(c.Brokers)
-	topics, err := c.topics(source, logger, newMetrics(registry))
+	contracts, err := contract.Open(ctx, c.Contracts)
+	if err != nil {
+		return err
+	}
+	topics, err := c.topics(source, contracts, logger, newMetrics(registry))
 	if err != nil {
 		return err
 	}
@@ -54,8 +59,10 @@ func run(ctx context.Context) error {
 	o := c.intake()
 	o.Logger, o.Registerer = logger, registry
 	intake := serve.Events(h, o)
+	follow := func(ctx context.Context) error { return contracts.Follow(ctx, c.ContractsInterval, h.reloaded) }
 	return serve.Run(ctx, serve.Config{
-		Listen: c.listen(), Metrics: registry, Logger: logger, Grace: c.Grace,
-		Drain: []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "kafka", Do: source.Close}},
+		Listen: c.Listen(), Metrics: registry, Logger: logger, Grace: c.Grace,
+		Components: []serve.Component{{Name: "contracts", Run: follow}},
+		Drain:      []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "kafka", Do: source.Close}},
 	}, intake)
 }

@@ -1,19 +1,25 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/parquet-go/parquet-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"millrace/shared/contract"
 	"millrace/shared/event"
 	"millrace/shared/kafka"
 	"millrace/shared/landing"
@@ -44,129 +50,227 @@ func environment(t *testing.T, kafkaAddress, s3 string) (port int) {
 	return port
 }
 
-// Guards the wiring: the function as it is deployed starts without Kafka, drains each kind of topic into its own bucket and layout, counts, and ends on its signal.
-func TestRun(t *testing.T) {
+// lake is the function as it is deployed, with a Kafka and a store in the process.
+type lake struct {
+	s3       *objectstoretest.Server
+	client   sarama.Client
+	producer sarama.SyncProducer
+	base     string
+	stop     context.CancelFunc
+	ended    chan error
+}
+
+// start runs the function and waits until it is ready; env holds variables beside those of environment.
+func start(t *testing.T, env ...string) *lake {
+	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "events.raw", "events.enriched", "events.dead"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cluster.Close()
-	s3 := objectstoretest.NewServer("millrace", "millrace-private")
-	defer s3.Close()
-	port := environment(t, cluster.ListenAddrs()[0], s3.URL)
-
-	client, err := sarama.NewClient(cluster.ListenAddrs(), kafka.NewConfig("test"))
-	if err != nil {
+	t.Cleanup(cluster.Close)
+	l := &lake{s3: objectstoretest.NewServer("millrace", "millrace-private"), ended: make(chan error, 1)}
+	t.Cleanup(l.s3.Close)
+	port := environment(t, cluster.ListenAddrs()[0], l.s3.URL)
+	l.base = "http://127.0.0.1:" + strconv.Itoa(port)
+	for i := 0; i < len(env); i += 2 {
+		t.Setenv(env[i], env[i+1])
+	}
+	if l.client, err = sarama.NewClient(cluster.ListenAddrs(), kafka.NewConfig("test")); err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	producer, err := sarama.NewSyncProducerFromClient(client)
-	if err != nil {
+	t.Cleanup(func() { l.client.Close() })
+	if l.producer, err = sarama.NewSyncProducerFromClient(l.client); err != nil {
 		t.Fatal(err)
 	}
-	defer producer.Close()
-	send := func(topic, id, payload string) {
-		e := &event.Event{}
-		e.SetSpecVersion("1.0")
-		e.SetID(id)
-		e.SetSource("/test")
-		e.SetType("PageView")
-		e.SetDataContentType("application/json")
-		e.SetExtension(event.SchemaVersion, "0-0-1")
-		e.DataEncoded = []byte(payload)
-		if topic == "events.enriched" {
-			e.DataEncoded = event.EnrichedData(e.DataEncoded, []byte("{}"))
-			e.SetExtension(event.Stage, event.StageEnriched)
-		}
-		m, err := kafka.Encode(topic, e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := producer.SendMessage(m); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, topic := range []string{"events.raw", "events.enriched", "events.dead"} {
-		for i := range 5 {
-			send(topic, strconv.Itoa(i), `{"a":1}`)
-		}
-	}
-
+	t.Cleanup(func() { l.producer.Close() })
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
-	base := "http://127.0.0.1:" + strconv.Itoa(port)
-	get := func(path string) (int, string) {
-		resp, err := http.Get(base + path)
-		if err != nil {
-			return 0, err.Error()
-		}
-		defer resp.Body.Close()
-		b, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, string(b)
-	}
+	l.stop = stop
+	go func() { l.ended <- run(ctx) }()
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		if status, body := get("/readyz"); status == 200 {
-			break
+		if status, body := l.get(t, "/readyz"); status == 200 {
+			return l
 		} else if time.Now().After(deadline) {
 			t.Fatalf("not ready: %s", body)
 		}
+		select {
+		case err := <-l.ended:
+			t.Fatalf("ended: %v", err)
+		default:
+		}
 	}
-	tick := func(topic string) int {
-		body, err := json.Marshal(tick{Topic: topic})
-		if err != nil {
-			t.Fatal(err)
+}
+
+// end stops the function and fails the test where it does not end well.
+func (l *lake) end(t *testing.T) {
+	t.Helper()
+	l.stop()
+	if err := <-l.ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func (l *lake) send(t *testing.T, topic, eventType, id, payload string) {
+	t.Helper()
+	e := &event.Event{}
+	e.SetSpecVersion("1.0")
+	e.SetID(id)
+	e.SetSource("/test")
+	e.SetType(eventType)
+	e.SetDataContentType("application/json")
+	e.SetExtension(event.SchemaVersion, "0-0-1")
+	e.DataEncoded = []byte(payload)
+	if topic == "events.enriched" {
+		e.DataEncoded = event.EnrichedData(e.DataEncoded, []byte("{}"))
+		e.SetExtension(event.Stage, event.StageEnriched)
+	}
+	m, err := kafka.Encode(topic, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := l.producer.SendMessage(m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (l *lake) get(t *testing.T, path string) (int, string) {
+	t.Helper()
+	resp, err := http.Get(l.base + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// tick asks for a drain and returns the answer's status.
+func (l *lake) tick(t *testing.T, topic string) int {
+	t.Helper()
+	body, err := json.Marshal(tick{Topic: topic})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, l.base+"/", strings.NewReader(string(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range map[string]string{"Content-Type": "application/json", "ce-specversion": "1.0", "ce-id": "1", "ce-type": "dev.knative.sources.ping", "ce-source": "/ping"} {
+		req.Header.Set(k, v)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
+
+// tail returns the last entry of the topic's log and the bucket that holds it.
+func (l *lake) tail(t *testing.T, bucket, topic string) (landing.Entry, *objectstore.Bucket) {
+	t.Helper()
+	b, err := objectstore.Open(l.s3.Config(bucket, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	metadata, err := kafka.NewReader(l.client).Topic(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail, err := landing.Open(b, topic, metadata.ID).Tail(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tail, b
+}
+
+// Guards the wiring: the function as it is deployed drains each kind of topic into its own bucket and layout, counts, and ends on its signal.
+func TestRun(t *testing.T) {
+	l := start(t)
+	for _, topic := range []string{"events.raw", "events.enriched", "events.dead"} {
+		for i := range 5 {
+			l.send(t, topic, "PageView", strconv.Itoa(i), `{"a":1}`)
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/", strings.NewReader(string(body)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for k, v := range map[string]string{"Content-Type": "application/json", "ce-specversion": "1.0", "ce-id": "1", "ce-type": "dev.knative.sources.ping", "ce-source": "/ping"} {
-			req.Header.Set(k, v)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		return resp.StatusCode
 	}
 	for topic, want := range map[string]struct{ bucket, prefix string }{
 		"events.raw":      {"millrace-private", "landing/raw/date="},
 		"events.dead":     {"millrace-private", "landing/dead/date="},
 		"events.enriched": {"millrace", "landing/enriched/PageView/0/date="},
 	} {
-		if status := tick(topic); status != 202 {
+		if status := l.tick(t, topic); status != 202 {
 			t.Errorf("%s: %d", topic, status)
 		}
-		b, err := objectstore.Open(s3.Config(want.bucket, 1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		metadata, err := kafka.NewReader(client).Topic(ctx, topic)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tail, err := landing.Open(b, topic, metadata.ID).Tail(ctx)
-		if err != nil || tail.Sequence != 1 || len(tail.Objects) != 1 || tail.Objects[0].Rows != 5 || !strings.HasPrefix(tail.Objects[0].Key, want.prefix) {
-			t.Errorf("%s: %+v, %v", topic, tail, err)
+		tail, _ := l.tail(t, want.bucket, topic)
+		if tail.Sequence != 1 || len(tail.Objects) != 1 || tail.Objects[0].Rows != 5 || !strings.HasPrefix(tail.Objects[0].Key, want.prefix) {
+			t.Errorf("%s: %+v", topic, tail)
 		}
 	}
-	if status, body := get("/metrics"); status != 200 || !strings.Contains(body, `millrace_lake_rows_total{topic="events.raw"} 5`) || !strings.Contains(body, `millrace_lake_lost_offsets_total{topic="events.raw"} 0`) {
+	if status, body := l.get(t, "/metrics"); status != 200 || !strings.Contains(body, `millrace_lake_rows_total{topic="events.raw"} 5`) || !strings.Contains(body, `millrace_lake_lost_offsets_total{topic="events.raw"} 0`) {
 		t.Errorf("metrics: %d", status)
 	}
 	// An outage of the store is the request's 503, not the end of the function.
-	s3.Fail(func(string, string, string) objectstoretest.Fault { return objectstoretest.Cut })
-	if status := tick("events.raw"); status != 503 {
+	l.s3.Fail(func(string, string, string) objectstoretest.Fault { return objectstoretest.Cut })
+	if status := l.tick(t, "events.raw"); status != 503 {
 		t.Errorf("during an outage: %d", status)
 	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	l.end(t)
+}
+
+// Guards the watch of CONTRACTS: a file may take the place of an embedded contract, and one that is published while the function runs gives the
+// next drain its columns, where the drain before put whole payloads into _rescued.
+func TestRunReadsContractsAgain(t *testing.T) {
+	dir := t.TempDir()
+	embedded, err := contract.Embedded()
+	if err != nil {
+		t.Fatal(err)
 	}
+	c, _ := embedded.Find("PageView", "0-0-1")
+	write := func(name, text string) {
+		t.Helper()
+		// Renamed into place, as whoever publishes files should: the function never sees half of one.
+		if err := os.WriteFile(filepath.Join(dir, "tmp"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "tmp"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("page.odcs.yaml", string(c.Source()))
+	l := start(t, "CONTRACTS", dir, "CONTRACTS_INTERVAL", "5ms")
+	sent := 0
+	known := func() bool {
+		t.Helper()
+		sent++
+		l.send(t, "events.enriched", "Novel", strconv.Itoa(sent), "{}")
+		if status := l.tick(t, "events.enriched"); status != 202 {
+			t.Fatalf("tick: %d", status)
+		}
+		tail, bucket := l.tail(t, "millrace", "events.enriched")
+		if tail.Sequence != int64(sent) || len(tail.Objects) != 1 {
+			t.Fatalf("entry %+v after %d drains", tail, sent)
+		}
+		object, err := bucket.Get(t.Context(), tail.Objects[0].Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := parquet.OpenFile(bytes.NewReader(object), int64(len(object)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(f.Schema().Columns(), func(path []string) bool { return path[0] == "payload" })
+	}
+	if known() {
+		t.Fatal("columns of a type without a contract")
+	}
+	write("novel.odcs.yaml", strings.ReplaceAll(string(c.Source()), "PageView", "Novel"))
+	for deadline := time.Now().Add(10 * time.Second); !known(); {
+		if time.Now().After(deadline) {
+			t.Fatal("the new contract is not used")
+		}
+	}
+	l.end(t)
 }
 
 // Guards the operator: what is missing or wrong is said at once, all of it, and secrets are not in it.

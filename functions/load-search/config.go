@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
@@ -18,10 +16,7 @@ import (
 // config is all that load-search reads from its environment.
 type config struct {
 	telemetry.Log
-
-	Port int `envconfig:"PORT" default:"8080"`
-	// ListenHost is the address to listen on: all of them where it is empty, as a pod needs; 127.0.0.1 on one machine.
-	ListenHost string `envconfig:"LISTEN_HOST"`
+	serve.Address
 
 	URL      string        `envconfig:"ELASTICSEARCH_URL" required:"true"`           // may hold user and password: never printed
 	APIKey   string        `envconfig:"ELASTICSEARCH_API_KEY"`                       // secret
@@ -61,14 +56,11 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong, and resolves the sink.
 func (c *config) Validate() error {
-	var errs []error
+	errs := []error{c.Address.Validate()}
 	positive := func(name string, n int64) {
 		if n <= 0 {
 			errs = append(errs, fmt.Errorf("%s must be above 0", name))
 		}
-	}
-	if c.Port < 0 || c.Port > 65535 {
-		errs = append(errs, fmt.Errorf("PORT %d is no port", c.Port))
 	}
 	if c.Replicas < 0 {
 		errs = append(errs, errors.New("INDEX_REPLICAS must not be negative"))
@@ -89,8 +81,6 @@ func (c *config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
-
-func (c *config) listen() string { return net.JoinHostPort(c.ListenHost, strconv.Itoa(c.Port)) }
 
 func (c *config) search() search.Options {
 	return search.Options{

@@ -1,11 +1,6 @@
 package main
 
-import (
-	"context"
-	"time"
-
-	"millrace/shared/contract"
-)
+import "millrace/shared/contract"
 
 // accept takes a set of contracts into use. Templates are checked again before the next write, since a new version may add fields.
 func (h *handler) accept(set *contract.Set) error {
@@ -24,14 +19,4 @@ func (h *handler) reloaded(_ bool, err error) {
 		return
 	}
 	h.logger.Info("contracts changed", "models", len(*h.models.Load()))
-}
-
-// watch returns what looks at the contracts at every interval until its context ends.
-func (h *handler) watch(contracts *contract.Source, interval time.Duration) func(context.Context) error {
-	return func(ctx context.Context) error {
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		contracts.Watch(ctx, ticker.C, h.reloaded)
-		return nil
-	}
 }

@@ -127,7 +127,7 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.topic != "events.dead" || strings.Join(c.brokers, " ") != "a:1 b:2" || c.listen() != ":8080" || c.FlushInterval != 5*time.Millisecond {
+	if c.topic != "events.dead" || strings.Join(c.brokers, " ") != "a:1 b:2" || c.Listen() != ":8080" || c.FlushInterval != 5*time.Millisecond {
 		t.Errorf("config %+v", c)
 	}
 	t.Setenv("DEAD_SINK", "http://x")

@@ -62,12 +62,13 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	follow := func(ctx context.Context) error { return contracts.Follow(ctx, c.ContractsInterval, h.reloaded) }
 	o := c.intake()
 	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, deadletter.Undecodable(dead, "/millrace/"+stage, stage, time.Now)
 	intake := serve.Events(deadletter.Handler(delivery.Attempts(h, c.Attempts), dead, stage, time.Now, deadletter.ReadsDead()), o)
 	return serve.Run(ctx, serve.Config{
-		Listen: c.listen(), Ready: dead.Ready, Metrics: registry, Logger: logger,
-		Components: []serve.Component{{Name: "contracts", Run: h.watch(contracts, c.ContractsInterval)}},
+		Listen: c.Listen(), Ready: dead.Ready, Metrics: registry, Logger: logger,
+		Components: []serve.Component{{Name: "contracts", Run: follow}},
 		Drain:      []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "producer", Do: producer.Close}},
 	}, intake)
 }

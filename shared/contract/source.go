@@ -51,6 +51,11 @@ func Open(ctx context.Context, location string, accept ...func(*Set) error) (*So
 // Set returns the contracts as they are now. A batch that has to see one set takes it once.
 func (s *Source) Set() *Set { return s.current.Load() }
 
+// Model is that of the set as it is now.
+func (s *Source) Model(eventType string, model int) (Model, error) {
+	return s.Set().Model(eventType, model)
+}
+
 // Reload reads the directory again if a file was added, removed or changed (by name, size and time), and reports whether
 // the set is a new one. With an error the set stays as it was; the same files do not give the same error again. Not to be called concurrently.
 func (s *Source) Reload(ctx context.Context) (changed bool, err error) {
@@ -96,6 +101,14 @@ func (s *Source) Watch(ctx context.Context, ticks <-chan time.Time, report func(
 			report(changed, err)
 		}
 	}
+}
+
+// Follow is Watch at every interval; it returns nil when ctx ends.
+func (s *Source) Follow(ctx context.Context, interval time.Duration, report func(changed bool, err error)) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	s.Watch(ctx, ticker.C, report)
+	return nil
 }
 
 // list returns the paths of the contract files and a fingerprint of them.
