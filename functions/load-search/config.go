@@ -28,6 +28,7 @@ type config struct {
 
 	Contracts         string        `envconfig:"CONTRACTS"`                        // a directory beside the embedded contracts
 	ContractsInterval time.Duration `envconfig:"CONTRACTS_INTERVAL" default:"10s"` // how often the directory is looked at
+	ContractsWait     time.Duration `envconfig:"CONTRACTS_WAIT" default:"30s"`     // how long events wait for a contract that enrich has read earlier
 
 	DeadSink string `envconfig:"DEAD_SINK" default:"kafka:///events.dead"`
 	Brokers  string `envconfig:"KAFKA_BROKERS"` // host:port, comma separated; for a sink that names none
@@ -69,6 +70,9 @@ func (c *config) Validate() error {
 	positive("BULK_BYTES", int64(c.Bytes))
 	positive("BULK_DOCUMENTS", int64(c.Items))
 	positive("CONTRACTS_INTERVAL", int64(c.ContractsInterval))
+	if c.ContractsWait < 0 {
+		errs = append(errs, errors.New("CONTRACTS_WAIT must not be negative"))
+	}
 	positive("FLUSH_INTERVAL", int64(c.FlushInterval))
 	positive("FLUSH_EVENTS", int64(c.FlushEvents))
 	positive("FLUSH_BYTES", c.FlushBytes)

@@ -1,6 +1,14 @@
 package main
 
-import "millrace/shared/contract"
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"millrace/shared/contract"
+	"millrace/shared/delivery"
+	"millrace/shared/event"
+)
 
 // accept takes a set of contracts into use. Templates are checked again before the next write, since a new version may add fields.
 func (h *handler) accept(set *contract.Set) error {
@@ -9,6 +17,9 @@ func (h *handler) accept(set *contract.Set) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(h.checked)
+	for key := range m {
+		delete(h.missing, key)
+	}
 	return nil
 }
 
@@ -19,4 +30,52 @@ func (h *handler) reloaded(_ bool, err error) {
 		return
 	}
 	h.logger.Info("contracts changed", "models", len(*h.models.Load()))
+}
+
+// sighting is when a MODEL without a contract was met.
+type sighting struct{ first, last time.Time }
+
+const (
+	// forgetAfter is how long a MODEL without a contract must not be met for the next event of it to wait anew.
+	forgetAfter = time.Hour
+	// maxMissing bounds the MODELs that are remembered; producers can invent any number.
+	maxMissing = 1000
+)
+
+// refresh looks at the contracts before the next look that is due. An error means that they could not be read now.
+func (h *handler) refresh(ctx context.Context) error {
+	if h.reload == nil {
+		return nil
+	}
+	changed, err := h.reload(ctx)
+	if changed || err != nil {
+		h.reloaded(changed, err)
+	}
+	if err != nil {
+		return fmt.Errorf("looking for the event's contract: %w", err)
+	}
+	return nil
+}
+
+// unknown says what becomes of an event whose MODEL has no contract, though the contracts were just looked at. What enrich passed has one: enrich
+// may have read it earlier (its files come to each pod in their own time), so the event waits, and only where none came for long it is a
+// dead letter. The first event of a MODEL begins the wait for all of it, so that those behind a missing contract do not hold the slots of
+// others for ever.
+func (h *handler) unknown(e *unknownModelError) error {
+	now := h.clock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, ok := h.missing[e.key]
+	if !ok || now.Sub(s.last) > forgetAfter {
+		if !ok && len(h.missing) >= maxMissing {
+			clear(h.missing)
+		}
+		s.first = now
+	}
+	s.last = now
+	h.missing[e.key] = s
+	if now.Sub(s.first) < h.wait {
+		return delivery.After(e, h.interval)
+	}
+	return delivery.Permanent(event.CodeUnknownContract, e)
 }

@@ -63,6 +63,13 @@ func modelsOf(contracts *contract.Set) models {
 	return m
 }
 
+// unknownModelError says that no contract has an event's MODEL.
+type unknownModelError struct{ key modelKey }
+
+func (e *unknownModelError) Error() string {
+	return fmt.Sprintf("no contract of model %d for the event type", e.key.model)
+}
+
 // names names indexes.
 type names interface {
 	EnrichedIndex(eventType string, model int, t time.Time) string
@@ -70,7 +77,8 @@ type names interface {
 }
 
 // newDocument returns the document for e. A dead letter is told by its failure attributes and not by its stage, which is enriched on what this function
-// gave up itself; enrich lets no such attribute through to events.enriched. The error is permanent (see delivery.Permanent) and says what is wrong with e.
+// gave up itself; enrich lets no such attribute through to events.enriched. The error is permanent (see delivery.Permanent) and says what is wrong with e, or an
+// *unknownModelError.
 func newDocument(n names, known models, e *event.Event) (*document, error) {
 	if event.IsDead(e) {
 		return deadDocument(n, e), nil
@@ -98,7 +106,7 @@ func enrichedDocument(n names, known models, e *event.Event) (*document, error) 
 	// The MODEL is enough: a revision or addition that this process does not know yet has the same index.
 	model, ok := known[modelKey{e.Type(), number}]
 	if !ok {
-		return nil, delivery.Permanent(event.CodeUnknownContract, fmt.Errorf("no contract of model %d for the event type", number))
+		return nil, &unknownModelError{modelKey{e.Type(), number}}
 	}
 	payload, enrichment, err := event.SplitEnriched(e.Data())
 	if err != nil {

@@ -41,13 +41,19 @@ type handler struct {
 	logger  *slog.Logger
 	results *prometheus.CounterVec
 
+	// reload looks for contracts that are new; nil does not. See unknown.
+	reload   func(context.Context) (changed bool, err error)
+	interval time.Duration // at which contracts are looked at
+	wait     time.Duration // for the contract of an event's MODEL
+
 	mu      sync.Mutex
-	checked map[string]time.Time // when an index's template was seen
+	checked map[string]time.Time  // when an index's template was seen
+	missing map[modelKey]sighting // MODELs that events had and no contract has
 }
 
 func newHandler(i index, clock func() time.Time, logger *slog.Logger, r prometheus.Registerer) *handler {
 	h := &handler{
-		index: i, clock: clock, logger: logger, checked: map[string]time.Time{},
+		index: i, clock: clock, logger: logger, checked: map[string]time.Time{}, missing: map[modelKey]sighting{},
 		results: telemetry.Counter(r, "millrace_search_events_total",
 			"Events by kind (enriched, dead, unusable) and outcome (done, failed, retry, dead).", "kind", "outcome"),
 	}
@@ -60,9 +66,22 @@ func newHandler(i index, clock func() time.Time, logger *slog.Logger, r promethe
 func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Outcomes {
 	b := &batch{h: h, events: events, out: delivery.NewOutcomes(len(events)), docs: make([]*document, len(events))}
 	var open []int
-	known := *h.models.Load()
+	known, fresh := *h.models.Load(), false
 	for i, e := range events {
 		d, err := newDocument(h.index, known, e)
+		var unknown *unknownModelError
+		if errors.As(err, &unknown) && !fresh {
+			fresh = true
+			if err := h.refresh(ctx); err != nil {
+				b.out.RetryAfter(i, err, h.interval)
+				continue
+			}
+			known = *h.models.Load()
+			d, err = newDocument(h.index, known, e)
+		}
+		if errors.As(err, &unknown) {
+			err = h.unknown(unknown)
+		}
 		if err != nil {
 			b.out.Settle(i, err)
 			continue

@@ -505,3 +505,45 @@ func TestContractsChange(t *testing.T) {
 		t.Errorf("written without a template: %v", got)
 	}
 }
+
+// Guards events of a new type against a contract that enrich has read before this function: it is looked for at once, its events come again until it may
+// be awaited no longer, and then are dead letters without a wait of their own. While the contracts cannot be read, none is.
+func TestEventsWaitForTheirContract(t *testing.T) {
+	s := start(t)
+	s.loader.interval, s.loader.wait = 10*time.Second, 30*time.Second
+	published, looks := false, 0
+	var broken error
+	c := &contract.Contract{EventType: "New", Version: "0-0-1", Addition: 1, Payload: []contract.Field{{Name: "a", Type: contract.String}}}
+	s.loader.reload = func(context.Context) (bool, error) {
+		looks++
+		if !published || broken != nil {
+			return false, broken
+		}
+		set, err := contract.NewSet(c)
+		if err != nil {
+			return false, err
+		}
+		return true, s.loader.accept(set)
+	}
+	novel := func(id, version string) *event.Event {
+		return raw(t, "New", id, event.EnrichedData([]byte(`{"a":"x"}`), []byte(`{}`)), event.Stage, event.StageEnriched, event.SchemaVersion, version)
+	}
+	o := s.want(t, "retry done retry", novel("1", "0-0-1"), trip(t, "2", tripPayload), novel("3", "0-0-1"))
+	if o[0].After != 10*time.Second || looks != 1 {
+		t.Errorf("comes again after %s, %d looks", o[0].After, looks)
+	}
+	s.now = s.now.Add(29 * time.Second)
+	s.want(t, "retry", novel("1", "0-0-1"))
+	s.now = s.now.Add(time.Second)
+	broken = errors.New("no directory")
+	s.want(t, "retry", novel("1", "0-0-1"))
+	broken = nil
+	s.letters(t, "")
+	s.want(t, "done done", novel("1", "0-0-1"), novel("4", "0-0-1"))
+	s.letters(t, "unknown_contract unknown_contract")
+	s.want(t, "retry", novel("5", "1-0-0")) // another MODEL waits for itself
+	published = true
+	s.want(t, "done", novel("3", "0-0-1"))
+	s.doc(t, "enriched-new-0-2026.11.21", root("3"))
+	s.letters(t, "unknown_contract unknown_contract")
+}

@@ -63,6 +63,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	follow := func(ctx context.Context) error { return contracts.Follow(ctx, c.ContractsInterval, h.reloaded) }
+	h.reload, h.interval, h.wait = contracts.Reload, c.ContractsInterval, c.ContractsWait
 	o := c.intake()
 	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, deadletter.Undecodable(dead, "/millrace/"+stage, stage, time.Now)
 	intake := serve.Events(deadletter.Handler(delivery.Attempts(h, c.Attempts), dead, stage, time.Now, deadletter.ReadsDead()), o)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -23,7 +24,9 @@ type Source struct {
 	dir     string
 	accept  []func(*Set) error
 	current atomic.Pointer[Set]
-	print   string // of the files that current was made of, or that failed last; only Watch and Open touch it
+
+	mu    sync.Mutex // held while the files are read
+	print string     // of the files that current was made of, or that failed last
 }
 
 // Open reads the contracts at location: "" for the embedded ones alone, or a directory (a path, or a file:// URL), of which every file
@@ -57,8 +60,11 @@ func (s *Source) Model(eventType string, model int) (Model, error) {
 }
 
 // Reload reads the directory again if a file was added, removed or changed (by name, size and time), and reports whether
-// the set is a new one. With an error the set stays as it was; the same files do not give the same error again. Not to be called concurrently.
+// the set is a new one. With an error the set stays as it was; the same files do not give the same error again. It may be called concurrently, and
+// beside Watch: whoever sees a change, or its error, is the only one that is told.
 func (s *Source) Reload(ctx context.Context) (changed bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	names, print, err := s.list()
 	if err != nil {
 		return false, err

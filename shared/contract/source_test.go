@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -51,6 +53,37 @@ func TestSourceKeepsOldSetOnBrokenFile(t *testing.T) {
 	}
 	if _, ok := s.Set().Find("Test", "1-2-4"); !ok {
 		t.Error("the repaired contract is not there")
+	}
+}
+
+// Guards handlers that look for a contract beside Watch and beside each other: a change is taken once, and told once.
+func TestReloadConcurrently(t *testing.T) {
+	dir := t.TempDir()
+	taken := 0 // unguarded: accept is never called concurrently
+	s, err := Open(t.Context(), dir, func(*Set) error { taken++; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "test.odcs.yaml", string(mustParse(t, "- {name: a, logicalType: string}").Source()), 0)
+	var told atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			changed, err := s.Reload(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			if changed {
+				told.Add(1)
+			}
+			if _, ok := s.Set().Find("Test", "1-2-3"); !ok {
+				t.Error("back from Reload, the contract is not there")
+			}
+		})
+	}
+	all.Wait()
+	if taken != 2 || told.Load() != 1 {
+		t.Errorf("taken %d times, told %d times", taken, told.Load())
 	}
 }
 
