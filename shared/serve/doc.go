@@ -21,7 +21,9 @@
 // is full, or when its oldest event has waited MaxWait, and only while fewer than MaxConcurrentBatches are under way. Consequences: one
 // client at a time pays no wait; under load the batches grow by themselves while earlier ones are written.
 //
-// 2026-11-21, an abandoned request's event is still handled. Context: a dispatcher that timed out will send it again. Decision: the event
-// stays in its batch and its outcome is dropped. Consequences: slow stages make progress on what was sent twice instead of starting over;
-// writes are repeatable anyway.
+// 2026-11-21, an abandoned request's event is still handled, and its request answered. Context: a dispatcher that timed out will send it
+// again; but net/http ends a request's context also where the client only closed its sending side, as TCP allows and some proxies do, and
+// sends 200 for a handler that returns without a status. Decision: the event stays in its batch, and the request waits for its outcome whether or not
+// its context ended. Consequences: slow stages make progress on what was sent twice instead of starting over (writes are repeatable
+// anyway); a client that half-closes gets its event's own answer; a request costs its goroutine until its batch ends, at most Timeout after it began.
 package serve

@@ -98,7 +98,7 @@ type item struct {
 	event   *event.Event
 	body    *Body
 	due     time.Time
-	outcome chan delivery.Outcome // buffered: nobody may be waiting
+	outcome chan delivery.Outcome // buffered: who sends does not wait
 }
 
 // Events returns the intake that hands events to h in batches. h is called concurrently, at most MaxConcurrentBatches times, with a context
@@ -106,7 +106,7 @@ type item struct {
 //
 // Answers: the outcome's own status; 202 or 503 for what is no CloudEvent (see OnUndecodable); 413, 415 and 405 for requests that
 // cannot be an event of ours (415 for the batch format, too: Knative sends one event a request); 503 with Retry-After where too many
-// bytes are in flight. All have an empty body, since Knative takes any other for an event in reply.
+// bytes are in flight, and where a body broke off. All have an empty body, since Knative takes any other for an event in reply.
 func Events(h delivery.Handler, o Options) *Intake {
 	o.setDefaults()
 	base, abort := context.WithCancel(context.Background())
@@ -129,9 +129,6 @@ func Events(h delivery.Handler, o Options) *Intake {
 // ServeHTTP takes one event.
 func (in *Intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status, after := in.serve(r)
-	if status == 0 {
-		return // the client went away: there is nobody to answer
-	}
 	if after > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(after))
 	}
@@ -147,7 +144,8 @@ func Seconds(d time.Duration) int {
 	return int(max(1, (d+time.Second-1)/time.Second))
 }
 
-// serve returns the status (0 where nobody waits for it any more) and the seconds for Retry-After (0: none).
+// serve returns the status and the seconds for Retry-After (0: none). It does not look at the request's context: that ends when the client
+// only closed its sending side, too, and whoever returns without a status then has said 200.
 func (in *Intake) serve(r *http.Request) (status, retryAfter int) {
 	if r.Method != http.MethodPost {
 		return http.StatusMethodNotAllowed, 0
@@ -161,12 +159,9 @@ func (in *Intake) serve(r *http.Request) (status, retryAfter int) {
 	body, err := in.admission.Read(r, in.o.MaxBody)
 	if err != nil {
 		in.leave(1)
-		if r.Context().Err() != nil {
-			return 0, 0
-		}
 		status := ReadStatus(err)
-		if status == http.StatusServiceUnavailable {
-			return status, Seconds(in.o.RetryAfter)
+		if status == http.StatusServiceUnavailable || !refusal(err) {
+			return http.StatusServiceUnavailable, Seconds(in.o.RetryAfter)
 		}
 		in.o.Logger.Warn("request refused", "status", status, "err", err)
 		return status, 0
@@ -183,12 +178,13 @@ func (in *Intake) serve(r *http.Request) (status, retryAfter int) {
 	}
 	it := &item{event: e, body: body, due: arrived.Add(in.o.MaxWait), outcome: make(chan delivery.Outcome, 1)}
 	in.enqueue(it)
-	select {
-	case o := <-it.outcome:
-		return o.HTTP() // an outcome that was not mentioned is the zero one: 503
-	case <-r.Context().Done():
-		return 0, 0
-	}
+	o := <-it.outcome
+	return o.HTTP() // an outcome that was not mentioned is the zero one: 503
+}
+
+// refusal reports whether an error of [Admission.Read] is the request's own, so that it would be the same again. A body that broke off is not.
+func refusal(err error) bool {
+	return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrEncoding) || errors.Is(err, ErrCorrupt)
 }
 
 func (in *Intake) undecodable(r *http.Request, body []byte, reason error) (status, retryAfter int) {

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -184,7 +186,8 @@ func TestBatchLeavesInTimeOrFull(t *testing.T) {
 	})
 }
 
-// Guards a batch against the one client that hangs up: the batch's context must live on, and the others be answered.
+// Guards a batch against the one client that hangs up: the batch's context must live on, and all be answered, since who closed only
+// its sending side still listens.
 func TestClientGoneLeavesBatchAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
@@ -206,10 +209,7 @@ func TestClientGoneLeavesBatchAlone(t *testing.T) {
 				if i == 1 {
 					r = r.WithContext(ctx)
 				}
-				w := httptest.NewRecorder()
-				w.Code = 0
-				in.ServeHTTP(w, r)
-				codes[i] = w.Code
+				codes[i] = send(in, r).Code
 			})
 		}
 		synctest.Wait()
@@ -220,13 +220,68 @@ func TestClientGoneLeavesBatchAlone(t *testing.T) {
 		if err := in.Drain(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if handled != 3 || codes[0]/100 != 2 || codes[2]/100 != 2 || codes[1] != 0 {
+		if handled != 3 || codes[0] != 202 || codes[1] != 202 || codes[2] != 202 {
 			t.Errorf("%d handled, answers %v", handled, codes)
 		}
 		if in.admission.Held() != 0 {
 			t.Errorf("%d bytes still admitted", in.admission.Held())
 		}
 	})
+}
+
+// Guards against the 200 that net/http sends for a handler that wrote nothing: a client that closes its sending side ends the request's context, and
+// still waits for its own event's answer; one whose body breaks off must not be told that it was taken.
+func TestHalfClosedClientIsAnswered(t *testing.T) {
+	gone := make(chan struct{}, 3)
+	in := Events(delivery.HandlerFunc(func(_ context.Context, events []*event.Event) delivery.Outcomes {
+		<-gone // the request's context has ended
+		o := delivery.NewOutcomes(len(events))
+		for i, e := range events {
+			if e.ID() == "done" {
+				o.Done(i)
+			} else {
+				o.Retry(i, errors.New("no Elasticsearch"))
+			}
+		}
+		return o
+	}), quiet(Options{}))
+	ctx, signal := context.WithCancel(t.Context())
+	url, done := start(t, ctx, Config{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		stop := context.AfterFunc(r.Context(), func() { gone <- struct{}{} })
+		defer stop()
+		in.ServeHTTP(w, r)
+	}))
+	f := func(id string, length, want int) {
+		t.Helper()
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		_, err = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nCe-Specversion: 1.0\r\nCe-Id: %s\r\n"+
+			"Ce-Source: /test\r\nCe-Type: T\r\nContent-Length: %d\r\n\r\n{}", id, length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("%s: answered %d, want %d", id, answer.StatusCode, want)
+		}
+	}
+	f("done", 2, 202)
+	f("not done", 2, 503)
+	f("cut short", 9, 503)
+	signal()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // Guards the process against a bug in a handler, and the batch against being acknowledged because of it.
@@ -308,7 +363,7 @@ func TestRefusals(t *testing.T) {
 	f("length", 413, body(strings.NewReader(strings.Repeat("x", 101)), 101))
 	f("chunked", 413, body(strings.NewReader(strings.Repeat("x", 101)), -1))
 	f("exactly the limit", 202, body(strings.NewReader(strings.Repeat("1", 100)), -1))
-	f("broken off", 400, body(strings.NewReader("{"), 2))
+	f("broken off", 503, body(strings.NewReader("{"), 2))
 }
 
 // Guards memory: a request beyond the room is told to come again before its body is read, and the room comes back.

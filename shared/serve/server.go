@@ -62,7 +62,7 @@ type Hook struct {
 
 // Run serves h and, before it, /healthz, /readyz and /metrics, over HTTP/1.1 and HTTP/2 without TLS, until ctx ends or a component
 // returns. Then, within Grace: /readyz turns 503, the listener closes, components stop, requests in flight finish, drain hooks run.
-// An [Intake] needs a Hook only for clients that went away: Hook{"intake", in.Drain}.
+// An [Intake] needs a Hook only for requests that did not finish in time: Hook{"intake", in.Drain}.
 //
 // nil means that ctx ended and all went well. Otherwise the error joins what ended the run and what failed in the drain.
 func Run(ctx context.Context, c Config, h http.Handler) error {
