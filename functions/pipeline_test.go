@@ -35,7 +35,7 @@ const patience = 3 * time.Minute
 
 // system is a local platform that runs as a process of its own, with what it needs to look at its stores.
 type system struct {
-	t                  *testing.T
+	t                  testing.TB
 	binary, root, dir  string
 	listen             string
 	flags, environment []string
@@ -55,7 +55,7 @@ type names struct{ raw, enriched, dead, bucket, private, indexPrefix string }
 var ownNames = names{raw: "events.raw", enriched: "events.enriched", dead: "events.dead", bucket: "millrace", private: "millrace-private"}
 
 // newSystem builds the platform, with embedded servers on free ports.
-func newSystem(t *testing.T) *system {
+func newSystem(t testing.TB) *system {
 	t.Helper()
 	s := newPlatform(t)
 	s.listen = freeAddress(t)
@@ -83,7 +83,7 @@ func newSystem(t *testing.T) *system {
 }
 
 // newPlatform builds the platform and produce.
-func newPlatform(t *testing.T) *system {
+func newPlatform(t testing.TB) *system {
 	t.Helper()
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -110,7 +110,7 @@ func newPlatform(t *testing.T) *system {
 	return s
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// Guards the verdict: a figure over its bound, or one that was not measured, is never told as met.
+func TestTable(t *testing.T) {
+	r := results{}
+	if err := r.read(strings.NewReader(`goos: linux
+BenchmarkProcess-2   	       1	5044161134 ns/op	         2.4 cpu-ratio	         0.4 batch-ratio
+BenchmarkProcess-2   	       1	5044161134 ns/op	         2.6 cpu-ratio	         0.6 batch-ratio
+BenchmarkProcess-2   	       1	5044161134 ns/op	         2.5 cpu-ratio	         0.3 batch-ratio
+BenchmarkRaw-2       	      10	 98989134 ns/op	      5281 cpu-ns/event
+PASS
+`)); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	unmet, err := r.table(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(b.String(), "\n")
+	verdict := func(what, result, met string) {
+		t.Helper()
+		for _, line := range lines {
+			if strings.HasPrefix(line, what) {
+				if fields := strings.Fields(line); fields[len(fields)-1] != met || !strings.Contains(line, result) {
+					t.Errorf("%q: want %s, %s", line, result, met)
+				}
+				return
+			}
+		}
+		t.Errorf("no line %q in\n%s", what, b.String())
+	}
+	verdict("collect's CPU", "2.5", "yes")
+	verdict("collect in batches", "0.4", "NO")
+	verdict("load-lake, record to Parquet, raw", "5.28", "yes")
+	verdict("receipt to searchable, median", "not measured", "NO")
+	if bounds := len(figures); unmet == 0 || unmet >= bounds {
+		t.Errorf("%d of %d are not met", unmet, bounds)
+	}
+}
