@@ -10,6 +10,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 
 	"millrace/functions/load-lake/internal/drain"
+	"millrace/shared/contract"
 	"millrace/shared/landing"
 	"millrace/shared/objectstore"
 	"millrace/shared/serve"
@@ -32,8 +33,7 @@ type config struct {
 	PrivateAccessKey string `envconfig:"S3_PRIVATE_ACCESS_KEY_ID"`              // for the private bucket; else as above
 	PrivateSecretKey string `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY"`          // secret
 
-	Contracts         string        `envconfig:"CONTRACTS"`                        // a directory beside the embedded contracts
-	ContractsInterval time.Duration `envconfig:"CONTRACTS_INTERVAL" default:"10s"` // how often the directory is looked at
+	Contracts string `envconfig:"CONTRACTS"` // a directory beside the embedded contracts, looked at in each drain
 
 	TopicRaw      string `envconfig:"TOPIC_RAW" default:"events.raw"`
 	TopicEnriched string `envconfig:"TOPIC_ENRICHED" default:"events.enriched"`
@@ -66,7 +66,7 @@ func (c *config) Validate() error {
 		errs = append(errs, errors.New("KAFKA_BROKERS must be a list host:port,host:port"))
 	}
 	for name, n := range map[string]int64{
-		"CONTRACTS_INTERVAL": int64(c.ContractsInterval), "DRAIN_BUDGET": int64(c.Budget), "DRAIN_OVERRUN": int64(c.Overrun), "SHUTDOWN_GRACE": int64(c.Grace),
+		"DRAIN_BUDGET": int64(c.Budget), "DRAIN_OVERRUN": int64(c.Overrun), "SHUTDOWN_GRACE": int64(c.Grace),
 		"DRAIN_ENTRY_BYTES": c.Bytes, "DRAIN_ENTRY_EVENTS": int64(c.Events),
 	} {
 		if n <= 0 {
@@ -100,7 +100,7 @@ func (c *config) store(private bool) objectstore.Config {
 }
 
 // topics returns a drainer for each topic.
-func (c *config) topics(source drain.Source, contracts drain.Contracts, logger *slog.Logger, m *metrics) (map[string]*topic, error) {
+func (c *config) topics(source drain.Source, contracts *contract.Source, logger *slog.Logger, m *metrics) (map[string]*topic, error) {
 	public, err := objectstore.Open(c.store(false))
 	if err != nil {
 		return nil, err
@@ -116,6 +116,9 @@ func (c *config) topics(source drain.Source, contracts drain.Contracts, logger *
 		store      drain.Store
 	}{{c.TopicRaw, landing.KindRaw, private}, {c.TopicDead, landing.KindDead, private}, {c.TopicEnriched, landing.KindEnriched, public}} {
 		s := drain.Settings{Topic: t.name, Kind: t.kind, AcceptTopicID: c.AcceptTopicID, Limits: drain.Limits{Bytes: c.Bytes, Events: c.Events}, Gate: gate}
+		if t.kind == landing.KindEnriched { // the others' columns are no contract's
+			s.Refresh = refresh(contracts, logger)
+		}
 		out[t.name] = &topic{drainer: drain.New(s, source, t.store, contracts, time.Now, logger, m.published)}
 	}
 	return out, nil

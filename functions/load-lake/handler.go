@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"millrace/functions/load-lake/internal/drain"
+	"millrace/shared/contract"
 	"millrace/shared/delivery"
 	"millrace/shared/event"
 )
@@ -90,11 +91,14 @@ func (h *handler) tick(ctx context.Context, data []byte) error {
 	return nil
 }
 
-// reloaded logs what came of looking at the contracts. A drain under way may go on with the columns that it began with.
-func (h *handler) reloaded(_ bool, err error) {
-	if err != nil {
-		h.logger.Error("contracts stay as they were", "error", err)
-		return
+// refresh returns what looks at the contracts before a drain uses them, and logs what came of it.
+func refresh(contracts *contract.Source, logger *slog.Logger) func(context.Context) {
+	return func(ctx context.Context) {
+		switch changed, err := contracts.Reload(ctx); {
+		case err != nil:
+			logger.ErrorContext(ctx, "contracts stay as they were", "error", err)
+		case changed:
+			logger.InfoContext(ctx, "contracts changed")
+		}
 	}
-	h.logger.Info("contracts changed")
 }

@@ -59,10 +59,8 @@ func run(ctx context.Context) error {
 	o := c.intake()
 	o.Logger, o.Registerer = logger, registry
 	intake := serve.Events(h, o)
-	follow := func(ctx context.Context) error { return contracts.Follow(ctx, c.ContractsInterval, h.reloaded) }
 	return serve.Run(ctx, serve.Config{
 		Listen: c.Listen(), Metrics: registry, Logger: logger, Grace: c.Grace,
-		Components: []serve.Component{{Name: "contracts", Run: follow}},
-		Drain:      []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "kafka", Do: source.Close}},
+		Drain: []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "kafka", Do: source.Close}},
 	}, intake)
 }

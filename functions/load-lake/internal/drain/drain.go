@@ -94,6 +94,10 @@ type Settings struct {
 	AcceptTopicID string
 	Limits        Limits
 	Gate          Gate // shared by the drainers of a process
+	// Refresh looks for contracts that are new; nil does not. It is called once the drain's end is fixed: an event before the end was enriched before that, by
+	// a contract that was published earlier still, so that the columns of what is drained are known. Where it cannot look, it says so itself, and
+	// the contracts stay.
+	Refresh func(ctx context.Context)
 }
 
 // Drainer drains one topic. Drain may be called concurrently, in any number of processes.
@@ -194,6 +198,9 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 	}
 	if err := shrunk(tail, end); err != nil {
 		return err
+	}
+	if d.settings.Refresh != nil && remaining(tail, end) {
+		d.settings.Refresh(ctx)
 	}
 	for remaining(tail, end) {
 		entry, err := d.fill(ctx, topic, tail, end, more)
