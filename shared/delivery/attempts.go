@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"sync"
 
 	"millrace/shared/event"
@@ -16,6 +18,10 @@ const maxTracked = 10_000
 // Attempts returns a handler that passes events to next and gives up one that failed limit times while others passed: its outcome becomes Dead with
 // the code attempts_exhausted. A failure counts only if next finished some other event since this one's last failure; what is Retry counts nothing, since a dependency's
 // outage is not an event's fault.
+//
+// A panic of next is the failure of one event, not of its batch: the batch is halved and handed over again until the event is found that panics
+// alone. Its outcome is Failed with a [*PanicError]; the others have their own. A panic on another goroutine than the one that called next ends
+// the process, as ever.
 //
 // It counts in memory, as well as it can: a restart forgets, and of more than 10,000 failing events the longest untouched are forgotten. Both only
 // mean more attempts.
@@ -40,12 +46,12 @@ type attempt struct {
 }
 
 func (a *attempts) Handle(ctx context.Context, events []*event.Event) Outcomes {
-	got := a.next.Handle(ctx, events)
 	out := NewOutcomes(len(events))
+	a.guarded(ctx, events, out)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range events {
-		if out[i] = got.Of(i); out[i].Status == Done {
+		if out[i].Status == Done {
 			a.passed++
 		}
 	}
@@ -63,6 +69,34 @@ func (a *attempts) Handle(ctx context.Context, events []*event.Event) Outcomes {
 		}
 	}
 	return out
+}
+
+// guarded fills out with next's outcomes for events, whatever next does. Handling events twice is no harm: handlers are safe to repeat.
+func (a *attempts) guarded(ctx context.Context, events []*event.Event, out Outcomes) {
+	got, panicked := a.call(ctx, events)
+	switch {
+	case panicked == nil:
+		for i := range events {
+			out[i] = got.Of(i)
+		}
+	case len(events) == 1:
+		out.Failed(0, panicked)
+	case ctx.Err() != nil:
+		out.RetryAll(fmt.Errorf("no time left to find which event it was: %w", panicked))
+	default:
+		half := len(events) / 2
+		a.guarded(ctx, events[:half], out[:half])
+		a.guarded(ctx, events[half:], out[half:])
+	}
+}
+
+func (a *attempts) call(ctx context.Context, events []*event.Event) (got Outcomes, panicked error) {
+	defer func() {
+		if p := recover(); p != nil {
+			panicked = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return a.next.Handle(ctx, events), nil
 }
 
 // count notes a failure and returns how many of this event's failures count.
@@ -104,5 +138,23 @@ func attemptKey(e *event.Event) string {
 	return id + "/" + event.Attr(e, event.FailureStage) + "/" + event.Attr(e, event.ReplayCount)
 }
 
-// ErrPanic is the error of events whose handler panicked.
+// ErrPanic is wrapped by the error of an event whose handler panicked.
 var ErrPanic = errors.New("the handler panicked")
+
+// PanicError is the error of an event whose handler panicked. Its text, which can become a dead letter's message, says nothing of the value but its type, as
+// that can quote the event; both fields are for logs.
+type PanicError struct {
+	Value any    // of the panic
+	Stack []byte // of the goroutine that panicked
+}
+
+// Error implements error.
+func (p *PanicError) Error() string {
+	if err, ok := p.Value.(runtime.Error); ok {
+		return ErrPanic.Error() + ": " + err.Error() // quotes numbers and types only
+	}
+	return fmt.Sprintf("%s with a %T", ErrPanic, p.Value)
+}
+
+// Unwrap returns [ErrPanic].
+func (p *PanicError) Unwrap() error { return ErrPanic }

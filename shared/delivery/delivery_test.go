@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +85,57 @@ func TestAttemptsGiveUpPoison(t *testing.T) {
 		if o[1].Status != want {
 			t.Fatalf("attempt %d: the poison is %v, want %v", n, o[1].Status, want)
 		}
+	}
+}
+
+// Guards a batch against the one event that makes a handler panic: the others are done at once, and it is given up after five times, with a message
+// that quotes nothing of it.
+func TestPanicIsOneEventsFault(t *testing.T) {
+	for n := range 7 {
+		var batch []*event.Event
+		for i := range 7 {
+			batch = append(batch, newEvent(t, fmt.Sprint(i)))
+		}
+		poison := batch[n]
+		h := Attempts(HandlerFunc(func(_ context.Context, events []*event.Event) Outcomes {
+			o := NewOutcomes(len(events))
+			for i, e := range events {
+				if e == poison {
+					panic(fmt.Sprintf("secret of %s", e.ID()))
+				}
+				o.Done(i)
+			}
+			return o
+		}), 5)
+		for attempt := 1; attempt <= 5; attempt++ {
+			o := h.Handle(t.Context(), batch)
+			for i := range batch {
+				switch {
+				case i != n && o[i].Status != Done:
+					t.Fatalf("attempt %d: event %d is %v beside the poison %d", attempt, i, o[i].Status, n)
+				case i == n && (attempt < 5) != (o[i].Status == Failed), i == n && (attempt == 5) != (o[i].Status == Dead):
+					t.Fatalf("attempt %d: the poison is %v", attempt, o[i].Status)
+				}
+			}
+			if err := o[n].Err; !errors.Is(err, ErrPanic) || strings.Contains(err.Error(), "secret") {
+				t.Fatalf("error %v", err)
+			}
+		}
+	}
+}
+
+// Guards a panicking handler's time: when the batch's context has ended nothing is handed over again, and nothing is acknowledged or counted.
+func TestPanicWithoutTimeIsRetry(t *testing.T) {
+	calls := 0
+	ctx, cancel := context.WithCancel(t.Context())
+	h := Attempts(HandlerFunc(func(context.Context, []*event.Event) Outcomes {
+		calls++
+		cancel()
+		panic(errItem)
+	}), 1)
+	o := h.Handle(ctx, []*event.Event{newEvent(t, "1"), newEvent(t, "2")})
+	if calls != 1 || o[0].Status != Retry || o[1].Status != Retry {
+		t.Errorf("%d calls, outcomes %v, %v", calls, o[0].Status, o[1].Status)
 	}
 }
 

@@ -2,7 +2,8 @@
 // [delivery.Handler], [Admission] bounds the memory that bodies take, and [Run] is the life cycle of a function's server.
 //
 // It guarantees: a body's bytes are admitted before they are held; a request is answered by its own event's outcome and by nothing
-// else, with an empty body; a handler's panic is a retry for all of its batch, not the end of the process; after the context ends, intake
+// else, with an empty body; a handler's panic is a retry for all of its batch, not the end of the process
+// ([delivery.Attempts] finds the one event whose fault it is); after the context ends, intake
 // stops, what is in flight finishes, and the drain hooks run in order, each with a fresh deadline.
 //
 // It does not authenticate, does not terminate TLS, and has no order: events of one batch came in any order. It reads no

@@ -314,7 +314,7 @@ func (in *Intake) handle(batch []*item) (outcomes delivery.Outcomes) {
 	return outcomes
 }
 
-// report logs one line for a batch in which not all is done: the answers tell their senders only to come again.
+// report logs one line for a batch in which not all is done, and another for its first panic: the answers tell their senders only to come again.
 func (in *Intake) report(events []*event.Event, outcomes delivery.Outcomes) {
 	left, first := 0, -1
 	for i := range outcomes {
@@ -325,6 +325,13 @@ func (in *Intake) report(events []*event.Event, outcomes delivery.Outcomes) {
 		}
 	}
 	if left > 0 {
+		for i := range outcomes {
+			var p *delivery.PanicError
+			if errors.As(outcomes[i].Err, &p) {
+				in.o.Logger.Error("handler panicked", "panic", fmt.Sprint(p.Value), "root_id", event.Attr(events[i], event.RootID), "stack", string(p.Stack))
+				break // one tells enough
+			}
+		}
 		o := outcomes.Of(first)
 		in.o.Logger.Warn("events not done: they will be sent again", "events", left, "of", len(events),
 			"first_root_id", event.Attr(events[first], event.RootID), "first_status", o.Status.String(), "first_err", o.Err)
