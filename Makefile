@@ -53,8 +53,8 @@ fuzz: ## every fuzz test for FUZZTIME (10s)
 	done
 
 .PHONY: bench
-bench: ## the figures that README claims, as ratios from one run
-	$(GO) run ./functions/bench $(ARGS)
+bench: ## the figures that README claims beside their bounds, medians of three runs; needs Linux
+	$(GO) run ./functions/internal/figures
 
 .PHONY: integration
 integration: ## against real servers: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPOINT, AWS_* name them

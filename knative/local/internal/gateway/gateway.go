@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"millrace/knative/local/internal/manifest"
 	"millrace/knative/local/internal/process"
@@ -69,11 +70,19 @@ func New(log *slog.Logger, routes ...Route) *Router {
 // It must not be called after the first request.
 func (r *Router) Handle(host string, handler http.Handler) { r.hosts[host] = handler }
 
+// copyBuffers saves the 32 KiB that every answer would allocate on its way through a proxy.
+var copyBuffers = bufferPool{&sync.Pool{New: func() any { return new([32 << 10]byte) }}}
+
+type bufferPool struct{ pool *sync.Pool }
+
+func (p bufferPool) Get() []byte  { return p.pool.Get().(*[32 << 10]byte)[:] }
+func (p bufferPool) Put(b []byte) { p.pool.Put((*[32 << 10]byte)(b)) }
+
 // proxy returns the handler that passes requests to a function.
 func (r *Router) proxy(to Route) http.Handler {
 	return &httputil.ReverseProxy{
-		Transport:     to.Transport,
-		FlushInterval: -1, // answers stream
+		Transport:  to.Transport, // answers without a length stream; the others go in one piece
+		BufferPool: copyBuffers,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host = "http", p.In.Host
 			p.Out.Host = p.In.Host
@@ -157,7 +166,7 @@ func (r *Router) Internal(forward http.RoundTripper) http.Handler {
 	})
 	if forward != nil {
 		onward = &httputil.ReverseProxy{
-			Transport: forward, FlushInterval: -1, Rewrite: func(*httputil.ProxyRequest) {},
+			Transport: forward, BufferPool: copyBuffers, Rewrite: func(*httputil.ProxyRequest) {},
 			ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn),
 		}
 	}

@@ -373,7 +373,9 @@ func (f *Function) send(ctx context.Context, req *http.Request) (*http.Response,
 		}
 		out.URL.Scheme, out.URL.Host = "http", inst.addr
 		if req.Body != nil && req.Body != http.NoBody {
-			out.Body = keepOpen{req.Body}
+			// The transport must not close it: a request of which nothing was sent is sent again. net/http's server and RoundTrip close it. The transport
+			// looks into a NopCloser, and sends a body that lies in memory in one piece with the header.
+			out.Body = io.NopCloser(req.Body)
 		}
 		resp, err := inst.transport.RoundTrip(out)
 		var network *net.OpError
@@ -389,13 +391,6 @@ func (f *Function) send(ctx context.Context, req *http.Request) (*http.Response,
 		}
 	}
 }
-
-// keepOpen is a request's body that the transport does not close, so that a request of which nothing was sent can be sent again.
-// net/http's server and RoundTrip close it.
-type keepOpen struct{ io.Reader }
-
-// Close implements io.Closer.
-func (keepOpen) Close() error { return nil }
 
 // slot waits for one of the process's concurrent requests.
 func (f *Function) slot(ctx context.Context) error {
