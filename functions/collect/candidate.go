@@ -51,6 +51,26 @@ type refused struct {
 	attributes  map[string]string // what else could be read, of a binary CloudEvent, whose attributes are not in whole
 }
 
+// attributesPerEvent bounds the attributes of all events of one request, as so many for each that it may have: an attribute of six bytes in JSON takes
+// more than a hundred here and on its way to Kafka, which the bytes admitted for the body do not cover.
+const attributesPerEvent = 32
+
+// attributeCount adds up the attributes of one request with at most limit events.
+type attributeCount struct{ n, limit int }
+
+// add counts c's. The error wraps [errTooMany].
+func (a *attributeCount) add(c candidate) error {
+	v1, ok := c.event.Context.(*ce.EventContextV1)
+	if !ok {
+		return nil
+	}
+	a.n += len(v1.Extensions)
+	if most := max(attributesPerEvent*a.limit, 2*event.MaxAttributes); a.n > most {
+		return fmt.Errorf("%w: they have more than %d attributes", errTooMany, most)
+	}
+	return nil
+}
+
 // maker makes events out of what producers sent; now is the time of arrival, in RFC 3339 and UTC. It has no state and does no input or output; its methods may be called concurrently.
 type maker struct {
 	source      types.URIRef // of events without one, and of dead letters
@@ -85,6 +105,9 @@ func (m *maker) admit(e *event.Event, r refused, now string) (candidate, error) 
 
 // check says what keeps e from the raw topic. It takes away what Knative's Kafka Broker adds.
 func check(e *event.Event, v1 *ce.EventContextV1, source string) *problem {
+	if len(v1.Extensions) > event.MaxAttributes {
+		return wrong(event.CodeTooLarge, "more than %d extensions", event.MaxAttributes)
+	}
 	if p := checkNames(v1); p != nil {
 		return p
 	}

@@ -20,16 +20,20 @@ func (m *maker) cloudEvents(h http.Header, body []byte, limit int, now string) (
 	contentType := h.Get("Content-Type")
 	switch {
 	case event.IsBatch(contentType):
-		elements, err := event.SplitBatch(body)
+		elements, err := event.SplitBatch(body, limit)
+		if errors.Is(err, event.ErrTooMany) {
+			return nil, fmt.Errorf("%w: at most %d", errTooMany, limit)
+		}
 		if err != nil {
 			return m.unparsed(body, "the batch is not one JSON array in UTF-8, at most "+fmt.Sprint(rawjson.MaxDepth)+" levels deep", now)
 		}
-		if len(elements) > limit {
-			return nil, fmt.Errorf("%w: at most %d", errTooMany, limit)
-		}
 		candidates := make([]candidate, len(elements))
+		held := attributeCount{limit: limit}
 		for i, element := range elements {
 			if candidates[i], err = m.structured(element, now); err != nil {
+				return nil, err
+			}
+			if err := held.add(candidates[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -72,7 +76,11 @@ func (m *maker) structured(object []byte, now string) (candidate, error) {
 	e, err := event.DecodeStructured(object, m.options()...)
 	if err != nil {
 		r.eventType, r.version = typeAndVersion(object)
-		return m.deadLetter(r, wrong(event.CodeInvalidCloudEvent, "%s", err), now)
+		code := event.CodeInvalidCloudEvent
+		if errors.Is(err, event.ErrTooManyAttributes) {
+			code = event.CodeTooLarge
+		}
+		return m.deadLetter(r, wrong(code, "%s", err), now)
 	}
 	r.eventType, r.version = e.Type(), event.Attr(e, event.SchemaVersion)
 	return m.admitCloudEvent(e, r, now)

@@ -30,13 +30,17 @@ func (m *maker) form(body []byte, key string, limit int, now string) ([]candidat
 		return []candidate{c}, err
 	case kind == '[':
 		candidates := make([]candidate, 0, min(limit, 1+len(body)/256))
+		held := attributeCount{limit: limit}
 		err := rawjson.Elements(body, func(i int, value []byte) error {
 			if i >= limit {
 				return fmt.Errorf("%w: at most %d", errTooMany, limit)
 			}
 			c, err := m.formEvent(value, key, i, now)
+			if err != nil {
+				return err
+			}
 			candidates = append(candidates, c)
-			return err
+			return held.add(c)
 		})
 		return candidates, err
 	default:
@@ -206,6 +210,10 @@ func (m *maker) formExtensions(x map[string]any, object []byte) *problem {
 	var p *problem
 	err := rawjson.Members(object, func(name string, value []byte) error {
 		if p != nil {
+			return nil
+		}
+		if len(x) >= event.MaxAttributes {
+			p = wrong(event.CodeTooLarge, "more than %d extensions", event.MaxAttributes)
 			return nil
 		}
 		if m.lowercase {

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -433,6 +434,53 @@ func TestSizes(t *testing.T) {
 	f("too many events", "["+trip+","+trip+","+trip+"]", 413, 0, 0)
 	f("deep", strings.Repeat("[", 100_000), 422, 0, 1)
 	f("deep payload", `{"event_type":"T","schema_version":"0-0-1","payload":`+strings.Repeat("[", 100_000)+strings.Repeat("]", 100_000)+`}`, 422, 0, 1)
+}
+
+// Guards memory against a request that is small when compressed: its parts must not be taken apart into many times its size before a limit is looked at.
+func TestManyPartsCostLittle(t *testing.T) {
+	const size = 16 << 20
+	fill := func(begin, end string, part func(i int) string) []byte {
+		b := append(make([]byte, 0, size), begin...)
+		for i := 0; len(b) < size-20<<10; i++ {
+			b = append(b, part(i)...)
+		}
+		return append(b, end...)
+	}
+	member := func(i int) string { return fmt.Sprintf(`"a%d":1,`, i) }
+	structured := `{"specversion":"1.0","id":"1","source":"/s","type":"T",`
+	crowd := structured + strings.Join(func() (m []string) {
+		for i := range event.MaxAttributes - 10 {
+			m = append(m, fmt.Sprintf(`"a%d":1`, i))
+		}
+		return m
+	}(), ",") + `},`
+	r := newRig(t, nil)
+	f := func(name, path, contentType string, body []byte, code, dead int, letter event.Code) {
+		t.Helper()
+		r.reset()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		w := r.post(path, http.Header{"Content-Type": {contentType}}, body)
+		runtime.ReadMemStats(&after)
+		if w.Code != code || len(r.raw.events) != 0 || len(r.dead.events) != dead {
+			t.Errorf("%s: answered %d %.200s, %d raw, %d dead", name, w.Code, w.Body, len(r.raw.events), len(r.dead.events))
+		}
+		if dead == 1 && len(r.dead.events) == 1 && event.Attr(r.dead.events[0], event.FailureCode) != string(letter) {
+			t.Errorf("%s: a dead letter %s", name, event.Attr(r.dead.events[0], event.FailureCode))
+		}
+		allocated := (after.TotalAlloc - before.TotalAlloc) >> 20
+		t.Logf("%s: %d MiB", name, allocated)
+		if allocated > 11*size>>20 { // the body, garbage and all
+			t.Errorf("%s: allocated %d MiB", name, allocated)
+		}
+	}
+	one := func(int) string { return "1," }
+	f("batch of numbers", "/api/v1/events", event.MediaBatch, fill("[", "1]", one), 413, 0, "")
+	f("form of numbers", "/api/v1/collect", "", fill("[", "1]", one), 413, 0, "")
+	f("structured", "/api/v1/events", event.MediaStructured, fill(structured, `"z":1}`, member), 422, 1, event.CodeTooLarge)
+	f("form extensions", "/api/v1/collect", "",
+		fill(`{"event_type":"T","schema_version":"0-0-1","payload":1,"extensions":{`, `"z":1}}`, member), 422, 1, event.CodeTooLarge)
+	f("batch of crowded events", "/api/v1/events", event.MediaBatch, fill("[", "1]", func(int) string { return crowd }), 413, 0, "")
 }
 
 // Guards compressed bodies, which producers behind slow lines send.

@@ -55,6 +55,9 @@ const (
 	MaxFailureMessage = 1 << 10
 )
 
+// MaxAttributes is how many members an event in the JSON format may have, and how many extensions one that collect takes: far more than any has.
+const MaxAttributes = 1024
+
 // namespace of [Identity], fixed for good: every root id ever written depends on it.
 var namespace = uuid.MustParse("2e73ba91-7c7f-5d9d-9666-7144e737a13b")
 

@@ -72,7 +72,7 @@ func TestConformanceSuite(t *testing.T) {
 		}
 		events := [][]byte{c.Body}
 		if c.Kind == "batch" {
-			if events, err = SplitBatch(c.Body); err != nil {
+			if events, err = SplitBatch(c.Body, 100); err != nil {
 				if c.Expect == "accept" {
 					t.Errorf("%s: %v", c.ID, err)
 				}

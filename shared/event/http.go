@@ -167,14 +167,23 @@ func EncodeHTTP(e *Event, h http.Header) (body []byte, err error) {
 	return e.Data(), nil
 }
 
-// SplitBatch returns the elements of a body in the JSON batch format, each to be read by [DecodeStructured], so that one bad event does
-// not take the others with it. The error says that the body is no JSON array.
-func SplitBatch(body []byte) ([][]byte, error) {
+// ErrTooMany says that a batch has more events than were asked for.
+var ErrTooMany = errors.New("too many events in one batch")
+
+// ErrTooManyAttributes says that an event in the JSON format has more than [MaxAttributes].
+var ErrTooManyAttributes = fmt.Errorf("more than %d attributes", MaxAttributes)
+
+// SplitBatch returns the elements of a body in the JSON batch format, at most limit, each to be read by [DecodeStructured], so that one bad
+// event does not take the others with it. The error wraps [ErrTooMany], found before more is held, or says that the body is no JSON array.
+func SplitBatch(body []byte, limit int) ([][]byte, error) {
 	if !rawjson.Valid(body) {
 		return nil, fmt.Errorf("batch: %w", rawjson.ErrSyntax)
 	}
 	var events [][]byte
-	if err := rawjson.Elements(body, func(_ int, value []byte) error {
+	if err := rawjson.Elements(body, func(i int, value []byte) error {
+		if i >= limit {
+			return fmt.Errorf("%w: at most %d", ErrTooMany, limit)
+		}
 		events = append(events, value)
 		return nil
 	}); err != nil {
@@ -184,7 +193,7 @@ func SplitBatch(body []byte) ([][]byte, error) {
 }
 
 // DecodeStructured reads one event in the CloudEvents JSON format 1.0 and validates it. JSON data keeps its bytes and aliases body.
-// Extension values are strings, integers (32 bit) or booleans.
+// Extension values are strings, integers (32 bit) or booleans. The error wraps [ErrTooManyAttributes] where that is the fault.
 func DecodeStructured(body []byte, options ...Option) (*Event, error) {
 	e, err := decodeStructured(body, slices.Contains(options, LowerCaseExtensions))
 	if err != nil {
@@ -204,6 +213,9 @@ func decodeStructured(body []byte, lower bool) (*Event, error) {
 	err := rawjson.Members(body, func(name string, value []byte) error {
 		if seen[name] {
 			return fmt.Errorf("%q stands twice", Cut(name, 40))
+		}
+		if len(seen) >= MaxAttributes {
+			return ErrTooManyAttributes // before a body of a few bytes a member fills the memory
 		}
 		seen[name] = true
 		if name == "data" {
