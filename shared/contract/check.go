@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -86,12 +87,14 @@ type node struct {
 	children []node
 	index    map[string]int
 	required []int
+	named    bool // its members' names are search's business: see badName
 	item     *node
 	pick     []int // indexes of Result.Keys
 }
 
 func compile(root Field, paths [][]string) *checker {
 	c := &checker{root: compileField(&root)}
+	c.root.named = true // also without any field
 	for i, path := range paths {
 		n := &c.root
 		for _, name := range path {
@@ -103,7 +106,7 @@ func compile(root Field, paths [][]string) *checker {
 }
 
 func compileField(f *Field) node {
-	n := node{Field: f, index: make(map[string]int, len(f.Fields))}
+	n := node{Field: f, index: make(map[string]int, len(f.Fields)), named: len(f.Fields) > 0}
 	for i := range f.Fields {
 		n.children = append(n.children, compileField(&f.Fields[i]))
 		n.index[f.Fields[i].Name] = i
@@ -681,6 +684,10 @@ func (w *walker) object(n *node, depth int) bool {
 			} else {
 				if n.Closed {
 					w.failAt(identifier(key), "is a member that the contract does not name")
+				} else if n.named {
+					if message := n.badName(key); message != "" {
+						w.fail(message)
+					}
 				}
 				twice := false
 				if many == nil && len(w.seen)-firstSeen < 16 {
@@ -740,6 +747,34 @@ func (w *walker) object(n *node, depth int) bool {
 	}
 	return true
 }
+
+// badName says what is wrong with the name of a member that the contract does not name, in an object that it describes. Elasticsearch takes the name
+// apart at its dots, even of a member that it is to leave alone: it refuses the document where a part is blank, and looks for the
+// second part in the field that the first one names, past the check of that field. The message quotes the contract's names alone.
+func (n *node) badName(key []byte) string {
+	if len(key) > 0 && key[0] > ' ' && key[0] < utf8.RuneSelf && bytes.IndexByte(key, '.') < 0 {
+		return ""
+	}
+	first, _, dotted := bytes.Cut(key, dot)
+	for part := range bytes.SplitSeq(key, dot) {
+		if bytes.IndexFunc(part, notBlank) < 0 {
+			return "has a member whose name, or a part of it between dots, is blank"
+		}
+	}
+	if dotted {
+		if i, ok := n.index[string(first)]; ok {
+			return "has a member whose name begins with that of the field " + n.children[i].Name + " and a dot"
+		}
+	}
+	return ""
+}
+
+var dot = []byte{'.'}
+
+// blanks is a class of a regular expression: all that Unicode or Java calls white space.
+const blanks = "\t-\r\x1c- \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
+func notBlank(r rune) bool { return !unicode.IsSpace(r) && (r < 0x1c || r > 0x1f) }
 
 // identifier returns a producer's member name if it looks like one of a programmer's, and "" where it may be data.
 func identifier(key []byte) string {

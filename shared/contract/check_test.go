@@ -162,6 +162,47 @@ func TestCheckOptions(t *testing.T) {
 	f(`description: anything`, list("1", `"a"`, "[]", `{"a":{}}`), list("null", `{"a":1,"a":1}`))
 }
 
+// Guards search against names that Elasticsearch refuses, or reads as a part of another field: found by sending each to version 8.19. All that the contract does not
+// describe keeps its freedom.
+func TestNamesThatSearchCannotTake(t *testing.T) {
+	c := mustParse(t, `
+- {name: host, logicalType: string}
+- {name: any}
+- name: o
+  logicalType: object
+  properties: [{name: x, logicalType: integer}]
+- {name: list, logicalType: array, items: {logicalType: object, properties: [{name: z, logicalType: string}]}}
+- {name: free, logicalType: object}
+- {name: shut, logicalType: object, properties: [{name: y, logicalType: string}], customProperties: [{property: additionalProperties, value: false}]}`)
+	const blank = "has a member whose name, or a part of it between dots, is blank"
+	of := func(field string) string {
+		return "has a member whose name begins with that of the field " + field + " and a dot"
+	}
+	f := func(payload string, want ...Violation) {
+		t.Helper()
+		if got := c.Check([]byte(payload)); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %q, want %q", payload, got, want)
+		}
+	}
+	for _, name := range []string{"", " ", "  ", `\t`, `\u3000`, `\u2028`, `\u001c`, ".", "..", ".a", "a.", "a..b", "a. .b", "any..x"} {
+		f(`{"`+name+`":1}`, Violation{"", blank})
+		f(`{"o":{"`+name+`":1}}`, Violation{"/o", blank})
+		f(`{"list":[{},{"`+name+`":1}]}`, Violation{"/list/1", blank})
+		f(`{"free":{"` + name + `":1},"any":{"` + name + `":1},"other":[{"` + name + `":1}]}`)
+	}
+	f(`{"host.x":null}`, Violation{"", of("host")})
+	f(`{"h\u006fst\u002ex":1}`, Violation{"", of("host")})
+	f(`{"host":"a","o.x":"no integer","any.x":1}`, Violation{"", of("o")}, Violation{"", of("any")})
+	f(`{"o":{"x.y":1}}`, Violation{"/o", of("x")})
+	f(`{"list":[{"z.y":1}]}`, Violation{"/list/0", of("z")})
+	f(`{"shut":{"y.x":1}}`, Violation{"/shut", "is a member that the contract does not name"})
+	f(`{"a.b":1,"a.host.x":1,"Host.x":1,"hos.t":1,"host ":1," a":1,"a. b":1,"_id":1,"*":1,"z.y":1,"o":{"host.x":1},"free":{"host.x":1,"x.y":1},"any":{"host.x":1}}`)
+	empty := mustParse(t, "[]")
+	if got := empty.Check([]byte(`{"a..b":1}`)); !reflect.DeepEqual(got, []Violation{{"", blank}}) {
+		t.Errorf("a payload without fields: %q", got)
+	}
+}
+
 // Guards pointers into nested values, and their escapes.
 func TestPointers(t *testing.T) {
 	c := mustParse(t, `
@@ -314,8 +355,11 @@ func leaves(err *jsonschema.ValidationError, into map[string]bool) {
 		}
 		return
 	}
-	at := ""
-	for _, part := range err.InstanceLocation {
+	at, location := "", err.InstanceLocation
+	if _, ok := err.ErrorKind.(*kind.FalseSchema); ok { // a name that is not allowed: its object is at fault
+		location = location[:len(location)-1]
+	}
+	for _, part := range location {
 		at += "/" + escapePointer(part)
 	}
 	switch k := err.ErrorKind.(type) {
@@ -325,7 +369,11 @@ func leaves(err *jsonschema.ValidationError, into map[string]bool) {
 		}
 	case *kind.AdditionalProperties:
 		for _, name := range k.Properties {
-			into[at+"/"+escapePointer(name)] = true
+			if identifier([]byte(name)) != "" { // others are not quoted: their object is at fault
+				into[at+"/"+name] = true
+			} else {
+				into[at] = true
+			}
 		}
 	default:
 		into[at] = true
@@ -400,7 +448,8 @@ func (g generator) object(f *Field, depth int) string {
 		members = append(members, quote(child.Name)+g.pick(":", " : ")+g.value(child, depth+1))
 	}
 	if g.IntN(10) == 0 {
-		members = append(members, g.pick(`"extra":1`, `"more":{"a":[{}]}`))
+		members = append(members, g.pick(`"extra":1`, `"more":{"a":[{}]}`, `"x.extra.":1`, `"S.x":1`, `"a b":1`, `"sx.y":{"":1,"s.x":1,"..":1}`,
+			`"":1`, `" ":null`, `".":1`, `"e..f":1`, `".e":1`, `"e.\u3000":1`, `"\u001f":1`, `"s.x":1`, `"o.x":1`, `"any.x":[]`, `"x.y":1`, `"k.":1`, `"y\/~.a":1`, `"\u0073\u002ex":1`))
 	}
 	g.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
 	return "{" + strings.Join(members, g.pick(",", ",\n ")) + "}"

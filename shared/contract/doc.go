@@ -20,7 +20,10 @@
 // # What Check holds a payload against
 //
 //   - The payload is one JSON object in UTF-8 with no member name twice, anywhere, and no half surrogate pair: search and lake refuse
-//     or damage those. Members that the contract does not name are allowed unless their object is closed.
+//     or damage those. Members that the contract does not name are allowed unless their object is closed, but not under every name: see below.
+//   - In the payload itself, and in objects of which the contract names fields, the name of a member that it does not name is not blank, has no
+//     blank part between dots (".", "a..b"), and does not begin with the name of a field and a dot ("host.x" where host is a field). Within
+//     parts that the contract does not describe any name passes.
 //   - required means there and not null; other fields may be absent or null.
 //   - integer is any spelling of a whole number within 64 bits (1, 1.0, 1e0), as in JSON Schema, or within its format's bits. The standard's
 //     default format i32 is not applied. number is a finite double, and limits are compared as doubles.
@@ -39,6 +42,13 @@
 // 2026-11-21: local timestamps refuse an offset. Context: TLC trips carry New York wall clock; some producers add Z out of habit. Decision: a
 // field is either wall clock or instant, never both. Consequences: the lake's column has one meaning, and Elasticsearch, which reads a
 // text without offset as UTC, never mixes the two in one field; a producer that adds Z gets a dead letter that says so.
+//
+// 2026-11-21: some names of unknown members are violations. Context: Elasticsearch (8.19) takes names apart at their dots even under dynamic: false; it
+// refuses a document with a blank part in a name, and one where the part before a dot is a field that is no object, while "o.x" is indexed as
+// the field x of o without having been checked. Such an event passed enrich and was a dead letter search_rejected only behind the lake.
+// Decision: the check refuses these names, of any field and not only of scalar ones, so that the rule is short; a trailing dot and some blanks that
+// Elasticsearch would take are refused as well. Consequences: the producer is told by the contract's rules; JSON Schema says it with patternProperties; a
+// producer that flattens {"geo":{"lat":1}} to "geo.lat" must not do so where geo is a field of its contract.
 //
 // 2026-11-21: the check is written by hand and walks the bytes once. Context: decoding a taxi trip into any takes 61 allocations before the first
 // rule is looked at, and loses duplicate names and the spelling of numbers. Decision: a compiled tree of fields and one pass, which also

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"regexp"
 	"strings"
 )
 
@@ -11,7 +12,7 @@ import (
 // for tools. It says what Check says, but for what JSON Schema cannot: duplicate member names, half surrogate pairs, and the limits of
 // dates and times. Formats of dates and times beyond RFC 3339's are patterns, which do not know the calendar.
 func (c *Contract) JSONSchema() ([]byte, error) {
-	schema := jsonSchema(&c.root)
+	schema := jsonSchema(&c.root, true)
 	schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	schema["$id"] = c.URI
 	schema["title"] = c.Name
@@ -22,7 +23,9 @@ func (c *Contract) JSONSchema() ([]byte, error) {
 	return b, nil
 }
 
-func jsonSchema(f *Field) map[string]any {
+// jsonSchema is that of one field; named is whether its members' names matter though it has no fields.
+func jsonSchema(f *Field, named bool) map[string]any {
+	named = named || len(f.Fields) > 0
 	s := map[string]any{}
 	r := &f.rules
 	typ := ""
@@ -62,7 +65,7 @@ func jsonSchema(f *Field) map[string]any {
 		properties := map[string]any{}
 		var required []string
 		for i := range f.Fields {
-			properties[f.Fields[i].Name] = jsonSchema(&f.Fields[i])
+			properties[f.Fields[i].Name] = jsonSchema(&f.Fields[i], false)
 			if f.Fields[i].Required {
 				required = append(required, f.Fields[i].Name)
 			}
@@ -75,6 +78,9 @@ func jsonSchema(f *Field) map[string]any {
 		}
 		if f.Closed {
 			s["additionalProperties"] = false
+		} else if named {
+			// Rather than propertyNames, since validators then point at the member.
+			s["patternProperties"] = map[string]any{badNames(f.Fields): false}
 		}
 	case Array:
 		typ = "array"
@@ -83,7 +89,7 @@ func jsonSchema(f *Field) map[string]any {
 			s["uniqueItems"] = true
 		}
 		if f.Items != nil {
-			s["items"] = jsonSchema(f.Items)
+			s["items"] = jsonSchema(f.Items, false)
 		}
 	}
 	if f.Type == Integer || f.Type == Number || f.Type == Decimal {
@@ -124,6 +130,22 @@ func jsonSchema(f *Field) map[string]any {
 		s["description"] = f.Description
 	}
 	return s
+}
+
+// badNames is a pattern of what badName refuses.
+func badNames(fields []Field) string {
+	pattern := `(^|\.)[` + blanks + `]*(\.|$)`
+	for i := range fields {
+		sep := "|"
+		if i == 0 {
+			sep = "|^("
+		}
+		pattern += sep + regexp.QuoteMeta(fields[i].Name)
+	}
+	if len(fields) > 0 {
+		pattern += `)\.`
+	}
+	return pattern
 }
 
 // keyword is name (Minimum, Maximum) as JSON Schema spells it for this bound.
