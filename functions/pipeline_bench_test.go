@@ -26,7 +26,7 @@ const (
 	loadRate        = 1000 // events a second
 	loadTime        = 30 * time.Second
 	loadConnections = 64
-	sampleEvery     = 25 // events, of which one is looked for in search
+	sampleEvery     = 50 // events, of which one is looked for in search
 	probeEvery      = 50 * time.Millisecond
 )
 
@@ -406,6 +406,7 @@ func BenchmarkPipeline(b *testing.B) {
 		for _, seconds := range lake {
 			used += seconds
 		}
+		b.Logf("load-lake was started %d times", len(lake))
 		slices.Sort(p.took)
 		b.ReportMetric(float64(sent)/took.Seconds(), "events/s")
 		b.ReportMetric(float64(len(p.took)), "samples")
