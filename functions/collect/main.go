@@ -78,11 +78,12 @@ func run(ctx context.Context) error {
 	c := newCollector(&cfg, sinks.raw, sinks.dead, time.Now, logger)
 	c.register(registry)
 	return serve.Run(ctx, serve.Config{
-		Listen:  cfg.Listen(),
-		Ready:   sinks.ready,
-		Drain:   []serve.Hook{{Name: "kafka", Do: sinks.close}},
-		Grace:   cfg.ShutdownGrace,
-		Metrics: registry,
-		Logger:  logger,
+		Listen:         cfg.Listen(),
+		Ready:          sinks.ready,
+		Drain:          []serve.Hook{{Name: "kafka", Do: sinks.close}},
+		Grace:          cfg.ShutdownGrace,
+		MaxHeaderBytes: 256 << 10, // anybody can send them; what is over maxAttributes should still become a dead letter
+		Metrics:        registry,
+		Logger:         logger,
 	}, c.routes())
 }

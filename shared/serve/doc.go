@@ -17,6 +17,12 @@
 // before it is held, and refused with 503 when a piece finds no room. zstd is admitted by the size its frame states, or else with its window. Consequences: memory has
 // the same bound; a refused request may have been read in part.
 //
+// 2026-11-21, a header may be as large as a record. Context: collect bounds an event's attributes at 32 KiB, but a Broker's ingress and other producers can
+// write up to 1 MiB of them into a topic; a server that answers 431 makes Knative send such an event to the dead letter sink at once, which for the Trigger of
+// events.dead is events.dead itself: the event went round hundreds of times a second. Decision: the server takes a header of 4 MiB, and large ones are admitted
+// like bodies, after net/http has read them; functions that listen to the public set a limit of their own. Consequences: each such event gets its handler's
+// outcome. Proxies between a Broker and a function on a cluster keep their own limits (Envoy 60 KiB, queue-proxy 1 MiB), which nothing here can lift.
+//
 // 2026-11-21, a batch waits only for requests that are there. Context: one handler shape serves HTTP and Kafka, and loaders want large
 // batches, yet a lone request must not wait. Decision: a batch leaves when every open request is in it (nobody else could join), when it
 // is full, or when its oldest event has waited MaxWait, and only while fewer than MaxConcurrentBatches are under way. Consequences: one

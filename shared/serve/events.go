@@ -22,7 +22,7 @@ type Options struct {
 	// MaxBody is the largest body of one event, decompressed, in bytes; a larger one is answered 413. Default 2 MiB: an event of
 	// the largest size with enrichment, even when it comes in base64.
 	MaxBody int64
-	// MaxBytes bounds the bodies held at one time, in bytes; beyond it requests are answered 503. Default 32 MiB.
+	// MaxBytes bounds the bodies held at one time, and headers of more than 16 KiB, in bytes; beyond it requests are answered 503. Default 32 MiB.
 	MaxBytes int64
 	// MaxBatch is the most events in one batch. Default 500.
 	MaxBatch int
@@ -104,9 +104,11 @@ type item struct {
 // Events returns the intake that hands events to h in batches. h is called concurrently, at most MaxConcurrentBatches times, with a context
 // that ends with Timeout and not with a request. [event.Derive] has completed each event.
 //
-// Answers: the outcome's own status; 202 or 503 for what is no CloudEvent (see OnUndecodable); 413, 415 and 405 for requests that
-// cannot be an event of ours (415 for the batch format, too: Knative sends one event a request); 503 with Retry-After where too many
-// bytes are in flight, and where a body broke off. All have an empty body, since Knative takes any other for an event in reply.
+// Answers: the outcome's own status; 202 or 503 for what is no CloudEvent (see OnUndecodable); 503 with Retry-After where too many
+// bytes are in flight, and where a body broke off; 413, 415 and 405 for requests that cannot be an event of ours (415 for the batch format, too, unless
+// attributes come with it: Knative sends one event a request). Nothing that a topic of ours holds is answered one of the last three: Knative takes them
+// for final, and a Trigger whose dead letter sink is its own Broker would send the event round at full speed. All answers have an empty
+// body, since Knative takes any other for an event in reply.
 func Events(h delivery.Handler, o Options) *Intake {
 	o.setDefaults()
 	base, abort := context.WithCancel(context.Background())
@@ -150,7 +152,7 @@ func (in *Intake) serve(r *http.Request) (status, retryAfter int) {
 	if r.Method != http.MethodPost {
 		return http.StatusMethodNotAllowed, 0
 	}
-	if event.IsBatch(r.Header.Get("Content-Type")) {
+	if event.IsBatch(r.Header.Get("Content-Type")) && r.Header.Get("Ce-Specversion") == "" {
 		return http.StatusUnsupportedMediaType, 0
 	}
 	if !in.enter() {
@@ -166,6 +168,13 @@ func (in *Intake) serve(r *http.Request) (status, retryAfter int) {
 		in.o.Logger.Warn("request refused", "status", status, "err", err)
 		return status, 0
 	}
+	if size := headerSize(r.Header); size > freeHeader {
+		if err := body.grow(int64(len(body.Bytes)) + size); err != nil {
+			in.leave(1)
+			body.Release()
+			return http.StatusServiceUnavailable, Seconds(in.o.RetryAfter)
+		}
+	}
 	arrived := in.o.Clock()
 	e, err := event.DecodeHTTP(r.Header, body.Bytes)
 	if err == nil {
@@ -180,6 +189,18 @@ func (in *Intake) serve(r *http.Request) (status, retryAfter int) {
 	in.enqueue(it)
 	o := <-it.outcome
 	return o.HTTP() // an outcome that was not mentioned is the zero one: 503
+}
+
+// freeHeader is the size from which a header's bytes are admitted like a body's. Nearly all are far below.
+const freeHeader = 16 << 10
+
+func headerSize(h http.Header) (n int64) {
+	for name, values := range h {
+		for _, v := range values {
+			n += int64(len(name) + len(v))
+		}
+	}
+	return n
 }
 
 // refusal reports whether an error of [Admission.Read] is the request's own, so that it would be the same again. A body that broke off is not.

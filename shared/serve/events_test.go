@@ -336,6 +336,11 @@ func TestUndecodable(t *testing.T) {
 	if kept != "junk" {
 		t.Errorf("kept %q", kept)
 	}
+	nested := request("1", "[]") // a record can have any content type
+	nested.Header.Set("Content-Type", event.MediaBatch)
+	if w := send(Events(never, quiet(Options{OnUndecodable: keep})), nested); w.Code != 202 || kept != "[]" {
+		t.Errorf("an event of batches: answered %d, kept %q", w.Code, kept)
+	}
 }
 
 // Guards the answers to requests that no event of ours can be.
@@ -358,10 +363,12 @@ func TestRefusals(t *testing.T) {
 	}
 	f("fine", 202, func(*http.Request) {})
 	f("method", 405, func(r *http.Request) { r.Method = http.MethodGet })
-	f("batch", 415, func(r *http.Request) { r.Header.Set("Content-Type", event.MediaBatch) })
+	f("batch", 415, func(r *http.Request) { r.Header = http.Header{"Content-Type": {event.MediaBatch}} })
 	f("encoding", 415, func(r *http.Request) { r.Header.Set("Content-Encoding", "br") })
 	f("length", 413, body(strings.NewReader(strings.Repeat("x", 101)), 101))
 	f("chunked", 413, body(strings.NewReader(strings.Repeat("x", 101)), -1))
+	large := strings.Repeat("x", freeHeader+1)
+	f("large header beyond the room", 503, func(r *http.Request) { r.Header.Set("Ce-Large", large) })
 	f("exactly the limit", 202, body(strings.NewReader(strings.Repeat("1", 100)), -1))
 	f("broken off", 503, body(strings.NewReader("{"), 2))
 }
