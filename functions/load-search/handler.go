@@ -24,7 +24,7 @@ import (
 const checkedFor = 10 * time.Minute
 
 // index is Elasticsearch as the handler needs it; search.Client is one. Its methods block, may be called concurrently and may
-// be repeated; an error of any is an outage, except for a search.NameTakenError.
+// be repeated; an error of any is an outage, except for a search.NameTakenError and a search.TemplateError.
 type index interface {
 	names
 	Bulk(ctx context.Context, ops []search.Operation) ([]search.Result, error)
@@ -123,11 +123,15 @@ func (b *batch) ensure(ctx context.Context, open []int) (ready []int) {
 			errs[d.Index] = err
 		}
 		var taken *search.NameTakenError
+		var refused *search.TemplateError
 		switch {
 		case err == nil:
 			ready = append(ready, i)
 		case errors.As(err, &taken):
 			b.out.Dead(i, event.CodeSearchRejected, err)
+		case errors.As(err, &refused):
+			// Others pass, so it is their contract and no outage: they must not hold the others' slots for hours.
+			b.out.Failed(i, err)
 		default:
 			b.retry(i, err)
 		}

@@ -397,6 +397,30 @@ func TestTemplateGone(t *testing.T) {
 	}
 }
 
+// Guards other types against one whose contract has a mapping that Elasticsearch refuses: its events do not come again for hours in the slots of all, but
+// are dead letters after five attempts while others passed, and alone they wait.
+func TestRefusedTemplateStallsNobody(t *testing.T) {
+	s := start(t)
+	s.fake.Set(searchtest.Hooks{Whole: func(r *http.Request, _ []byte) (int, http.Header, string) {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "pageview") {
+			return 400, nil, `{"error":{"type":"illegal_argument_exception","reason":"invalid mappings"},"status":400}`
+		}
+		return 0, nil, ""
+	}})
+	page := raw(t, "PageView", "p", event.EnrichedData([]byte(`{}`), []byte(`{}`)), event.Stage, event.StageEnriched)
+	for range 10 {
+		s.want(t, "failed", page)
+	}
+	for i := range 4 {
+		s.want(t, "failed done", page, trip(t, fmt.Sprint(i), tripPayload))
+	}
+	s.want(t, "done done", page, trip(t, "4", tripPayload))
+	s.letters(t, "attempts_exhausted")
+	if m := event.Attr(s.dead.letters[0], event.FailureMessage); !strings.Contains(m, "template millrace-enriched-pageview-0 is refused") {
+		t.Errorf("message %q", m)
+	}
+}
+
 // Guards against events that enrich would not send, from another producer: each is a dead letter that says why.
 func TestUnusableEvents(t *testing.T) {
 	s := start(t)

@@ -198,6 +198,11 @@ func (p *provisioner) templates(ctx context.Context) (string, error) {
 	}
 	defer client.Close()
 	if err := client.EnsureTemplates(ctx, p.contracts.All()); err != nil {
+		var taken *search.NameTakenError
+		var refused *search.TemplateError
+		if errors.As(err, &taken) || errors.As(err, &refused) {
+			return "", fmt.Errorf("%w: %w", errRefused, err)
+		}
 		return "", err
 	}
 	return fmt.Sprintf("for dead letters and %d contract(s)", len(p.contracts.All())), nil

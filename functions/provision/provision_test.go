@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"millrace/shared/contract"
 	"millrace/shared/kafka"
 	"millrace/shared/objectstore/objectstoretest"
+	"millrace/shared/search/searchtest"
 )
 
 func settings(t *testing.T) config {
@@ -82,6 +84,32 @@ func TestStoreWithoutConditionsIsRefused(t *testing.T) {
 	defer cancel()
 	if err := p.try(ctx, p.bucket("landing")); !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "If-None-Match") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Guards whoever publishes a contract: a mapping that Elasticsearch refuses ends the run at once, with the reason, and not after all the waiting.
+func TestRefusedTemplateIsRefused(t *testing.T) {
+	fake := searchtest.NewFake(t)
+	fake.Set(searchtest.Hooks{Whole: func(r *http.Request, _ []byte) (int, http.Header, string) {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "pageview") {
+			return 400, nil, `{"error":{"type":"illegal_argument_exception","reason":"invalid mappings"},"status":400}`
+		}
+		return 0, nil, ""
+	}})
+	set, err := contract.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := settings(t)
+	c.ElasticsearchURL = fake.URL
+	p := &provisioner{config: c, contracts: set, out: t.Output()}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := p.try(ctx, step{"index templates", p.templates}); !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "invalid mappings") {
+		t.Errorf("got %v", err)
+	}
+	if n := len(fake.Templates()); n != len(set.All()) { // that of dead letters, and all but one
+		t.Errorf("templates %v", fake.Templates())
 	}
 }
 

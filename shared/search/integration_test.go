@@ -3,10 +3,14 @@
 package search_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
+	"millrace/shared/contract"
+	"millrace/shared/search"
 	"millrace/shared/search/searchtest"
 )
 
@@ -17,4 +21,20 @@ func TestConformanceOfElasticsearch(t *testing.T) {
 		t.Skip("ELASTICSEARCH_URL names no server")
 	}
 	searchtest.Run(t, url, fmt.Sprintf("millrace-test-%d-", os.Getpid()))
+}
+
+// Guards against taking Elasticsearch's refusal of a template for an outage: a real one refuses it in a form of its own, and says of which field.
+func TestElasticsearchRefusesTemplate(t *testing.T) {
+	url := os.Getenv("ELASTICSEARCH_URL")
+	if url == "" {
+		t.Skip("ELASTICSEARCH_URL names no server")
+	}
+	c := searchtest.New(t, search.Options{URL: url, Prefix: fmt.Sprintf("millrace-test-%d-", os.Getpid())})
+	err := c.EnsureEnriched(t.Context(), []*contract.Contract{{
+		EventType: "Bad", Version: "0-0-1", Addition: 1, Payload: []contract.Field{{Name: "d", Type: contract.Date, Format: "nonsense ["}},
+	}})
+	var refused *search.TemplateError
+	if !errors.As(err, &refused) || !strings.Contains(refused.Reason, "field [d]") {
+		t.Errorf("got %v", err)
+	}
 }

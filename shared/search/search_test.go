@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/shared/contract"
 	"millrace/shared/search"
 	"millrace/shared/search/searchtest"
 )
@@ -233,6 +234,41 @@ func TestTemplateFailures(t *testing.T) {
 		var outage *search.OutageError
 		if err := searchtest.New(t, search.Options{URL: fake.URL}).EnsureDead(t.Context()); !errors.As(err, &outage) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Guards templates of good contracts against a bad one: Elasticsearch's refusal is told apart from an outage and names the field, and all others are made. A 400
+// of a proxy, or one for the cluster's state, stays an outage.
+func TestTemplateRefused(t *testing.T) {
+	typed := func(eventType string) *contract.Contract {
+		return &contract.Contract{EventType: eventType, Version: "0-0-1", Addition: 1, Payload: []contract.Field{{Name: "d", Type: contract.Date}}}
+	}
+	// As 8.19 answers to a format that it does not know.
+	const answer = `{"error":{"type":"illegal_argument_exception","reason":"composable template [x] template after composition is invalid","caused_by":
+		{"type":"mapper_parsing_exception","reason":"Failed to parse mapping: Error parsing [format] on field [d]: Invalid format: [nonsense]: Unknown pattern letter: o",
+		"caused_by":{"type":"illegal_argument_exception","reason":"Unknown pattern letter: o"}}},"status":400}`
+	fake := searchtest.NewFake(t)
+	text := answer
+	fake.Set(searchtest.Hooks{Whole: func(r *http.Request, _ []byte) (int, http.Header, string) {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "-bad-0") {
+			return 400, nil, text
+		}
+		return 0, nil, ""
+	}})
+	c := searchtest.New(t, search.Options{URL: fake.URL})
+	err := c.EnsureTemplates(t.Context(), []*contract.Contract{typed("Bad"), typed("Good")})
+	var refused *search.TemplateError
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "millrace-enriched-bad-0") || !strings.Contains(err.Error(), "format] on field [d]") {
+		t.Errorf("refused: %v", err)
+	}
+	if got := strings.Join(fake.Templates(), " "); got != "millrace-dead millrace-enriched-good-0" {
+		t.Errorf("templates %s", got)
+	}
+	for _, text = range []string{"<html>", `{"error":{"type":"validation_exception","reason":"too many shards"},"status":400}`} {
+		var outage *search.OutageError
+		if err := c.EnsureEnriched(t.Context(), []*contract.Contract{typed("Bad")}); !errors.As(err, &outage) {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

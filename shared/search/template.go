@@ -15,6 +15,7 @@ import (
 	"github.com/elastic/go-elasticsearch/v8/esapi"
 
 	"millrace/shared/contract"
+	"millrace/shared/event"
 )
 
 // layout is the version of what this package itself puts into templates. Raise it with every change of mappings or settings
@@ -36,11 +37,34 @@ func (e *NameTakenError) Error() string {
 	return fmt.Sprintf("the index name of event type %s is taken by %s: types must differ in more than case", e.Type, e.By)
 }
 
+// A TemplateError says that Elasticsearch answered and will not take a template: its contract has something that no mapping can be, as a date format
+// that it does not know, or another template is in the way. Only a change of the contract or the cluster mends that.
+type TemplateError struct {
+	Name   string // of the template
+	Reason string // Elasticsearch's own; it tells of the contract, never of an event
+}
+
+// Error names the template and the reason.
+func (e *TemplateError) Error() string {
+	return fmt.Sprintf("template %s is refused: %s", e.Name, e.Reason)
+}
+
 // EnsureTemplates makes sure that there are index templates for dead letters and for each type and model of the contracts,
 // none older than what this process knows. A newer one stays. It is safe to repeat. Types that differ only in case give a
-// *NameTakenError each, after all other templates have been ensured; failures of requests are *OutageErrors.
+// *NameTakenError each, and templates that are refused a *TemplateError each, after all others have been ensured; failures of requests are *OutageErrors.
 func (c *Client) EnsureTemplates(ctx context.Context, contracts []*contract.Contract) error {
-	if err := c.EnsureDead(ctx); err != nil {
+	var refused []error
+	// keep notes an error that speaks of one template and returns any other.
+	keep := func(err error) error {
+		var name *NameTakenError
+		var template *TemplateError
+		if errors.As(err, &name) || errors.As(err, &template) {
+			refused = append(refused, err)
+			return nil
+		}
+		return err
+	}
+	if err := keep(c.EnsureDead(ctx)); err != nil {
 		return err
 	}
 	type key struct {
@@ -59,27 +83,23 @@ func (c *Client) EnsureTemplates(ctx context.Context, contracts []*contract.Cont
 	slices.SortFunc(keys, func(a, b key) int {
 		return cmp.Or(strings.Compare(a.eventType, b.eventType), cmp.Compare(a.model, b.model))
 	})
-	var taken []error
 	for _, g := range keys {
-		err := c.EnsureEnriched(ctx, groups[g])
-		var name *NameTakenError
-		if errors.As(err, &name) {
-			taken = append(taken, err)
-		} else if err != nil {
+		if err := keep(c.EnsureEnriched(ctx, groups[g])); err != nil {
 			return err
 		}
 	}
-	return errors.Join(taken...)
+	return errors.Join(refused...)
 }
 
-// EnsureDead makes sure that there is a template for the indexes of dead letters. It returns an *OutageError where it cannot.
+// EnsureDead makes sure that there is a template for the indexes of dead letters. It returns a *TemplateError where
+// Elasticsearch refuses it, and an *OutageError where it cannot be asked.
 func (c *Client) EnsureDead(ctx context.Context) error {
 	return c.ensure(ctx, "millrace-"+c.prefix+"dead", c.deadTemplate())
 }
 
 // EnsureEnriched makes sure that there is a template for the indexes of one type and model, of which contracts are all
-// known versions, at least one. It returns a *NameTakenError where the name belongs to another type, and an *OutageError where
-// Elasticsearch cannot be asked.
+// known versions, at least one. It returns a *NameTakenError where the name belongs to another type, a *TemplateError where
+// Elasticsearch refuses the template, and an *OutageError where it cannot be asked.
 func (c *Client) EnsureEnriched(ctx context.Context, contracts []*contract.Contract) error {
 	if len(contracts) == 0 {
 		return errors.New("template for no contract")
@@ -190,8 +210,35 @@ func (c *Client) putTemplate(ctx context.Context, name string, body []byte, crea
 	if found, err := c.templateState(ctx, name); create && err == nil && found != nil {
 		return false, nil
 	}
+	if reason, ok := refusal(text); ok {
+		return false, &TemplateError{Name: name, Reason: reason}
+	}
 	return false, &OutageError{Request: request, Status: status, Err: errors.New(errorType(text))}
 }
+
+// refusal returns why a request about a template was refused with status 400: the longest of the reasons, which is the one that names the field. It reports
+// false for what is no error of Elasticsearch's (a proxy's), and for one that speaks of the state of the cluster.
+func refusal(body []byte) (reason string, ok bool) {
+	var answer struct {
+		Error json.RawMessage `json:"error"`
+	}
+	var e itemError
+	if json.Unmarshal(body, &answer) != nil || json.Unmarshal(answer.Error, &e) != nil || e.Type == "" {
+		return "", false
+	}
+	for c, n := &e, 0; c != nil && n < 10; c, n = c.Cause, n+1 {
+		if unavailableTypes[c.Type] {
+			return "", false
+		}
+		if len(c.Reason) > len(reason) {
+			reason = c.Reason
+		}
+	}
+	return event.Cut(e.Type+": "+reason, maxReason), true
+}
+
+// maxReason is where a refused template's reason is cut, in bytes: it becomes part of failure messages.
+const maxReason = 600
 
 func keyword() mapping { return mapping{"type": "keyword", "ignore_above": maxKeyword} }
 func date() mapping    { return mapping{"type": "date"} }
