@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"millrace/shared/contract"
 	"millrace/shared/event"
 	"millrace/shared/search"
 	"millrace/shared/search/searchtest"
@@ -100,4 +101,49 @@ func TestOnElasticsearch(t *testing.T) {
 			t.Errorf("%s: %s found %s, want %s", tt.index, tt.query, got, tt.want)
 		}
 	}
+}
+
+// Guards the check in enrich against Elasticsearch's own rules for names: a member's name that the contract's check lets pass is none for which a document is refused.
+func TestElasticsearchTakesNamesThatPassTheCheck(t *testing.T) {
+	url := os.Getenv("ELASTICSEARCH_URL")
+	if url == "" {
+		t.Skip("ELASTICSEARCH_URL names no server")
+	}
+	prefix := fmt.Sprintf("millrace-names-%d-", os.Getpid())
+	remove := func() {
+		searchtest.Remove(t, url, prefix+tripIndex, "_index_template/millrace-"+prefix+"enriched-yellowtaxitriprecords-0")
+	}
+	remove()
+	t.Cleanup(remove)
+	s := startOn(t, search.Options{URL: url, Prefix: prefix})
+	embedded, err := contract.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := embedded.Find("YellowTaxiTripRecords", "0-0-1")
+	unnamed := len(c.Check([]byte(`{}`))) // what is required
+	parts := []string{"", " ", "\t", "\u001c", "\u00a0", "\u2028", "\u3000", "\u200b", ".", "a", "VendorID", "_id", "*", "extra"}
+	var names []string
+	for _, a := range parts {
+		for _, b := range parts {
+			names = append(names, a+b, a+"."+b, a+"."+b+"."+a)
+		}
+	}
+	taken := 0
+	for i, name := range names {
+		member, err := json.Marshal(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload := `{` + string(member) + `:{"x":"y"}}`
+		if len(c.Check([]byte(payload))) > unnamed || name == "VendorID" || name == "extra" {
+			continue
+		}
+		taken++
+		s.handler.Handle(t.Context(), []*event.Event{trip(t, fmt.Sprint(i), payload)})
+		if len(s.dead.letters) > 0 {
+			t.Fatalf("the check lets %q pass: %s", name, event.Attr(s.dead.letters[0], event.FailureMessage))
+		}
+	}
+	t.Logf("%d of %d names", taken, len(names))
 }
