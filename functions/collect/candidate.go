@@ -142,7 +142,7 @@ func check(e *event.Event, v1 *ce.EventContextV1, source string) *problem {
 		size += encodedLen(name, s)
 	}
 	// In a record's or request's header it would declare the data to be a whole event.
-	if ct := deref(v1.DataContentType); strings.HasPrefix(strings.ToLower(strings.TrimSpace(ct)), "application/cloudevents") {
+	if event.IsEventFormat(deref(v1.DataContentType)) {
 		return wrong(event.CodeInvalidCloudEvent, "datacontenttype must not be that of a CloudEvent within a CloudEvent")
 	}
 	if size > maxAttributes {
@@ -271,7 +271,7 @@ func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error)
 
 // contentType returns what a dead letter says of its data: never a CloudEvents format, since the letter carries the producer's event as data.
 func contentType(r refused, data []byte) string {
-	if m, _, err := mime.ParseMediaType(r.contentType); err == nil && !strings.HasPrefix(m, "application/cloudevents") {
+	if m, _, err := mime.ParseMediaType(r.contentType); err == nil && !event.IsEventFormat(m) {
 		return r.contentType
 	}
 	if rawjson.Valid(data) {

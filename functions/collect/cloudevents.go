@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -45,8 +44,7 @@ func (m *maker) cloudEvents(h http.Header, body []byte, limit int, now string) (
 		c, err := m.structured(rawjson.Trim(body), now)
 		return []candidate{c}, err
 	default:
-		media, _, _ := mime.ParseMediaType(contentType) // an unreadable one is the event's own affair
-		if strings.HasPrefix(media, "application/cloudevents") || !hasAttributes(h) {
+		if event.IsEventFormat(contentType) || !hasAttributes(h) {
 			return nil, errNoCloudEvent
 		}
 		c, err := m.binary(h, body, now)

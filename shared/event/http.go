@@ -85,6 +85,28 @@ func IsBatch(contentType string) bool { return mediaType(contentType) == MediaBa
 // IsStructured reports whether a content type is the CloudEvents JSON format's, for one event.
 func IsStructured(contentType string) bool { return mediaType(contentType) == MediaStructured }
 
+const eventFormats = "application/cloudevents"
+
+// IsEventFormat reports whether a content type begins as those of all CloudEvents formats do, whatever follows. On a request or record it says that the body is a
+// whole event, or several; so the data of an event in binary mode cannot have it.
+func IsEventFormat(contentType string) bool {
+	s := strings.TrimLeft(contentType, " \t")
+	return len(s) >= len(eventFormats) && strings.EqualFold(s[:len(eventFormats)], eventFormats)
+}
+
+// DataContentType returns what a header may say of data whose datacontenttype is this: the same, but for a CloudEvents format, of which it keeps only
+// whether it is JSON. With that type the data would be read as the event, and the event be lost.
+func DataContentType(contentType string) string {
+	switch {
+	case !IsEventFormat(contentType):
+		return contentType
+	case strings.HasSuffix(mediaType(contentType), "+json"):
+		return "application/json"
+	default:
+		return "application/octet-stream"
+	}
+}
+
 func mediaType(contentType string) string {
 	m, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -108,7 +130,7 @@ func DecodeHTTP(h http.Header, body []byte, options ...Option) (*Event, error) {
 	switch {
 	case IsStructured(contentType):
 		return DecodeStructured(body, options...)
-	case strings.HasPrefix(mediaType(contentType), "application/cloudevents"):
+	case IsEventFormat(contentType):
 		return nil, fmt.Errorf("content type %q is not one event in the JSON format", mediaType(contentType))
 	case h.Get("Ce-Specversion") == "":
 		return nil, errors.New("no CloudEvent: neither the header ce-specversion nor the content type " + MediaStructured)
@@ -141,7 +163,7 @@ func DecodeHTTP(h http.Header, body []byte, options ...Option) (*Event, error) {
 	return e, nil
 }
 
-// EncodeHTTP writes e in binary mode: attributes into h, percent-encoded, and the data as the body, which aliases e's.
+// EncodeHTTP writes e in binary mode: attributes into h, percent-encoded, and the data as the body, which aliases e's. The content type is e's, but for [DataContentType].
 func EncodeHTTP(e *Event, h http.Header) (body []byte, err error) {
 	if e.Context == nil {
 		return nil, errors.New("no CloudEvents context")
@@ -162,7 +184,7 @@ func EncodeHTTP(e *Event, h http.Header) (body []byte, err error) {
 		set(name, s)
 	}
 	if ct := e.DataContentType(); ct != "" {
-		h.Set("Content-Type", ct)
+		h.Set("Content-Type", DataContentType(ct))
 	}
 	return e.Data(), nil
 }

@@ -43,7 +43,7 @@ func Encode(topic string, e *event.Event) (*sarama.ProducerMessage, error) {
 	add(headerSource, v1.Source.String())
 	add(headerType, v1.Type)
 	if v1.DataContentType != nil {
-		m.Headers = append(m.Headers, sarama.RecordHeader{Key: headerContentType, Value: piece(*v1.DataContentType)})
+		m.Headers = append(m.Headers, sarama.RecordHeader{Key: headerContentType, Value: piece(event.DataContentType(*v1.DataContentType))})
 	}
 	if v1.DataSchema != nil {
 		add(headerDataSchema, v1.DataSchema.String())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,47 @@ func TestRecordRoundTrip(t *testing.T) {
 	for _, name := range []string{"id", "source", "type", "subject", event.RootID, event.DataHash, event.CollectorTime, "x", "kafkaoffset"} {
 		if got, want := event.Attr(back, name), event.Attr(e, name); got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+}
+
+// Guards an event whose data is a CloudEvent: with the data's own content type its record would read back as the event within, or as none.
+func TestEventWithinEvent(t *testing.T) {
+	inner := `{"specversion":"1.0","id":"inner","source":"/inner","type":"Inner"}`
+	for given, want := range map[string]string{
+		event.MediaStructured: "application/json", "Application/CloudEvents+JSON; charset=utf-8": "application/json", event.MediaBatch: "application/json",
+		"application/cloudevents+avro": "application/octet-stream", "application/cloud": "application/cloud",
+	} {
+		e := newTestEvent(t, "outer", inner)
+		e.SetDataContentType(given)
+		record, err := Encode("raw", e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &sarama.ConsumerMessage{}
+		for _, h := range record.Headers {
+			m.Headers = append(m.Headers, &h)
+		}
+		if m.Value, err = record.Value.Encode(); err != nil {
+			t.Fatal(err)
+		}
+		h := http.Header{}
+		body, err := event.EncodeHTTP(e, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fromKafka, err := Decode(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fromHTTP, err := event.DecodeHTTP(h, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, back := range []*event.Event{fromKafka, fromHTTP} {
+			if back.ID() != "outer" || string(back.Data()) != inner || back.DataContentType() != want {
+				t.Errorf("%s: came back as %v", given, back)
+			}
 		}
 	}
 }

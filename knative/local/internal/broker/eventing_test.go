@@ -266,6 +266,11 @@ func TestIngressAnswers(t *testing.T) {
 		{"POST", "/ns/raw", structured[1:], http.Header{"Content-Type": {"application/cloudevents+json"}}, 400},
 		{"POST", "/ns/raw", "[" + structured + "]", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, 400},
 		{"POST", "/ns/raw", "{}", http.Header{"Content-Type": {"application/json"}}, 400},
+		{
+			"POST", "/ns/raw", strings.Replace(structured, `"id"`, `"datacontenttype":"application/cloudevents-batch+json","id"`, 1),
+			http.Header{"Content-Type": {"application/cloudevents+json"}},
+			400,
+		},
 		{"POST", "/ns/raw", "{}", http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Type": {"T"}}, 400},
 		{"POST", "/ns/raw", "{}", http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Type": {"T"}, "Ce-Source": {"/s"}, "Ce-X": {strings.Repeat("x", maxAttributes)}}, 431},
 		{"POST", "/ns/none-such", structured, http.Header{"Content-Type": {"application/cloudevents+json"}}, 404},

@@ -58,6 +58,9 @@ func (e *Eventing) take(r *http.Request) (status int, err error) {
 	if err != nil {
 		return http.StatusBadRequest, err
 	}
+	if event.IsEventFormat(ev.DataContentType()) {
+		return http.StatusBadRequest, errors.New("datacontenttype must not be that of a CloudEvent within a CloudEvent: no record can say so")
+	}
 	attributes := http.Header{}
 	if _, err := event.EncodeHTTP(ev, attributes); err != nil {
 		return http.StatusBadRequest, err
