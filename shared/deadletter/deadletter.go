@@ -11,7 +11,8 @@
 // until the retries are over.
 //
 // A dead letter that is too large for its topic is written without its data, which its message says: the event as it came is in
-// the topic it was read from, and in that topic's archive.
+// the topic it was read from, and in that topic's archive. One whose attributes alone are too large (collect bounds them, a Broker's own ingress does not)
+// keeps those that tell what it is, each cut to 1 KiB.
 //
 // It does not count attempts (that is [delivery.Attempts]; put it inside) and does not log.
 package deadletter
@@ -20,7 +21,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
 
 	"millrace/shared/delivery"
 	"millrace/shared/event"
@@ -100,31 +104,84 @@ func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock f
 	})
 }
 
-// publish writes letters, and those that are too large once more without their data. It returns to's answer for each.
+// publish writes letters, and those that are too large once more in a smaller form, twice at most. It returns to's answer for each.
 func publish(ctx context.Context, to delivery.Publisher, letters []*event.Event) []error {
 	errs := to.Publish(ctx, letters)
-	var small []*event.Event
-	var of []int
-	for n := range min(len(letters), len(errs)) {
-		if !errors.Is(errs[n], delivery.ErrTooLarge) {
-			continue
+	letters = slices.Clone(letters)
+	for _, smaller := range []func(*event.Event) *event.Event{withoutData, cut} {
+		var small []*event.Event
+		var of []int
+		for n := range min(len(letters), len(errs)) {
+			if errors.Is(errs[n], delivery.ErrTooLarge) {
+				letters[n] = smaller(letters[n])
+				small, of = append(small, letters[n]), append(of, n)
+			}
 		}
-		letter := letters[n]
-		note := fmt.Sprintf("; the dead letter is too large with its %d bytes of data, which are where the event was read", len(letter.Data()))
-		message := event.Cut(event.Attr(letter, event.FailureMessage), event.MaxFailureMessage-len(note)) + note
-		bare := &event.Event{Context: letter.Context.Clone()}
-		bare.SetExtension(event.FailureMessage, message)
-		small, of = append(small, bare), append(of, n)
-	}
-	if len(small) == 0 {
-		return errs
-	}
-	again := to.Publish(ctx, small)
-	for k, n := range of {
-		errs[n] = ErrNotConfirmed
-		if k < len(again) {
-			errs[n] = again[k]
+		if len(small) == 0 {
+			break
+		}
+		again := to.Publish(ctx, small)
+		for k, n := range of {
+			errs[n] = ErrNotConfirmed
+			if k < len(again) {
+				errs[n] = again[k]
+			}
 		}
 	}
 	return errs
+}
+
+// withoutData returns letter without its data, which its message says.
+func withoutData(letter *event.Event) *event.Event {
+	bare := &event.Event{Context: letter.Context.Clone()}
+	note(bare, fmt.Sprintf("; the dead letter is too large with its %d bytes of data, which are where the event was read", len(letter.Data())))
+	return bare
+}
+
+// note adds to a letter's message, in place of the message's end where there is no room.
+func note(letter *event.Event, text string) {
+	message := event.Attr(letter, event.FailureMessage)
+	letter.SetExtension(event.FailureMessage, event.Cut(message, event.MaxFailureMessage-len(text))+text)
+}
+
+// maxAttribute is how long an attribute of a cut dead letter may be, in bytes: some twenty of them fit into any topic.
+const maxAttribute = 1 << 10
+
+// ours are the extensions that a cut dead letter keeps.
+var ours = []string{
+	event.RootID, event.DataHash, event.SchemaVersion, event.VersionAssumed, event.CollectorID, event.CollectorTime, event.Stage,
+	event.FailureStage, event.FailureCode, event.FailureMessage, event.FailureTime, event.ReplayID, event.ReplayCount,
+}
+
+// cutSource is the source of a dead letter whose own is too long to be one.
+const cutSource = "/millrace/cut"
+
+// cut returns a letter without data, with the attributes that tell what it is, each cut to its length. What was too large are other attributes of
+// an event that did not come by collect. Its identity is the whole event's.
+func cut(letter *event.Event) *event.Event {
+	root := event.Attr(letter, event.RootID)
+	if root == "" || len(root) > maxAttribute {
+		root = event.Identity(letter.Source(), letter.ID())
+	}
+	small := ce.New()
+	small.SetID(event.Cut(letter.ID(), maxAttribute))
+	small.SetType(event.Cut(letter.Type(), maxAttribute))
+	small.SetSource(letter.Source())
+	if len(letter.Source()) > maxAttribute {
+		small.SetSource(cutSource)
+	}
+	if subject := letter.Subject(); subject != "" {
+		small.SetSubject(event.Cut(subject, maxAttribute))
+	}
+	if t := letter.Time(); !t.IsZero() {
+		small.SetTime(t)
+	}
+	for _, name := range ours {
+		if value := event.Attr(letter, name); value != "" {
+			small.SetExtension(name, event.Cut(value, maxAttribute))
+		}
+	}
+	small.SetExtension(event.RootID, root)
+	note(&small, "; its other attributes are too large, too, and are left out or cut")
+	return &small
 }

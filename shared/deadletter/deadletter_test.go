@@ -224,6 +224,82 @@ func TestTooLargeIsWrittenWithoutData(t *testing.T) {
 	}
 }
 
+// upTo is a publisher that takes events up to a size, as Kafka counts them, and records those.
+func upTo(limit int, p *topic) delivery.Publisher {
+	return publisher(func(ctx context.Context, letters []*event.Event) []error {
+		errs := make([]error, len(letters))
+		for i, e := range letters {
+			h := http.Header{}
+			body, err := event.EncodeHTTP(e, h)
+			size := len(body)
+			for name, values := range h {
+				size += len(name) + len(values[0])
+			}
+			if errs[i] = err; err == nil && size > limit {
+				errs[i] = fmt.Errorf("%d bytes: %w", size, delivery.ErrTooLarge)
+			}
+			if errs[i] == nil {
+				p.Publish(ctx, letters[i:i+1])
+			}
+		}
+		return errs
+	})
+}
+
+// Guards an event whose attributes alone are more than a topic takes, as a Broker's ingress lets in: its dead letter was retried for ever. It keeps its identity
+// and its reason, can be read back, and takes no good letter with it.
+func TestTooLargeAttributesAreCut(t *testing.T) {
+	long := strings.Repeat("ü", 300_000)
+	for name, change := range map[string]func(e *event.Event){
+		"an extension of another": func(e *event.Event) { e.SetExtension("comexample", long) },
+		"partitionkey":            func(e *event.Event) { e.SetExtension(event.PartitionKey, long) },
+		"rootid":                  func(e *event.Event) { e.SetExtension(event.RootID, long) },
+		"schemaversion":           func(e *event.Event) { e.SetExtension(event.SchemaVersion, long) },
+		"id":                      func(e *event.Event) { e.SetID(long) },
+		"source":                  func(e *event.Event) { e.SetSource("/s/" + strings.Repeat("%41", 300_000)) },
+		"subject":                 func(e *event.Event) { e.SetSubject(long) },
+		"type":                    func(e *event.Event) { e.SetType(strings.Repeat("T", 900_000)) },
+		"dataschema":              func(e *event.Event) { e.SetDataSchema("http://x/" + strings.Repeat("y", 900_000)) },
+		"datacontenttype":         func(e *event.Event) { e.SetDataContentType("text/" + strings.Repeat("y", 900_000)) },
+		"hundreds of others": func(e *event.Event) {
+			for i := range 900 {
+				e.SetExtension(fmt.Sprintf("x%d", i), long[:1000])
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			huge := newEvent(t, "1", `,"subject":"s"`)
+			huge.SetTime(now)
+			change(huge)
+			if name == "id" || name == "source" {
+				huge.SetExtension(event.RootID, event.Identity(huge.Source(), huge.ID()))
+			}
+			o := delivery.NewOutcomes(2)
+			o.Dead(0, event.CodeReservedAttribute, errRefused)
+			o.Dead(1, event.CodeNotJSON, errRefused)
+			p := &topic{}
+			out := fixed(o, upTo(500_000, p)).Handle(t.Context(), []*event.Event{huge, newEvent(t, "2", "")})
+			if got := fmt.Sprint(statuses(out)); got != "[done done]" || len(p.calls) != 2 {
+				t.Fatalf("outcomes %s: %.200v, %d letters", got, out[0].Err, len(p.calls))
+			}
+			letter := p.calls[1][0] // the good one was written at the first attempt
+			if err := letter.Validate(); err != nil {
+				t.Errorf("it cannot be read back: %.200v", err)
+			}
+			if got := event.Attr(letter, event.RootID); got != event.Identity(huge.Source(), huge.ID()) {
+				t.Errorf("rootid %.100s", got)
+			}
+			if event.Attr(letter, event.FailureCode) != "reserved_attribute" || event.Attr(letter, event.DataHash) != event.Attr(huge, event.DataHash) || !letter.Time().Equal(now) {
+				t.Errorf("attributes %.500s", letter)
+			}
+			m := event.Attr(letter, event.FailureMessage)
+			if !strings.HasPrefix(m, errRefused.Error()) || !strings.Contains(m, "of data, which are") || !strings.Contains(m, "left out or cut") || len(m) > event.MaxFailureMessage {
+				t.Errorf("message %q", m)
+			}
+		})
+	}
+}
+
 type publisher func(context.Context, []*event.Event) []error
 
 func (f publisher) Publish(ctx context.Context, events []*event.Event) []error { return f(ctx, events) }

@@ -40,7 +40,7 @@ func Undecodable(to delivery.Publisher, source, stage string, clock func() time.
 			return err
 		}
 		letter := event.DeadLetter(&e, event.Failure{Stage: stage, Code: event.CodeInvalidCloudEvent, Message: reason.Error(), Time: now})
-		errs := to.Publish(ctx, []*event.Event{letter})
+		errs := publish(ctx, to, []*event.Event{letter})
 		if len(errs) != 1 {
 			return ErrNotConfirmed
 		}
