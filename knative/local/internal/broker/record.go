@@ -52,6 +52,9 @@ func parse(m *sarama.ConsumerMessage) (outgoing, error) {
 	if e.SpecVersion() != "1.0" {
 		return outgoing{}, errors.New("no CloudEvent: specversion is not 1.0")
 	}
+	for _, name := range []string{"kafkaoffset", "kafkapartition", "kafkatopic"} {
+		e.SetExtension(name, nil) // the SDK's, and of no record
+	}
 	if len(m.Value) > 0 {
 		e.DataEncoded = m.Value
 	}
@@ -79,6 +82,9 @@ func (o outgoing) decoded() *event.Event {
 	e.SetSource(event.DecodeHeader(e.Source()))
 	if s := e.Subject(); s != "" {
 		e.SetSubject(event.DecodeHeader(s))
+	}
+	if s := e.DataSchema(); s != "" {
+		e.SetDataSchema(event.DecodeHeader(s))
 	}
 	for name, value := range e.Extensions() {
 		if s, ok := value.(string); ok {
