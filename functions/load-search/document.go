@@ -233,8 +233,11 @@ func appendTime(b []byte, name, value string) []byte {
 
 // day returns the time whose day, in UTC, names the index: the event's own where it is within 24 hours of its arrival, else
 // that. It is never the time of loading, so that a redelivery finds the same index.
+//
+// An event that no collector took has no arrival of its own: its collectortime is that of the request which brought it to enrich, another one at
+// each delivery. So its own time counts, however far it is.
 func day(e *event.Event, arrived time.Time) time.Time {
-	if t := e.Time(); !t.IsZero() && t.Sub(arrived).Abs() <= nearby {
+	if t := e.Time(); !t.IsZero() && (t.Sub(arrived).Abs() <= nearby || event.Attr(e, event.CollectorID) == "") {
 		return t
 	}
 	return arrived

@@ -297,6 +297,21 @@ func TestUnknownRefusalCounts(t *testing.T) {
 	s.letters(t, "attempts_exhausted")
 }
 
+// Guards events that came past collect, whose arrival is another at each delivery to enrich: delivered again on another day, one with a time is one document, and one
+// dead letter, however far its time is.
+func TestForeignEventAcrossMidnight(t *testing.T) {
+	for _, own := range []string{"2026-11-20T12:00:00Z", "2023-01-01T00:32:10Z"} {
+		s := start(t)
+		for _, arrival := range []string{"2026-11-21T11:00:00Z", "2026-11-21T23:59:59Z", "2026-11-22T00:00:01Z"} {
+			foreign := []string{"time", own, event.CollectorTime, arrival, event.CollectorID, ""}
+			s.want(t, "done done", trip(t, "1", tripPayload, foreign...), dead(t, "2", tripPayload, foreign...))
+		}
+		if n := len(s.fake.Docs()); n != 2 {
+			t.Errorf("time %s: %d documents", own, n)
+		}
+	}
+}
+
 // Guards two payloads under one identity: the second is never silently "already there", in the same batch or later, and its dead
 // letter can be found beside the first one's.
 func TestIdentityConflict(t *testing.T) {

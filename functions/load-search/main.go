@@ -2,7 +2,10 @@
 //
 // Consumes: CloudEvents over HTTP, one a request, from the Triggers load-search-enriched and load-search-dead.
 //
-// Emits: documents in enriched-<type>-<MODEL>-YYYY.MM.DD and dead-YYYY.MM.DD, each once however often its event comes.
+// Emits: documents in enriched-<type>-<MODEL>-YYYY.MM.DD and dead-YYYY.MM.DD, each once however often its event comes. Not guaranteed for an event that
+// came past collect (by a Broker's own ingress, from another team's producer) and has no time: delivered to enrich again on another day, it is there twice,
+// since nothing in it says when it came; the lake counts it once. One that has a time goes to that day's index, so a backfill of years belongs to
+// collect, or it makes an index a day.
 //
 // On failure: what Elasticsearch refuses for good, and an event whose root id belongs to another payload already, becomes a
 // dead letter in DEAD_SINK at once; a dead letter that is refused is written without its payload. Anything else is answered
