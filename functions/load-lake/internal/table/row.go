@@ -133,11 +133,11 @@ func (r *row) read(m *sarama.ConsumerMessage) {
 	if r.attr[atType] == nil || r.attr[atID] == nil || r.attr[atSource] == nil {
 		return // no event: nothing to derive
 	}
-	// The rules are event.Derive's.
-	if r.attr[atRoot] == nil {
+	// The rules are event.Derive's: an empty attribute is a missing one.
+	if len(r.attr[atRoot]) == 0 {
 		r.attr[atRoot] = []byte(event.Identity(string(r.attr[atSource]), string(r.attr[atID])))
 	}
-	if r.attr[atHash] == nil {
+	if len(r.attr[atHash]) == 0 {
 		data := r.payload
 		if string(r.attr[atStage]) == event.StageEnriched {
 			if p, _, err := event.SplitEnriched(data); err == nil {
@@ -146,7 +146,7 @@ func (r *row) read(m *sarama.ConsumerMessage) {
 		}
 		r.attr[atHash] = []byte(event.Hash(data))
 	}
-	if r.attr[atCollected] == nil {
+	if len(r.attr[atCollected]) == 0 {
 		r.attr[atCollected] = []byte(event.FormatTime(m.Timestamp))
 	}
 }

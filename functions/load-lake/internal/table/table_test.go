@@ -191,9 +191,12 @@ func TestDerived(t *testing.T) {
 	dead := &sarama.ConsumerMessage{Timestamp: arrived, Value: []byte("{}"), Headers: append([]*sarama.RecordHeader{
 		{Key: []byte("ce_knativeerrordest"), Value: []byte("http://enrich.millrace.svc.cluster.local/")}, {Key: []byte("ce_knativeerrorcode"), Value: []byte("503")},
 	}, plain.Headers[:4]...)}
-	rows := read[rawRow](t, encode(t, Raw(), plain, structured, dead))
+	empty := &sarama.ConsumerMessage{Timestamp: arrived, Value: []byte("{}"), Headers: append([]*sarama.RecordHeader{
+		{Key: []byte("ce_rootid"), Value: []byte{}}, {Key: []byte("ce_datahash"), Value: []byte{}}, {Key: []byte("ce_collectortime"), Value: []byte{}},
+	}, plain.Headers[:4]...)}
+	rows := read[rawRow](t, encode(t, Raw(), plain, structured, dead, empty))
 	for i, r := range rows {
-		if r.Root == nil || *r.Root != event.Identity("/s", "ü") || *r.Collected != arrived.UnixMicro() || *r.Type != "Test" || r.Hash == nil {
+		if r.Root == nil || *r.Root != event.Identity("/s", "ü") || *r.Collected != arrived.UnixMicro() || *r.Type != "Test" || r.Hash == nil || *r.Hash == "" {
 			t.Errorf("%d: %s", i, show(r))
 		}
 	}
