@@ -18,3 +18,9 @@ package main
 // 2026-11-21, a missing key is null and a note. Context: trips carry zone ids that the TLC has not published yet. Decision: where a step says
 // onMissing null, its fields are null and the enrichment's notes say why, without the value. Consequences: the trip reaches search and lake;
 // millrace_enrich_lookups_missed_total counts, and a later table is applied by replaying.
+//
+// 2026-11-21, enrich alone proves identity. Context: rootid, datahash, stage and failure* are believed by search, lake and accounting, and collect is not the only
+// way to events.raw. Decision: enrich computes rootid and datahash again for every event (two hashes, one over the payload) and refuses what is
+// reserved; nobody behind it does. With a replayid, leftovers of the failure are taken off, and data that is enriched already is enriched anew
+// from its payload. Consequences: a forged event is a dead letter that still carries the forged attributes, as evidence; whoever writes to
+// events.enriched past enrich is trusted.
