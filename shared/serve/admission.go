@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,8 @@ var (
 	ErrCorrupt = errors.New("body does not decompress")
 )
 
-// ReadStatus returns the HTTP status for an error of [Admission.Read]: 503, 413, 415, or 400 where the body was corrupt or broke off.
+// ReadStatus returns the HTTP status for an error of [Admission.Read]: 503, 413, 415, 408 where the body took too long to come, or 400 where it was
+// corrupt or broke off.
 func ReadStatus(err error) int {
 	switch {
 	case errors.Is(err, ErrBusy):
@@ -36,6 +38,8 @@ func ReadStatus(err error) int {
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, ErrEncoding):
 		return http.StatusUnsupportedMediaType
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return http.StatusRequestTimeout
 	default:
 		return http.StatusBadRequest
 	}
@@ -112,8 +116,8 @@ func (b *Body) shrink(n int64) {
 	}
 }
 
-// Read reads r's body, at most limit bytes decompressed, after admitting it: at once where its length is known, else piece by
-// piece. It never waits for room. The caller must call Release on the body returned. Errors wrap [ErrBusy], [ErrTooLarge],
+// Read reads r's body, at most limit bytes decompressed, after admitting it: at once where it is said to be small, else piece by
+// piece, so that room is taken by what came and not by what was announced. It never waits for room. The caller must call Release on the body returned. Errors wrap [ErrBusy], [ErrTooLarge],
 // [ErrEncoding] or [ErrCorrupt], or are those of the connection.
 func (a *Admission) Read(r *http.Request, limit int64) (*Body, error) {
 	b := &Body{admission: a}
@@ -165,18 +169,17 @@ func corrupt(err error) error {
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
-// firstPiece is what is admitted first for a body of unknown length.
-const firstPiece = 16 << 10
+// firstPiece is what is admitted first for a body of unknown length; wholeBody is the most that is admitted on an announcement alone.
+const (
+	firstPiece = 16 << 10
+	wholeBody  = 32 << 10
+)
 
-// readAll reads src to its end into b.Bytes; size is its length, or negative where that is not known.
+// readAll reads src to its end into b.Bytes; size is its length, or negative where that is not known. What was read is copied into each larger piece, so
+// for that moment up to half as much again is held as is admitted.
 func (b *Body) readAll(src io.Reader, size, limit int64) error {
 	if size >= 0 {
-		if err := b.grow(size); err != nil {
-			return err
-		}
-		b.Bytes = make([]byte, size)
-		_, err := io.ReadFull(src, b.Bytes)
-		return err
+		return b.readKnown(src, size)
 	}
 	// One byte beyond the limit tells a body of exactly the limit from a larger one.
 	room := min(firstPiece, limit+1)
@@ -202,6 +205,27 @@ func (b *Body) readAll(src io.Reader, size, limit int64) error {
 				return err
 			}
 			b.Bytes = append(make([]byte, 0, room), b.Bytes...)
+		}
+	}
+}
+
+// readKnown reads size bytes. The pieces double, up to exactly the size: a small body is one piece.
+func (b *Body) readKnown(src io.Reader, size int64) error {
+	if size > b.admission.capacity-b.admission.Held() {
+		return ErrBusy // later pieces would find no room; the sender can be told before it sends
+	}
+	for room := min(size, wholeBody); ; room = min(2*room, size) {
+		if err := b.grow(room); err != nil {
+			return err
+		}
+		piece := make([]byte, room)
+		n := copy(piece, b.Bytes)
+		b.Bytes = piece
+		if _, err := io.ReadFull(src, piece[n:]); err != nil {
+			return err
+		}
+		if room == size {
+			return nil
 		}
 	}
 }

@@ -12,10 +12,12 @@
 // # Decisions
 //
 // 2026-11-21, admission grows with the body. Context: the design takes a semaphore over decompressed bytes before the body is read, by
-// Content-Length or else by the limit. With a limit of 16 MiB, three compressed requests of 1 KB would have filled it. Decision: a body of
-// known length is admitted whole before its first byte; one of unknown length (chunked, gzip) is admitted piece by piece, each piece
-// before it is held, and refused with 503 when a piece finds no room. zstd is admitted by the size its frame states, or else with its window. Consequences: memory has
-// the same bound; a refused request may have been read in part.
+// Content-Length or else by the limit. With a limit of 16 MiB, three compressed requests of 1 KB would have filled it, and so would two
+// connections that announce 16 MiB and send nothing. Decision: a body that is said to have at most 32 KiB is admitted whole before its first byte; any other
+// piece by piece, each before it is held, at most twice what came, and refused with 503 when a piece finds no room, or at once where the room left is less than its
+// announced length. zstd is admitted by the size its frame states, or else with its window. And a body must come: 5 s for the beginning, then 32 KiB a second, within ReadTimeout.
+// Consequences: memory has the same bound (but for the copy from one piece to the next); a refused request may have been read in part; to hold the room takes as
+// much traffic as it has bytes, or thousands of connections.
 //
 // 2026-11-21, a header may be as large as a record. Context: collect bounds an event's attributes at 32 KiB, but a Broker's ingress and other producers can
 // write up to 1 MiB of them into a topic; a server that answers 431 makes Knative send such an event to the dead letter sink at once, which for the Trigger of

@@ -399,6 +399,42 @@ func TestAdmissionIsBeforeTheBody(t *testing.T) {
 	})
 }
 
+// Guards the room for bodies against announcements: who says that much will come takes little of it until it does, and others pass.
+func TestAnnouncedBodyTakesNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := NewAdmission(32 << 20)
+		gate := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 100 {
+			r := httptest.NewRequest(http.MethodPost, "/", nil)
+			r.Body, r.ContentLength = io.NopCloser(readerFunc(func([]byte) (int, error) { <-gate; return 0, io.ErrUnexpectedEOF })), 16<<20
+			wg.Go(func() {
+				if _, err := a.Read(r, 16<<20); !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("idle: %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		for _, n := range []int{0, 1, wholeBody, wholeBody + 1, 3*wholeBody + 7, 16 << 20} {
+			want := bytes.Repeat([]byte("x"), n)
+			before := a.Held()
+			b, err := a.Read(httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(want)), 16<<20)
+			if err != nil {
+				t.Fatalf("%d bytes beside those that do not come: %v", n, err)
+			}
+			if !bytes.Equal(b.Bytes, want) || cap(b.Bytes) > n+n/2+64 || a.Held() != before+int64(n) {
+				t.Errorf("%d bytes came as %d in %d, %d admitted", n, len(b.Bytes), cap(b.Bytes), a.Held()-before)
+			}
+			b.Release()
+		}
+		close(gate)
+		wg.Wait()
+		if a.Held() != 0 {
+			t.Errorf("%d bytes still admitted", a.Held())
+		}
+	})
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }

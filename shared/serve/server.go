@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -38,7 +39,8 @@ type Config struct {
 	// HookTimeout is the deadline of each drain hook, from its own start. Requests in flight and components have Grace less this time
 	// to end. Default 8 s.
 	HookTimeout time.Duration
-	// ReadTimeout bounds reading one request with its body. Default 30 s.
+	// ReadTimeout bounds reading one request with its body. Default 30 s. Within it, a body of more than 4 KiB must come at 32 KiB a
+	// second after the first 5 s.
 	ReadTimeout time.Duration
 	// MaxHeaderBytes bounds a request's header, which in binary mode holds the event's attributes; net/http takes 4 KiB more, and answers 431 to what
 	// is larger. Default 4 MiB: no record of 1 MiB, which is what topics take, has a larger one, since percent-encoding makes a byte three. Whatever listens to the
@@ -246,9 +248,52 @@ func (c *Config) routes(ready *readiness, h http.Handler) http.Handler {
 		case r.URL.Path == "/metrics" && metrics != nil:
 			metrics.ServeHTTP(w, r)
 		default:
+			if r.ContentLength < 0 || r.ContentLength > paceFrom {
+				r.Body = pace(w, r.Body, c.ReadTimeout)
+			}
 			h.ServeHTTP(w, r)
 		}
 	})
+}
+
+// How fast a body must come: bytes that nobody sends hold room that others could use.
+const (
+	paceStart = 5 * time.Second
+	paceBytes = 32 << 10 // for each further second
+	paceFrom  = 4 << 10  // said to be smaller: it is here with its header, and would hold little
+)
+
+// pace returns body with a deadline for reading that moves on as bytes come, at most until limit from now.
+func pace(w http.ResponseWriter, body io.ReadCloser, limit time.Duration) io.ReadCloser {
+	p := &paced{ReadCloser: body, control: http.NewResponseController(w), began: time.Now(), limit: limit}
+	if p.control.SetReadDeadline(p.began.Add(min(paceStart, limit))) != nil {
+		return body // no connection of net/http's, and so not one of Run's
+	}
+	return p
+}
+
+type paced struct {
+	io.ReadCloser
+	control *http.ResponseController
+	began   time.Time
+	limit   time.Duration
+	n       int64 // bytes that came
+	paid    int64 // seconds that the deadline was moved for them
+}
+
+// Read implements io.Reader.
+func (p *paced) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	p.n += int64(n)
+	switch seconds := p.n / paceBytes; {
+	case errors.Is(err, io.EOF):
+		// The deadline would end the request's context while it is handled. An error tells of a connection that is no more, as the next use of it will.
+		_ = p.control.SetReadDeadline(time.Time{})
+	case err == nil && seconds > p.paid:
+		p.paid = seconds
+		err = p.control.SetReadDeadline(p.began.Add(min(paceStart+time.Duration(seconds)*time.Second, p.limit)))
+	}
+	return n, err
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

@@ -1,8 +1,10 @@
 package serve
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -192,6 +195,90 @@ func TestListenError(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("Run returned %v", err)
 	}
+}
+
+// pipes is a listener whose connections are in memory, so that synctest's clock holds for them.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	close(p.closed)
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// Guards the room for bodies against who announces one and does not send it, or too slowly; and a handler that takes its time from being told that its client went away.
+func TestBodyMustCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+		a := NewAdmission(16 << 20)
+		ctx, signal := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- Run(ctx, Config{Listener: l, Logger: slog.New(slog.DiscardHandler)}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, err := a.Read(r, 1<<20)
+				if err != nil {
+					w.WriteHeader(ReadStatus(err))
+					return
+				}
+				defer body.Release()
+				time.Sleep(time.Minute) // synctest's clock
+				if r.Context().Err() != nil {
+					t.Error("the request's context ended while it was handled")
+				}
+			}))
+		}()
+		f := func(name string, pieces, size int, want int, after time.Duration) {
+			t.Helper()
+			client, server := net.Pipe()
+			defer func() { _ = client.Close() }()
+			l.conns <- server
+			began := time.Now()
+			go func() {
+				if _, err := fmt.Fprintf(client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 20*32<<10); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(500 * time.Millisecond) // so that no piece comes at the deadline's very moment
+				for range pieces {
+					if _, err := client.Write(make([]byte, size)); err != nil {
+						return // the server gave up, as its answer says
+					}
+					time.Sleep(time.Second)
+				}
+			}()
+			answer, err := http.ReadResponse(bufio.NewReader(client), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = answer.Body.Close()
+			if took := time.Since(began); answer.StatusCode != want || took != after {
+				t.Errorf("%s: answered %d after %s, want %d after %s", name, answer.StatusCode, took, want, after)
+			}
+			if a.Held() != 0 && want != 200 {
+				t.Errorf("%s: %d bytes still held", name, a.Held())
+			}
+		}
+		f("nothing", 0, 0, 408, 5*time.Second)
+		f("a drip", 600, 1<<10, 408, 5*time.Second)
+		f("half as fast as must be", 40, 16<<10, 408, 9*time.Second)
+		f("fast enough", 20, 32<<10, 200, 79500*time.Millisecond)
+		signal()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Guards HTTP/2 without TLS, which queue-proxy and gRPC clients speak.
