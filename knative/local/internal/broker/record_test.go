@@ -76,8 +76,11 @@ func TestRecordOfAttributesReachesFunction(t *testing.T) {
 	}()
 	unencoded := strings.Repeat("\u00fc", kafka.TopicMaxMessageBytes/2) // as other producers write it: each byte is three in HTTP
 	o, err := parse(&sarama.ConsumerMessage{Headers: []*sarama.RecordHeader{
-		{Key: []byte("ce_specversion"), Value: []byte("1.0")}, {Key: []byte("ce_id"), Value: []byte("1")}, {Key: []byte("ce_source"), Value: []byte("/s")},
-		{Key: []byte("ce_type"), Value: []byte("T")}, {Key: []byte("ce_x"), Value: []byte(unencoded)},
+		{Key: []byte("ce_specversion"), Value: []byte("1.0")},
+		{Key: []byte("ce_id"), Value: []byte("1")},
+		{Key: []byte("ce_source"), Value: []byte("/s")},
+		{Key: []byte("ce_type"), Value: []byte("T")},
+		{Key: []byte("ce_x"), Value: []byte(unencoded)},
 	}})
 	if err != nil {
 		t.Fatal(err)
