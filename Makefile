@@ -18,6 +18,7 @@ help: ## list the targets
 build: ## compile everything; the first time fetches and compiles dependencies for some minutes
 	@echo "compiling (a cold build fetches and compiles dependencies: some minutes)"
 	@set -o pipefail; $(GO) build -v ./... 2>&1 | $(PROGRESS)
+	@mkdir -p bin && $(GO) build -o bin/millrace ./knative/local
 
 .PHONY: run
 run: ## the whole pipeline on this machine: http://127.0.0.1:8080, data in .millrace; ARGS="-tick 5s" passes flags

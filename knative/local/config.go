@@ -24,6 +24,7 @@ type environment struct {
 	S3Endpoint       string   `envconfig:"S3_ENDPOINT"`   // http or https URL
 	S3Region         string   `envconfig:"S3_REGION"`
 	ElasticsearchURL string   `envconfig:"ELASTICSEARCH_URL"` // http or https URL
+	Contracts        string   `envconfig:"CONTRACTS"`         // a directory of contracts beside the embedded ones
 	AccessKeyID      string   `envconfig:"AWS_ACCESS_KEY_ID"`
 	SecretAccessKey  string   `envconfig:"AWS_SECRET_ACCESS_KEY"`
 
@@ -38,6 +39,18 @@ type environment struct {
 	Term    string `envconfig:"TERM"`
 }
 
+const usage = `millrace runs the whole pipeline on this machine: the manifests of knative and triggers, functions as processes, and
+embedded servers for Kafka, object storage and search. Ctrl-C drains and stops; data is kept.
+
+  make run                                  # http://127.0.0.1:8080, data in .millrace
+  make run ARGS="-dir /data/m -tick 5s"     # with flags
+
+Variables: KAFKA_BROKERS, S3_ENDPOINT (with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and ELASTICSEARCH_URL name real servers, used in
+place of the embedded ones; CONTRACTS names a directory of your own contracts, *.odcs.yaml.
+
+Flags:
+`
+
 // errUsage is an error that the flag package has shown already, with the flags there are.
 var errUsage = errors.New("usage")
 
@@ -49,7 +62,11 @@ func load(args []string) (platform.Config, error) {
 	}
 	var cfg platform.Config
 	var manifests string
-	flags := flag.NewFlagSet("local", flag.ContinueOnError)
+	flags := flag.NewFlagSet("millrace", flag.ContinueOnError)
+	flags.Usage = func() {
+		_, _ = fmt.Fprint(flags.Output(), usage) // who cannot read it has no use for an error either
+		flags.PrintDefaults()
+	}
 	flags.StringVar(&cfg.Dir, "dir", ".millrace", "`directory` for all data, made where it is absent")
 	flags.StringVar(&cfg.Listen, "listen", "127.0.0.1:8080", "`address` of the gateway: collect and other public functions")
 	flags.StringVar(&cfg.Kafka, "kafka", "127.0.0.1:9092", "`address` of the embedded Kafka; the variable KAFKA_BROKERS names a real one")
@@ -80,6 +97,14 @@ func load(args []string) (platform.Config, error) {
 	if env.S3Endpoint != "" {
 		// Credentials of another purpose that happen to be set are not for the embedded object storage.
 		cfg.Servers.Credentials = platform.Credentials{AccessKeyID: env.AccessKeyID, SecretAccessKey: env.SecretAccessKey}
+	}
+	if env.Contracts != "" {
+		if cfg.Contracts, err = filepath.Abs(env.Contracts); err != nil {
+			return platform.Config{}, fmt.Errorf("CONTRACTS: %w", err)
+		}
+		if info, err := os.Stat(cfg.Contracts); err != nil || !info.IsDir() {
+			return platform.Config{}, fmt.Errorf("CONTRACTS must be a directory: %s is none", env.Contracts)
+		}
 	}
 	cfg.Environment = map[string]string{}
 	for key, value := range map[string]string{

@@ -14,7 +14,7 @@ import (
 // clean is an environment without what a developer's shell may hold.
 func clean(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"KAFKA_BROKERS", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
+	for _, name := range []string{"KAFKA_BROKERS", "CONTRACTS", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("PATH", "/bin")
@@ -47,6 +47,20 @@ func TestDefaultsAndFlags(t *testing.T) {
 	want.Dir, want.Listen, want.Kafka, want.S3, want.Search, want.Tick, want.Feed, want.Manifests = "d", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4", time.Second, 0, []string{"a", "b"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// A user's contracts reach the functions, wherever those run; a directory that is not there is said at once, not found out by the first event.
+func TestContracts(t *testing.T) {
+	clean(t)
+	t.Setenv("CONTRACTS", ".")
+	cfg, err := load(nil)
+	if here, _ := filepath.Abs("."); err != nil || cfg.Contracts != here {
+		t.Errorf("got %q, %v", cfg.Contracts, err)
+	}
+	t.Setenv("CONTRACTS", "no-such-directory")
+	if _, err := load(nil); err == nil || !strings.Contains(err.Error(), "CONTRACTS") {
+		t.Errorf("got %v", err)
 	}
 }
 

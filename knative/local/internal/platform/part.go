@@ -99,20 +99,28 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler: handler, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: handler, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: readTimeout, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 }
 
+// readTimeout is how long a request may take to arrive, its body included: more than a function allows, whose answer is the better one. It does not bound
+// how long the answer takes.
+const readTimeout = 45 * time.Second
+
 // drainTime is how long requests may take to finish at the end.
 const drainTime = 20 * time.Second
 
-// shutdown lets requests finish for a while, then cuts them.
+// shutdown lets requests finish for a while, then cuts them: one that its client never finished is no failure of ours.
 func shutdown(ctx context.Context, server *http.Server) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("finish requests: %w", err), server.Close())
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return server.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("finish requests: %w", err)
 	}
 	return nil
 }

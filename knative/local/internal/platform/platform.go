@@ -48,6 +48,8 @@ type Config struct {
 	Feed int
 	// Servers are used in place of embedded ones.
 	Servers Servers
+	// Contracts is a directory of contracts that functions read beside the embedded ones; "" for none.
+	Contracts string
 	// Environment is what every process gets beside its manifest's variables: PATH, HOME and the like.
 	Environment map[string]string
 	// Out gets all output, with colours where Color is true.
@@ -255,6 +257,9 @@ func (p *Platform) configure() error {
 	values := map[string]string{
 		"KAFKA_BROKERS": strings.Join(p.servers.KafkaBrokers, ","), "S3_ENDPOINT": p.servers.S3Endpoint, "ELASTICSEARCH_URL": p.servers.ElasticsearchURL,
 		"ALLOW_FEWER_REPLICAS": "true",
+	}
+	if p.cfg.Contracts != "" {
+		values["CONTRACTS"] = p.cfg.Contracts
 	}
 	if p.servers.S3Region != "" {
 		values["S3_REGION"] = p.servers.S3Region
