@@ -11,7 +11,8 @@ import (
 )
 
 // errNoCloudEvent says that a request does not even claim to hold CloudEvents in a form that we read.
-var errNoCloudEvent = errors.New("no CloudEvents: neither headers ce-* nor the content type " + event.MediaStructured + " or " + event.MediaBatch)
+var errNoCloudEvent = errors.New("no CloudEvents: neither headers ce-* nor the content type " + event.MediaStructured + " or " + event.MediaBatch +
+	"; events in the JSON form go to POST /api/v1/collect")
 
 // cloudEvents reads a request's CloudEvents, in binary or structured mode or as a batch, at most limit. Errors wrap [errNoCloudEvent], [errTooMany]
 // or [errTooLarge], or are the random source's.
@@ -24,7 +25,10 @@ func (m *maker) cloudEvents(h http.Header, body []byte, limit int, now string) (
 			return nil, fmt.Errorf("%w: at most %d", errTooMany, limit)
 		}
 		if err != nil {
-			return m.unparsed(body, "the batch is not one JSON array in UTF-8, at most "+fmt.Sprint(rawjson.MaxDepth)+" levels deep", now)
+			if rawjson.Valid(body) {
+				return m.unparsed(body, "the batch is JSON, but no array", now)
+			}
+			return m.unparsed(body, unreadable("batch", body), now)
 		}
 		candidates := make([]candidate, len(elements))
 		held := attributeCount{limit: limit}
@@ -39,7 +43,7 @@ func (m *maker) cloudEvents(h http.Header, body []byte, limit int, now string) (
 		return candidates, nil
 	case event.IsStructured(contentType):
 		if !rawjson.Valid(body) {
-			return m.unparsed(body, "the body is not one JSON text in UTF-8, at most "+fmt.Sprint(rawjson.MaxDepth)+" levels deep", now)
+			return m.unparsed(body, unreadable("body", body), now)
 		}
 		c, err := m.structured(rawjson.Trim(body), now)
 		return []candidate{c}, err

@@ -19,14 +19,20 @@ var errTooMany = errors.New("too many events in one request")
 // errTooLarge says that a body cannot be read and is too large to be kept as a dead letter.
 var errTooLarge = errors.New("a body that is not JSON and larger than an event may be is not kept")
 
-// form reads a body in the JSON form, one object or an array of them. key is the request's Idempotency-Key, "" for none; limit is the most events. A
+// sender is what the head of a request in the JSON form says.
+type sender struct {
+	key        string // the Idempotency-Key, "" for none
+	cloudEvent bool   // it claims to hold a CloudEvent
+}
+
+// form reads a body in the JSON form, one object or an array of them; limit is the most events. A
 // body that is neither is one dead letter as a whole. Errors wrap [errTooMany] or [errTooLarge], or are the random source's.
-func (m *maker) form(body []byte, key string, limit int, now string) ([]candidate, error) {
+func (m *maker) form(body []byte, from sender, limit int, now string) ([]candidate, error) {
 	switch kind := rawjson.Kind(body); {
 	case !rawjson.Valid(body):
-		return m.unparsed(body, "the body is not one JSON text in UTF-8, at most "+strconv.Itoa(rawjson.MaxDepth)+" levels deep", now)
+		return m.unparsed(body, unreadable("body", body), now)
 	case kind == '{':
-		c, err := m.formEvent(rawjson.Trim(body), key, 0, now)
+		c, err := m.formEvent(rawjson.Trim(body), from, 0, now)
 		return []candidate{c}, err
 	case kind == '[':
 		candidates := make([]candidate, 0, min(limit, 1+len(body)/256))
@@ -35,7 +41,7 @@ func (m *maker) form(body []byte, key string, limit int, now string) ([]candidat
 			if i >= limit {
 				return fmt.Errorf("%w: at most %d", errTooMany, limit)
 			}
-			c, err := m.formEvent(value, key, i, now)
+			c, err := m.formEvent(value, from, i, now)
 			if err != nil {
 				return err
 			}
@@ -46,6 +52,14 @@ func (m *maker) form(body []byte, key string, limit int, now string) ([]candidat
 	default:
 		return m.unparsed(body, "the body is JSON, but neither an object nor an array", now)
 	}
+}
+
+// unreadable says why text, called what, is none that rawjson.Valid accepts.
+func unreadable(what string, text []byte) string {
+	if err := rawjson.Explain(text); err != nil {
+		return "the " + what + " is not JSON: " + err.Error()
+	}
+	return "the " + what + " cannot be read"
 }
 
 // unparsed keeps a whole body as one dead letter.
@@ -61,7 +75,7 @@ func (m *maker) unparsed(body []byte, why string, now string) ([]candidate, erro
 type fields struct {
 	eventType, version, id, source, subject, time, partitionKey string
 	payload, extensions                                         []byte
-	problem                                                     *problem // the first
+	problem                                                     *problem // the first, except that a CloudEvent is called so
 	seen                                                        uint16
 }
 
@@ -72,7 +86,7 @@ func (f *fields) fail(p *problem) {
 }
 
 // formEvent makes the event of one object in the JSON form.
-func (m *maker) formEvent(object []byte, key string, index int, now string) (candidate, error) {
+func (m *maker) formEvent(object []byte, from sender, index int, now string) (candidate, error) {
 	r := refused{whole: object, contentType: "application/json"}
 	if rawjson.Kind(object) != '{' {
 		return m.deadLetter(r, wrong(event.CodeUnparsed, "an event must be a JSON object"), now)
@@ -82,11 +96,14 @@ func (m *maker) formEvent(object []byte, key string, index int, now string) (can
 		f.fail(wrong(event.CodeUnparsed, "the object cannot be read"))
 	}
 	r.eventType, r.version = f.eventType, f.version
-	v1, p := m.formContext(&f, key, index)
+	v1, p := m.formContext(&f, from.key, index)
 	if f.problem != nil {
 		p = f.problem
 	}
 	if p != nil {
+		if from.cloudEvent && (p.code == event.CodeUnknownField || p.code == event.CodeMissingField) && !strings.HasSuffix(p.message, isCloudEvent) {
+			p.message += isCloudEvent
+		}
 		return m.deadLetter(r, p, now)
 	}
 	if v1.ID == "" {
@@ -122,7 +139,12 @@ func (f *fields) take(name string, value []byte) {
 	case "extensions":
 		bit = 1 << 8
 	default:
-		f.fail(wrong(event.CodeUnknownField, "unknown top-level field %q", event.Cut(name, 40)))
+		if p := wrong(event.CodeUnknownField, "unknown top-level field %q", event.Cut(name, 40)); name == "specversion" {
+			p.message += isCloudEvent
+			f.problem = p
+		} else {
+			f.fail(p)
+		}
 		return
 	}
 	if f.seen&bit != 0 {
@@ -149,6 +171,9 @@ func (f *fields) take(name string, value []byte) {
 		}
 	}
 }
+
+// isCloudEvent follows what is wrong with an event in the JSON form that is none, but a CloudEvent.
+const isCloudEvent = ": this is a CloudEvent, which goes to POST /api/v1/events"
 
 var jsonContentType = "application/json"
 

@@ -25,7 +25,7 @@ func FuzzForm(f *testing.F) {
 		if err != nil {
 			key = ""
 		}
-		candidates, err := r.maker.form(body, key, 100, event.FormatTime(testTime))
+		candidates, err := r.maker.form(body, sender{key: key}, 100, event.FormatTime(testTime))
 		if err != nil {
 			return // 413
 		}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,7 +77,28 @@ func (c *collector) routes() http.Handler {
 	mux.HandleFunc("POST /{$}", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readCloudEvents, c.answerEmpty) })
 	mux.HandleFunc("GET /api/v1", c.welcome)
 	mux.HandleFunc("GET /api/v1/{$}", c.welcome)
+	mux.HandleFunc("/", astray)
 	return mux
+}
+
+// paths names all that is there.
+const paths = "POST /api/v1/collect (the JSON form), POST /api/v1/events (CloudEvents), POST / (CloudEvents from Knative), GET /api/v1 (what there is)"
+
+// astray answers a request for a path, or a method of it, that is not there.
+func astray(w http.ResponseWriter, r *http.Request) {
+	code, what := http.StatusNotFound, "no such path"
+	allow := map[string]string{"/api/v1/collect": "POST", "/api/v1/events": "POST", "/": "POST", "/api/v1": "GET, HEAD", "/api/v1/": "GET, HEAD"}[r.URL.Path]
+	if allow != "" {
+		code, what = http.StatusMethodNotAllowed, "the method is not for this path, which takes "+allow
+		w.Header().Set("Allow", allow)
+	}
+	w.Header()["Content-Type"] = jsonHeader
+	writeJSON(w, code, failed{what + "; there are " + paths})
+}
+
+// failed is the body of an answer without receipts.
+type failed struct {
+	Error string `json:"error"`
 }
 
 // errKey says that the header Idempotency-Key cannot become part of an id.
@@ -88,7 +110,8 @@ func (c *collector) readForm(r *http.Request, body []byte, now string) ([]candid
 	if err != nil {
 		return nil, err
 	}
-	return c.maker.form(body, key, c.limits.events, now)
+	from := sender{key, hasAttributes(r.Header) || strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), "application/cloudevents")}
+	return c.maker.form(body, from, c.limits.events, now)
 }
 
 func idempotencyKey(h http.Header) (string, error) {
@@ -261,9 +284,7 @@ func (c *collector) answerReceipts(w http.ResponseWriter, candidates []candidate
 	code := c.answerStatus(w, candidates, err)
 	w.Header()["Content-Type"] = jsonHeader
 	if err != nil {
-		writeJSON(w, code, struct {
-			Error string `json:"error"`
-		}{err.Error()})
+		writeJSON(w, code, failed{err.Error()})
 		return
 	}
 	raw, dead := "", ""

@@ -630,3 +630,91 @@ func TestRoutes(t *testing.T) {
 	f("GET", "/nowhere", 404, "")
 	f("POST", "/api/v1/other", 404, "")
 }
+
+// Guards what a first-time user sees of a body that is no JSON: its own cause and place, the bytes kept, and none of them quoted.
+func TestUnparsedSaysWhy(t *testing.T) {
+	structured, batch := http.Header{"Content-Type": {event.MediaStructured}}, http.Header{"Content-Type": {event.MediaBatch}}
+	for _, c := range []struct {
+		path   string
+		header http.Header
+		body   string
+		want   string
+	}{
+		{"/api/v1/collect", nil, "", "the body is not JSON: the text is empty"},
+		{"/api/v1/collect", nil, " \n", "the body is not JSON: the text is only white space"},
+		{"/api/v1/collect", nil, `{"event_type":"secret`, "the body is not JSON: byte 21: the text ends within a string"},
+		{"/api/v1/collect", nil, trip + "\n" + trip, fmt.Sprintf("the body is not JSON: byte %d: another JSON text follows the first; several events go into an array", len(trip)+1)},
+		{"/api/v1/collect", nil, "\x1f\x8b\x08\x00secret", "the body is not JSON: byte 0: the text looks like gzip; set Content-Encoding: gzip"},
+		{"/api/v1/collect", nil, "3", "the body is JSON, but neither an object nor an array"},
+		{"/api/v1/events", structured, `{"id":secret}`, "the body is not JSON: byte 6: no JSON value begins like this"},
+		{"/api/v1/events", batch, `[{"id":"secret"},]`, "the batch is not JSON: byte 17: no element behind a comma"},
+		{"/api/v1/events", batch, `{"id":"secret"}`, "the batch is JSON, but no array"},
+	} {
+		r := newRig(t, nil)
+		got := receiptsOf(t, r.post(c.path, c.header, []byte(c.body)))
+		if len(got) != 1 || got[0].Code != "unparsed" || got[0].Message != c.want {
+			t.Errorf("%.40q: %+v, want %s", c.body, got, c.want)
+		}
+		if len(r.dead.events) != 1 || string(r.dead.events[0].Data()) != c.body || event.Attr(r.dead.events[0], event.FailureMessage) != c.want {
+			t.Errorf("%.40q: dead letter %v", c.body, r.dead.events)
+		}
+	}
+}
+
+// Guards a producer that takes the wrong one of the two doors: it is told the other, by the receipt or the error, whichever mark gave it away.
+func TestWrongDoorNamesTheOther(t *testing.T) {
+	r := newRig(t, nil)
+	for _, c := range []struct {
+		header http.Header
+		body   string
+		code   string
+		other  bool
+	}{
+		{nil, `{"type":"T","specversion":"1.0","id":"1","source":"/s","data":{}}`, "unknown_field", true},
+		{nil, `{"specversion":"1.0","type":"T"}`, "unknown_field", true},
+		{http.Header{"Content-Type": {"application/cloudevents+json; charset=utf-8"}}, `{"type":"T","data":{}}`, "unknown_field", true},
+		{http.Header{"Ce-Specversion": {"1.0"}, "Ce-Type": {"T"}}, `{}`, "missing_field", true},
+		{nil, `{"type":"T"}`, "unknown_field", false},
+		{nil, `{}`, "missing_field", false},
+	} {
+		got := receiptsOf(t, r.post("/api/v1/collect", c.header, []byte(c.body)))
+		if len(got) != 1 || got[0].Code != c.code || strings.Count(got[0].Message, "/api/v1/events") != map[bool]int{true: 1}[c.other] {
+			t.Errorf("%s: %+v", c.body, got)
+		}
+	}
+	w := r.post("/api/v1/events", http.Header{"Content-Type": {"application/json"}}, []byte(trip))
+	if w.Code != http.StatusUnsupportedMediaType || !strings.Contains(w.Body.String(), "/api/v1/collect") {
+		t.Errorf("answered %d %s", w.Code, w.Body)
+	}
+}
+
+// Guards a wrong path or method against an answer that programs cannot read and people learn nothing from.
+func TestAstray(t *testing.T) {
+	r := newRig(t, nil)
+	for _, c := range []struct {
+		method, path, allow string
+		code                int
+	}{
+		{"POST", "/api/v1/collects", "", 404},
+		{"POST", "/api/v1/collect/", "", 404},
+		{"GET", "/api/v1/collect", "POST", 405},
+		{"PUT", "/api/v1/events", "POST", 405},
+		{"GET", "/", "POST", 405},
+		{"POST", "/api/v1", "GET, HEAD", 405},
+	} {
+		w := httptest.NewRecorder()
+		r.h.ServeHTTP(w, httptest.NewRequest(c.method, c.path, strings.NewReader(trip)))
+		var v struct{ Error string }
+		if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil || w.Code != c.code || w.Header().Get("Allow") != c.allow || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%s %s: %d %v %s (%v)", c.method, c.path, w.Code, w.Header(), w.Body, err)
+		}
+		for _, path := range []string{"POST /api/v1/collect ", "POST /api/v1/events ", "GET /api/v1 "} {
+			if !strings.Contains(v.Error, path) {
+				t.Errorf("%s %s: %q does not name %s", c.method, c.path, v.Error, path)
+			}
+		}
+	}
+	if len(r.raw.events)+len(r.dead.events) != 0 {
+		t.Error("something was written")
+	}
+}

@@ -294,7 +294,7 @@ func rawRecords(b *testing.B, n int) []*sarama.ProducerMessage {
 	now := event.FormatTime(time.Now())
 	records := make([]*sarama.ProducerMessage, n)
 	for i := range records {
-		candidates, err := m.form([]byte(object(i%5000)), "", 1, now)
+		candidates, err := m.form([]byte(object(i%5000)), sender{}, 1, now)
 		if err != nil {
 			b.Fatal(err)
 		}

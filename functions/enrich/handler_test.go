@@ -228,7 +228,7 @@ func TestPoisonAmongGood(t *testing.T) {
 	}
 	want := []string{
 		"far contract_violation: /trip_distance is above 1000",
-		"text not_json: byte 0: no value begins like this",
+		"text not_json: byte 0: no JSON value begins like this",
 		"empty not_json: the event has no data",
 		"version unknown_contract: no contract for this schemaversion; the type has 0-0-1",
 		"type unknown_contract: no contract for this type",

@@ -2,7 +2,6 @@ package contract
 
 import (
 	"bytes"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,13 +29,7 @@ type Violation struct {
 }
 
 // SyntaxError says that a payload is not JSON at all: not the grammar of RFC 8259, not UTF-8, or nested deeper than rawjson.MaxDepth.
-type SyntaxError struct {
-	Offset int // in bytes
-	Reason string
-}
-
-// Error implements error; it quotes nothing of the payload.
-func (e *SyntaxError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offset, e.Reason) }
+type SyntaxError = rawjson.SyntaxError
 
 // Result is what one reading of a payload found.
 type Result struct {
@@ -74,6 +67,10 @@ func (c *Contract) Inspect(payload []byte) (Result, error) {
 		}
 	}
 	if !ok {
+		// The walk knows that something is wrong; what it is best called is told by a second one, as it is everywhere else.
+		if err := rawjson.Explain(payload); err != nil {
+			return Result{}, err
+		}
 		return Result{}, w.err
 	}
 	return Result{Violations: w.found, More: w.more, Keys: w.keys}, nil

@@ -62,8 +62,8 @@ func TestCheckTaxi(t *testing.T) {
 		" has, in a part that the contract does not describe, a value that names a member more than once")
 	f(trip, `[]`, " is not an object")
 	f(trip, `null`, " is null, and a value is required")
-	f(trip, `{"a":1`, " is not JSON: byte 6: an object has no end")
-	f(trip, "{} {}", " is not JSON: byte 3: something follows the value")
+	f(trip, `{"a":1`, " is not JSON: byte 6: the text ends within an object")
+	f(trip, "{} {}", " is not JSON: byte 3: another JSON text follows the first; several events go into an array")
 }
 
 // Guards the page view's contract with a line of a real web log, in both spellings of a missing length.

@@ -40,7 +40,7 @@ var hints = []struct {
 	{CodeUnparsed, "Send one JSON object or an array of objects in UTF-8; the dead letter's data is the body as it came."},
 	{CodeInvalidCloudEvent, "Send a CloudEvent 1.0 with non-empty id, source, specversion and type; the message names the attribute."},
 	{CodeMissingField, "Add the top-level field that the message names: event_type, schema_version and payload are required."},
-	{CodeUnknownField, "Move the field into payload, or into extensions; other top-level fields than the documented ones are refused."},
+	{CodeUnknownField, "Move the field into payload, or into extensions; other top-level fields than the documented ones are refused. CloudEvents go to /api/v1/events."},
 	{CodeInvalidField, "Correct the form of the top-level field that the message names."},
 	{CodeMissingSource, "Send source together with id: an id is unique only within its source."},
 	{CodeReservedAttribute, "Do not set attributes that Millrace or Knative write themselves (rootid, datahash, stage, versionassumed, collector*, failure*, replay*, knativeerror*)."},
