@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"millrace/knative/local/internal/objectstore"
@@ -33,6 +34,9 @@ func main() {
 }
 
 func run(args []string) error {
+	// The heap is small and everything shares one machine's cores: memory is cheaper than collecting garbage.
+	debug.SetGCPercent(300)
+	debug.SetMemoryLimit(256 << 20)
 	cfg, err := load(args)
 	if err != nil {
 		return err

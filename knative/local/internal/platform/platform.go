@@ -403,7 +403,7 @@ func (p *Platform) environ(name, pod string, container *manifest.Container, env 
 	if all == nil {
 		all = map[string]string{}
 	}
-	maps.Copy(all, map[string]string{"TMPDIR": temporary, "HOSTNAME": pod, "LISTEN_HOST": "127.0.0.1", "LOG_FORMAT": "text", "HTTP_PROXY": p.proxy, "NO_PROXY": p.direct()})
+	maps.Copy(all, map[string]string{"TMPDIR": temporary, "HOSTNAME": pod, "LISTEN_HOST": "127.0.0.1", "LOG_FORMAT": "text", "GOGC": "300", "GOMEMLIMIT": "96MiB", "HTTP_PROXY": p.proxy, "NO_PROXY": p.direct()})
 	if data := filepath.Join(p.cfg.Root, strings.TrimPrefix(container.Image, build.Scheme+"millrace/"), "kodata"); exists(data) {
 		all["KO_DATA_PATH"] = data
 	}
