@@ -171,6 +171,7 @@ func bareDocument(n names, e *event.Event) *document {
 	b = appendText(b, "stage", event.Attr(e, event.FailureStage))
 	b = appendText(b, "code", event.Attr(e, event.FailureCode))
 	b = appendText(b, "message", event.Attr(e, event.FailureMessage))
+	b = appendText(b, "hint", event.Code(event.Attr(e, event.FailureCode)).Hint())
 	b = appendTime(b, "time", event.Attr(e, event.FailureTime))
 	if len(b) > start {
 		b = append(b[:start], b[start+1:]...) // the first comma

@@ -53,7 +53,7 @@ func TestDeadDocument(t *testing.T) {
 	d := of(dead(t, "1", "\xff{\"a\":\n1}"))
 	want := `{"event_type":"YellowTaxiTripRecords","schema_version":"0-0-1","root_id":"` + root("1") + `","data_hash":"` + event.Hash([]byte("\xff{\"a\":\n1}")) +
 		`","collector_id":"c1","collector_tstamp":"2026-11-21T10:00:00Z","id":"1","source":"/taxi","replay_count":0` +
-		`,"failure":{"stage":"enrich","code":"contract_violation","message":"/VendorID: required","time":"2026-11-21T10:00:01Z"}` +
+		`,"failure":{"stage":"enrich","code":"contract_violation","message":"/VendorID: required","hint":"` + event.CodeContractViolation.Hint() + `","time":"2026-11-21T10:00:01Z"}` +
 		`,"payload":"` + "\ufffd" + `{\"a\":\n1}"}`
 	if string(d.Source) != want {
 		t.Errorf("got  %s\nwant %s", d.Source, want)

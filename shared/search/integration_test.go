@@ -20,7 +20,9 @@ func TestConformanceOfElasticsearch(t *testing.T) {
 	if url == "" {
 		t.Skip("ELASTICSEARCH_URL names no server")
 	}
-	searchtest.Run(t, url, fmt.Sprintf("millrace-test-%d-", os.Getpid()))
+	prefix := fmt.Sprintf("millrace-test-%d-", os.Getpid())
+	searchtest.Run(t, url, prefix)
+	searchtest.DeadLetters(t, url, prefix)
 }
 
 // Guards against taking Elasticsearch's refusal of a template for an outage: a real one refuses it in a form of its own, and says of which field.

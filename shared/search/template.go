@@ -20,7 +20,7 @@ import (
 
 // layout is the version of what this package itself puts into templates. Raise it with every change of mappings or settings
 // here, or existing templates stay as they are.
-const layout = 1
+const layout = 2
 
 // priority of the templates. Those that Elasticsearch ships have at most 101.
 const priority = 200
@@ -269,7 +269,8 @@ func (c *Client) deadTemplate() template {
 		"properties": mapping{
 			"stage":   keyword(),
 			"code":    keyword(),
-			"message": mapping{"type": "text"},
+			"message": mapping{"type": "text", "fields": mapping{"keyword": mapping{"type": "keyword", "ignore_above": event.MaxFailureMessage}}},
+			"hint":    mapping{"type": "keyword", "index": false, "doc_values": false},
 			"time":    date(),
 		},
 	}

@@ -2,6 +2,7 @@ package searchtest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"millrace/shared/contract"
+	"millrace/shared/event"
 	"millrace/shared/search"
 )
 
@@ -114,6 +116,38 @@ func Run(t *testing.T, url, prefix string) {
 	})
 }
 
+// DeadLetters holds the server at url, one that can search, against the first question about dead letters, how many there are for each reason: a message
+// can be counted as a whole, and the hint beside it never keeps a document from being written. prefix is as for [Run].
+func DeadLetters(t *testing.T, url, prefix string) {
+	c := New(t, search.Options{URL: url, Prefix: prefix})
+	dead := c.DeadIndex(day)
+	remove := func() { Remove(t, url, dead, "_index_template/millrace-"+prefix+"dead") }
+	remove()
+	t.Cleanup(remove)
+	if err := c.EnsureDead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, message := range []string{"a is missing", "a is missing", "b is missing", strings.Repeat("m", event.MaxFailureMessage)} {
+		source := fmt.Appendf(nil, `{"failure":{"message":%q,"hint":%q}}`, message, strings.Repeat("h", 40_000))
+		want(t, bulk(t, c, search.Operation{Index: dead, ID: fmt.Sprintf("d%d", i), Source: source}), search.Done)
+	}
+	post(t, url+"/"+dead+"/_refresh", "")
+	var answer struct {
+		Aggregations struct {
+			Reasons struct {
+				Buckets []struct {
+					Key   string `json:"key"`
+					Count int    `json:"doc_count"`
+				} `json:"buckets"`
+			} `json:"reasons"`
+		} `json:"aggregations"`
+	}
+	text := post(t, url+"/"+dead+"/_search", `{"size":0,"query":{"match":{"failure.message":"missing"}},"aggs":{"reasons":{"terms":{"field":"failure.message.keyword"}}}}`)
+	if err := json.Unmarshal(text, &answer); err != nil || fmt.Sprint(answer.Aggregations.Reasons.Buckets) != "[{a is missing 2} {b is missing 1}]" {
+		t.Errorf("got %s, %v", text, err)
+	}
+}
+
 // New returns a client that is closed at the end of the test.
 func New(t testing.TB, o search.Options) *search.Client {
 	t.Helper()
@@ -147,6 +181,26 @@ func Remove(t testing.TB, url string, paths ...string) {
 			t.Error(err)
 		}
 	}
+}
+
+// post returns the server's answer, which must be 200.
+func post(t *testing.T, url, body string) []byte {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close() //nolint:errcheck // it was read
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("POST %s: %d %s, %v", url, res.StatusCode, text, err)
+	}
+	return text
 }
 
 func bulk(t *testing.T, c *search.Client, ops ...search.Operation) []search.Result {

@@ -11,3 +11,9 @@ func TestAdapter(t *testing.T) {
 	_, base := start(t, t.TempDir())
 	searchtest.Run(t, base, "")
 }
+
+// Guards the questions that people ask of dead letters on one machine.
+func TestDeadLetters(t *testing.T) {
+	_, base := start(t, t.TempDir())
+	searchtest.DeadLetters(t, base, "")
+}
