@@ -17,31 +17,31 @@ import (
 	"millrace/shared/telemetry"
 )
 
-// config is what the environment says. The package comment is its documentation, checked by a test.
+// config is what the environment says. The package comment has the same table, checked by a test.
 type config struct {
 	telemetry.Log
 	serve.Address
 
-	KafkaBrokers []string `envconfig:"KAFKA_BROKERS"`
-	Sink         string   `envconfig:"SINK" default:"kafka:///events.raw"`
-	DeadSink     string   `envconfig:"DEAD_SINK" default:"kafka:///events.dead"`
-	Source       string   `envconfig:"SOURCE" default:"/collect"`
-	CollectorID  string   `envconfig:"COLLECTOR_ID"`
-	Hostname     string   `envconfig:"HOSTNAME"`
-	Revision     string   `envconfig:"K_REVISION"`
+	KafkaBrokers []string `envconfig:"KAFKA_BROKERS" desc:"host:port,host:port; for sinks that name none"`
+	Sink         string   `envconfig:"SINK" default:"kafka:///events.raw" desc:"where events go"`
+	DeadSink     string   `envconfig:"DEAD_SINK" default:"kafka:///events.dead" desc:"where dead letters go"`
+	Source       string   `envconfig:"SOURCE" default:"/collect" desc:"source of events without one; the same on every replica"`
+	CollectorID  string   `envconfig:"COLLECTOR_ID" desc:"collectorid of events; else HOSTNAME of a pod, else K_REVISION"`
+	Hostname     string   `envconfig:"HOSTNAME" desc:"set by Kubernetes"`
+	Revision     string   `envconfig:"K_REVISION" desc:"set by Knative"`
 
-	SendTimeout     time.Duration `envconfig:"SEND_TIMEOUT" default:"3s"`
-	SendBufferBytes int64         `envconfig:"SEND_BUFFER_BYTES" default:"16777216"`
-	SendLinger      time.Duration `envconfig:"SEND_LINGER" default:"2ms"`
-	RetryAfter      time.Duration `envconfig:"RETRY_AFTER" default:"1s"`
+	SendTimeout     time.Duration `envconfig:"SEND_TIMEOUT" default:"3s" desc:"how long a request waits for Kafka"`
+	SendBufferBytes int64         `envconfig:"SEND_BUFFER_BYTES" default:"16777216" desc:"events handed to Kafka and not confirmed, at most"`
+	SendLinger      time.Duration `envconfig:"SEND_LINGER" default:"2ms" desc:"how long a record waits for others"`
+	RetryAfter      time.Duration `envconfig:"RETRY_AFTER" default:"1s" desc:"told with every 503"`
 
-	MaxBodyBytes int64 `envconfig:"MAX_BODY_BYTES" default:"16777216"`
-	MaxHeldBytes int64 `envconfig:"MAX_HELD_BYTES" default:"33554432"`
-	MaxEvents    int   `envconfig:"MAX_EVENTS" default:"10000"`
+	MaxBodyBytes int64 `envconfig:"MAX_BODY_BYTES" default:"16777216" desc:"the largest body, decompressed"`
+	MaxHeldBytes int64 `envconfig:"MAX_HELD_BYTES" default:"33554432" desc:"all bodies held at one time; beyond it 503"`
+	MaxEvents    int   `envconfig:"MAX_EVENTS" default:"10000" desc:"events in one request"`
 
-	LowercaseExtensions bool          `envconfig:"LOWERCASE_EXTENSIONS" default:"false"`
-	ReadyGroups         []string      `envconfig:"READY_GROUPS"`
-	ShutdownGrace       time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s"`
+	LowercaseExtensions bool          `envconfig:"LOWERCASE_EXTENSIONS" default:"false" desc:"true: extension names with capitals (Debezium's) become lower case instead of dead letters"`
+	ReadyGroups         []string      `envconfig:"READY_GROUPS" desc:"group@topic,...: not ready before these groups have committed offsets"`
+	ShutdownGrace       time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s" desc:"for the end; below the pod's grace period"`
 
 	// From Sink, DeadSink and ReadyGroups, by Validate.
 	rawBrokers, deadBrokers []string

@@ -2,44 +2,34 @@ package main
 
 import (
 	"os"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"millrace/shared/usage"
 )
 
-// Guards the table of variables in the package comment against drifting from the configuration, names and defaults both.
+// Guards the table of variables in the package comment against drifting from the configuration and the help made of it: names, defaults and descriptions.
 func TestVariablesAreDocumented(t *testing.T) {
 	b, err := os.ReadFile("main.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^//\t([A-Z][A-Z_0-9]+) +(\S*)  `).FindAllStringSubmatch(string(b), -1) {
-		table[m[1]] = m[2]
+	spaces := regexp.MustCompile(` +`)
+	table := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^//\t([A-Z][A-Z_0-9]+ .*)$`).FindAllStringSubmatch(string(b), -1) {
+		table[spaces.ReplaceAllString(m[1], " ")] = true
 	}
-	var walk func(typ reflect.Type)
-	walk = func(typ reflect.Type) {
-		for i := range typ.NumField() {
-			f := typ.Field(i)
-			if f.Anonymous {
-				walk(f.Type)
-				continue
-			}
-			name := f.Tag.Get("envconfig")
-			if name == "" {
-				continue
-			}
-			if got, ok := table[name]; !ok || got != f.Tag.Get("default") {
-				t.Errorf("%s: documented %v with default %q, is %q", name, ok, got, f.Tag.Get("default"))
-			}
-			delete(table, name)
+	for line := range strings.Lines(usage.Variables(config{})) {
+		line = spaces.ReplaceAllString(strings.TrimSpace(line), " ")
+		if !table[line] {
+			t.Errorf("not in the package comment: %s", line)
 		}
+		delete(table, line)
 	}
-	walk(reflect.TypeFor[config]())
-	for name := range table {
-		t.Errorf("%s is documented and not read", name)
+	for line := range table {
+		t.Errorf("in the package comment and not read: %s", line)
 	}
 }
 
@@ -72,5 +62,20 @@ func TestConfig(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not in the error: %v", name, err)
 		}
+	}
+}
+
+// Guards the help, which says of every variable what it is, and that a typing error on the command line starts nothing.
+func TestHelp(t *testing.T) {
+	for line := range strings.Lines(usage.Variables(config{})) {
+		if strings.HasSuffix(line, " \n") {
+			t.Errorf("no description: %q", line)
+		}
+	}
+	if err := run(t.Context(), []string{"-prot"}); err == nil || !strings.Contains(err.Error(), `unknown argument "-prot"`) {
+		t.Errorf("an unknown argument: %v", err)
+	}
+	if err := run(t.Context(), []string{"--help"}); err != nil {
+		t.Errorf("--help: %v", err)
 	}
 }

@@ -10,7 +10,7 @@
 //
 // Variables:
 //
-//	PORT                  8080                  port for events, /healthz, /readyz and /metrics
+//	PORT                  8080                  port for events, /healthz, /readyz and /metrics; 0 is any that is free
 //	LISTEN_HOST                                 address to listen on, all where empty; 127.0.0.1 on one machine
 //	KAFKA_BROKERS                               host:port,host:port; for sinks that name none
 //	SINK                  kafka:///events.raw   where events go
@@ -46,11 +46,12 @@ import (
 
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
+	"millrace/shared/usage"
 )
 
 func main() {
 	boundMemory()
-	if err := run(signals.NewContext()); err != nil {
+	if err := run(signals.NewContext(), os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "collect:", err)
 		os.Exit(1)
 	}
@@ -67,7 +68,10 @@ func boundMemory() {
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, args []string) error {
+	if done, err := usage.Asked(os.Stdout, args, help, config{}); done || err != nil {
+		return err
+	}
 	cfg, err := readConfig()
 	if err != nil {
 		return err

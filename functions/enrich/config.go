@@ -17,20 +17,20 @@ type config struct {
 	telemetry.Log
 	serve.Address
 
-	Brokers  string `envconfig:"KAFKA_BROKERS"` // host:port, comma separated; for sinks that name none
-	Sink     string `envconfig:"SINK" default:"kafka:///events.enriched"`
-	DeadSink string `envconfig:"DEAD_SINK" default:"kafka:///events.dead"`
+	Brokers  string `envconfig:"KAFKA_BROKERS" desc:"host:port, comma separated; for sinks that name none"`
+	Sink     string `envconfig:"SINK" default:"kafka:///events.enriched" desc:"where enriched events go"`
+	DeadSink string `envconfig:"DEAD_SINK" default:"kafka:///events.dead" desc:"where dead letters go"`
 
-	Contracts         string        `envconfig:"CONTRACTS"`                        // a directory beside the embedded contracts
-	ContractsInterval time.Duration `envconfig:"CONTRACTS_INTERVAL" default:"10s"` // how often the directory is looked at
+	Contracts         string        `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
+	ContractsInterval time.Duration `envconfig:"CONTRACTS_INTERVAL" default:"10s" desc:"how often the directory is looked at"`
 
-	FlushInterval time.Duration `envconfig:"FLUSH_INTERVAL" default:"5ms"`           // how long an event waits for others
-	FlushEvents   int           `envconfig:"FLUSH_EVENTS" default:"500"`             // of one batch
-	FlushBytes    int64         `envconfig:"FLUSH_BYTES" default:"8388608"`          // of one batch
-	InFlight      int64         `envconfig:"MAX_BYTES_IN_FLIGHT" default:"25165824"` // of events held, beside what waits for Kafka
-	BatchTimeout  time.Duration `envconfig:"BATCH_TIMEOUT" default:"25s"`            // of one batch, both sinks together
-	SendTimeout   time.Duration `envconfig:"SEND_TIMEOUT" default:"10s"`             // of one batch to one sink
-	Attempts      int           `envconfig:"MAX_ATTEMPTS" default:"5"`               // of an event while others pass
+	FlushInterval time.Duration `envconfig:"FLUSH_INTERVAL" default:"5ms" desc:"how long an event waits for others"`
+	FlushEvents   int           `envconfig:"FLUSH_EVENTS" default:"500" desc:"events of one batch"`
+	FlushBytes    int64         `envconfig:"FLUSH_BYTES" default:"8388608" desc:"bytes of one batch"`
+	InFlight      int64         `envconfig:"MAX_BYTES_IN_FLIGHT" default:"25165824" desc:"bytes of events held, beside what waits for Kafka"`
+	BatchTimeout  time.Duration `envconfig:"BATCH_TIMEOUT" default:"25s" desc:"time for one batch, both sinks together"`
+	SendTimeout   time.Duration `envconfig:"SEND_TIMEOUT" default:"10s" desc:"time for one batch to one sink"`
+	Attempts      int           `envconfig:"MAX_ATTEMPTS" default:"5" desc:"attempts of an event while others pass"`
 
 	sink, dead target
 }

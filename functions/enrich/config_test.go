@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"millrace/shared/usage"
 )
 
 // Guards the settings that knative/ relies on, and that all mistakes are told at once.
@@ -28,5 +30,20 @@ func TestConfig(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v lacks %s", err, want)
 		}
+	}
+}
+
+// Guards the help, which says of every variable what it is, and that a typing error on the command line starts nothing.
+func TestHelp(t *testing.T) {
+	for line := range strings.Lines(usage.Variables(config{})) {
+		if strings.HasSuffix(line, " \n") {
+			t.Errorf("no description: %q", line)
+		}
+	}
+	if err := run(t.Context(), []string{"-prot"}); err == nil || !strings.Contains(err.Error(), `unknown argument "-prot"`) {
+		t.Errorf("an unknown argument: %v", err)
+	}
+	if err := run(t.Context(), []string{"--help"}); err != nil {
+		t.Errorf("--help: %v", err)
 	}
 }

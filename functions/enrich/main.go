@@ -8,7 +8,7 @@
 // On failure: an event that can never pass (reserved_attribute, not_json, unknown_contract, ambiguous_version, contract_violation, enrichment_failed,
 // too_large) becomes a dead letter in DEAD_SINK at once, the event as it came. While a sink is away, events are answered 503 and come again.
 //
-// Variables: see config.go.
+// Variables: enrich --help lists them, from config.go.
 package main
 
 import (
@@ -24,6 +24,7 @@ import (
 	"millrace/shared/delivery"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
+	"millrace/shared/usage"
 )
 
 // stage is this function's name in the attributes of dead letters.
@@ -31,7 +32,7 @@ const stage = "enrich"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
+	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
 		slog.Error("enrich ended", "error", err)
@@ -39,7 +40,10 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, args []string) error {
+	if done, err := usage.Asked(os.Stdout, args, help, config{}); done || err != nil {
+		return err
+	}
 	c, err := readConfig()
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func start(t *testing.T, environment ...string) *function {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
+	go func() { ended <- run(ctx, nil) }()
 	f.stop = sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() {
 		if err := f.stop(); err != nil {

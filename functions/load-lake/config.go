@@ -22,30 +22,30 @@ type config struct {
 	telemetry.Log
 	serve.Address
 
-	Brokers []string `envconfig:"KAFKA_BROKERS" required:"true"` // host:port, comma separated
+	Brokers []string `envconfig:"KAFKA_BROKERS" required:"true" desc:"host:port, comma separated"`
 
-	Endpoint         string `envconfig:"S3_ENDPOINT" required:"true"` // http or https URL
-	Region           string `envconfig:"S3_REGION" default:"us-east-1"`
-	Bucket           string `envconfig:"S3_BUCKET" default:"millrace"`                 // enriched objects and their log
-	BucketPrivate    string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private"` // raw and dead ones and their logs
-	AccessKey        string `envconfig:"AWS_ACCESS_KEY_ID" required:"true"`
-	SecretKey        string `envconfig:"AWS_SECRET_ACCESS_KEY" required:"true"` // secret
-	PrivateAccessKey string `envconfig:"S3_PRIVATE_ACCESS_KEY_ID"`              // for the private bucket; else as above
-	PrivateSecretKey string `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY"`          // secret
+	Endpoint         string `envconfig:"S3_ENDPOINT" required:"true" desc:"http or https URL"`
+	Region           string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
+	Bucket           string `envconfig:"S3_BUCKET" default:"millrace" desc:"enriched objects and their log"`
+	BucketPrivate    string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private" desc:"raw and dead ones and their logs"`
+	AccessKey        string `envconfig:"AWS_ACCESS_KEY_ID" required:"true" desc:"for both buckets"`
+	SecretKey        string `envconfig:"AWS_SECRET_ACCESS_KEY" required:"true" desc:"secret"`
+	PrivateAccessKey string `envconfig:"S3_PRIVATE_ACCESS_KEY_ID" desc:"for the private bucket; else as above"`
+	PrivateSecretKey string `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY" desc:"secret"`
 
-	Contracts string `envconfig:"CONTRACTS"` // a directory beside the embedded contracts, looked at in each drain
+	Contracts string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts, looked at in each drain"`
 
-	TopicRaw      string `envconfig:"TOPIC_RAW" default:"events.raw"`
-	TopicEnriched string `envconfig:"TOPIC_ENRICHED" default:"events.enriched"`
-	TopicDead     string `envconfig:"TOPIC_DEAD" default:"events.dead"`
+	TopicRaw      string `envconfig:"TOPIC_RAW" default:"events.raw" desc:"the topic of raw events"`
+	TopicEnriched string `envconfig:"TOPIC_ENRICHED" default:"events.enriched" desc:"the topic of enriched events"`
+	TopicDead     string `envconfig:"TOPIC_DEAD" default:"events.dead" desc:"the topic of dead letters"`
 
-	Budget        time.Duration `envconfig:"DRAIN_BUDGET" default:"4m"`             // of one drain; a tick may ask for less
-	Overrun       time.Duration `envconfig:"DRAIN_OVERRUN" default:"45s"`           // for the entry during which the budget ends; both together below the request's timeout
-	Bytes         int64         `envconfig:"DRAIN_ENTRY_BYTES" default:"134217728"` // of records in one entry, as they lie in memory
-	Events        int           `envconfig:"DRAIN_ENTRY_EVENTS" default:"200000"`
-	AcceptTopicID string        `envconfig:"DRAIN_ACCEPT_TOPIC_ID"` // the id of a topic that was created anew on purpose
+	Budget        time.Duration `envconfig:"DRAIN_BUDGET" default:"4m" desc:"time for one drain; a tick may ask for less"`
+	Overrun       time.Duration `envconfig:"DRAIN_OVERRUN" default:"45s" desc:"time for the entry during which the budget ends; both together below the request's timeout"`
+	Bytes         int64         `envconfig:"DRAIN_ENTRY_BYTES" default:"134217728" desc:"bytes of records in one entry, as they lie in memory"`
+	Events        int           `envconfig:"DRAIN_ENTRY_EVENTS" default:"200000" desc:"events in one entry"`
+	AcceptTopicID string        `envconfig:"DRAIN_ACCEPT_TOPIC_ID" desc:"the id of a topic that was created anew on purpose"`
 
-	Grace time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s"` // below the pod's
+	Grace time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s" desc:"time for the end; below the pod's"`
 }
 
 func readConfig() (*config, error) {

@@ -10,7 +10,7 @@
 // into it. Offsets that Kafka no longer has become a lost range, an error in the log and millrace_lake_lost_offsets_total; a topic that was
 // created anew stops its drains until DRAIN_ACCEPT_TOPIC_ID names its new id. It dead-letters nothing.
 //
-// Variables: see config.go.
+// Variables: load-lake --help lists them, from config.go.
 package main
 
 import (
@@ -24,13 +24,14 @@ import (
 	"millrace/shared/contract"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
+	"millrace/shared/usage"
 )
 
 const component = "load-lake"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
+	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
 		slog.Error("load-lake ended", "error", err)
@@ -38,7 +39,10 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, args []string) error {
+	if done, err := usage.Asked(os.Stdout, args, help, config{}); done || err != nil {
+		return err
+	}
 	c, err := readConfig()
 	if err != nil {
 		return err

@@ -85,7 +85,7 @@ func start(t *testing.T, env ...string) *lake {
 	t.Cleanup(func() { l.producer.Close() })
 	ctx, stop := context.WithCancel(t.Context())
 	l.stop = stop
-	go func() { l.ended <- run(ctx) }()
+	go func() { l.ended <- run(ctx, nil) }()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		if status, body := l.get(t, "/readyz"); status == 200 {
 			return l

@@ -18,27 +18,27 @@ type config struct {
 	telemetry.Log
 	serve.Address
 
-	URL      string        `envconfig:"ELASTICSEARCH_URL" required:"true"`           // may hold user and password: never printed
-	APIKey   string        `envconfig:"ELASTICSEARCH_API_KEY"`                       // secret
-	Replicas int           `envconfig:"INDEX_REPLICAS" default:"0"`                  // copies beside the primary, of new indexes
-	Timeout  time.Duration `envconfig:"ELASTICSEARCH_REQUEST_TIMEOUT" default:"10s"` // of one request
-	Prefix   string        `envconfig:"INDEX_PREFIX"`                                // before all names of indexes and templates
-	Bytes    int           `envconfig:"BULK_BYTES" default:"5242880"`                // of one bulk request
-	Items    int           `envconfig:"BULK_DOCUMENTS" default:"1000"`               // of one bulk request
+	URL      string        `envconfig:"ELASTICSEARCH_URL" required:"true" desc:"address; may hold user and password: never printed"`
+	APIKey   string        `envconfig:"ELASTICSEARCH_API_KEY" desc:"in place of user and password; secret"`
+	Replicas int           `envconfig:"INDEX_REPLICAS" default:"0" desc:"copies beside the primary, of new indexes"`
+	Timeout  time.Duration `envconfig:"ELASTICSEARCH_REQUEST_TIMEOUT" default:"10s" desc:"time for one request"`
+	Prefix   string        `envconfig:"INDEX_PREFIX" desc:"before all names of indexes and templates"`
+	Bytes    int           `envconfig:"BULK_BYTES" default:"5242880" desc:"bytes of one bulk request"`
+	Items    int           `envconfig:"BULK_DOCUMENTS" default:"1000" desc:"documents of one bulk request"`
 
-	Contracts         string        `envconfig:"CONTRACTS"`                        // a directory beside the embedded contracts
-	ContractsInterval time.Duration `envconfig:"CONTRACTS_INTERVAL" default:"10s"` // how often the directory is looked at
-	ContractsWait     time.Duration `envconfig:"CONTRACTS_WAIT" default:"30s"`     // how long events wait for a contract that enrich has read earlier
+	Contracts         string        `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
+	ContractsInterval time.Duration `envconfig:"CONTRACTS_INTERVAL" default:"10s" desc:"how often the directory is looked at"`
+	ContractsWait     time.Duration `envconfig:"CONTRACTS_WAIT" default:"30s" desc:"how long events wait for a contract that enrich has read earlier"`
 
-	DeadSink string `envconfig:"DEAD_SINK" default:"kafka:///events.dead"`
-	Brokers  string `envconfig:"KAFKA_BROKERS"` // host:port, comma separated; for a sink that names none
+	DeadSink string `envconfig:"DEAD_SINK" default:"kafka:///events.dead" desc:"where dead letters go"`
+	Brokers  string `envconfig:"KAFKA_BROKERS" desc:"host:port, comma separated; for a sink that names none"`
 
-	FlushInterval time.Duration `envconfig:"FLUSH_INTERVAL" default:"5ms"`           // how long an event waits for others
-	FlushEvents   int           `envconfig:"FLUSH_EVENTS" default:"500"`             // of one batch
-	FlushBytes    int64         `envconfig:"FLUSH_BYTES" default:"5242880"`          // of one batch
-	InFlight      int64         `envconfig:"MAX_BYTES_IN_FLIGHT" default:"33554432"` // of events held
-	BatchTimeout  time.Duration `envconfig:"BATCH_TIMEOUT" default:"25s"`            // of one batch, all requests together
-	Attempts      int           `envconfig:"MAX_ATTEMPTS" default:"5"`               // of an event while others pass
+	FlushInterval time.Duration `envconfig:"FLUSH_INTERVAL" default:"5ms" desc:"how long an event waits for others"`
+	FlushEvents   int           `envconfig:"FLUSH_EVENTS" default:"500" desc:"events of one batch"`
+	FlushBytes    int64         `envconfig:"FLUSH_BYTES" default:"5242880" desc:"bytes of one batch"`
+	InFlight      int64         `envconfig:"MAX_BYTES_IN_FLIGHT" default:"33554432" desc:"bytes of events held"`
+	BatchTimeout  time.Duration `envconfig:"BATCH_TIMEOUT" default:"25s" desc:"time for one batch, all requests together"`
+	Attempts      int           `envconfig:"MAX_ATTEMPTS" default:"5" desc:"attempts of an event while others pass"`
 
 	brokers []string // of DeadSink
 	topic   string

@@ -11,7 +11,7 @@
 // dead letter in DEAD_SINK at once; a dead letter that is refused is written without its payload. Anything else is answered
 // 503 or 429 and comes again.
 //
-// Variables: see config.go.
+// Variables: load-search --help lists them, from config.go.
 package main
 
 import (
@@ -29,6 +29,7 @@ import (
 	"millrace/shared/search"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
+	"millrace/shared/usage"
 )
 
 // stage is this function's name in the attributes of dead letters.
@@ -36,7 +37,7 @@ const stage = "load-search"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
+	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
 		slog.Error("load-search ended", "error", err)
@@ -44,7 +45,10 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, args []string) error {
+	if done, err := usage.Asked(os.Stdout, args, help, config{}); done || err != nil {
+		return err
+	}
 	c, err := readConfig()
 	if err != nil {
 		return err

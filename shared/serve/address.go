@@ -8,9 +8,9 @@ import (
 
 // Address is where a function listens. Functions embed it in their configuration, so that the variables are the same everywhere.
 type Address struct {
-	Port int `envconfig:"PORT" default:"8080"` // 0: any that is free
+	Port int `envconfig:"PORT" default:"8080" desc:"port for events, /healthz, /readyz and /metrics; 0 is any that is free"`
 	// ListenHost is the address to listen on: all of them where it is empty, as a pod needs; 127.0.0.1 on one machine.
-	ListenHost string `envconfig:"LISTEN_HOST"`
+	ListenHost string `envconfig:"LISTEN_HOST" desc:"address to listen on, all where empty; 127.0.0.1 on one machine"`
 }
 
 // Validate says that the port is none.

@@ -19,9 +19,9 @@ import (
 // Log says how a function logs. Functions embed it in their configuration, so that the variables are the same everywhere.
 type Log struct {
 	// Level is the least level that is written: debug, info, warn or error.
-	Level slog.Level `envconfig:"LOG_LEVEL" default:"info"`
+	Level slog.Level `envconfig:"LOG_LEVEL" default:"info" desc:"debug, info, warn, error"`
 	// Format is json (for machines) or text (for people).
-	Format Format `envconfig:"LOG_FORMAT" default:"json"`
+	Format Format `envconfig:"LOG_FORMAT" default:"json" desc:"json, text"`
 }
 
 // Format is the form of a log line.
