@@ -31,7 +31,7 @@ import (
 )
 
 // patience is how long the pipeline has to come to rest: a machine that does other work as well is slow, not wrong.
-const patience = 3 * time.Minute
+const patience = 5 * time.Minute
 
 // system is a local platform that runs as a process of its own, with what it needs to look at its stores.
 type system struct {
@@ -365,11 +365,59 @@ func ofDeadEvent(e *event.Event) string {
 	return ofEvent(e) + " " + event.Attr(e, event.FailureStage) + " " + event.Attr(e, event.FailureCode)
 }
 
+// standing says how much is in topics and indexes.
+func (s *system) standing() (string, error) {
+	c, err := sarama.NewClient(s.brokers, kafka.NewConfig("pipeline-test"))
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	r := kafka.NewReader(c)
+	var standing []int64
+	for _, topic := range []string{s.names.raw, s.names.enriched, s.names.dead} {
+		found, err := r.Topic(s.t.Context(), topic)
+		if err != nil {
+			return "", err
+		}
+		var n int64
+		for _, p := range found.Partitions {
+			span, err := r.Span(s.t.Context(), topic, p)
+			if err != nil {
+				return "", err
+			}
+			n += span.End - span.Start
+		}
+		standing = append(standing, n)
+	}
+	for _, indices := range []string{"enriched-*", "dead-*"} {
+		var answer struct{ Count int64 }
+		if err := s.get(s.es+"/"+s.names.indexPrefix+indices+"/_count", &answer); err != nil {
+			return "", err
+		}
+		standing = append(standing, answer.Count)
+	}
+	return fmt.Sprintf("%d raw, %d enriched, %d dead; in search %d and %d", standing[0], standing[1], standing[2], standing[3], standing[4]), nil
+}
+
 // reconcile waits until the sums close: each distinct root id of raw is enriched or dead, each enriched one is in search once, each dead one in the dead index once with its
 // code, and the landing log has every record of every topic.
 func (s *system) reconcile() (raw, enriched, dead map[string]int) {
 	s.t.Helper()
+	var last string
+	calm := 0
 	s.eventually("the sums close", func() error {
+		// Reading everything takes what the pipeline needs: not before nothing has moved for a second.
+		now, err := s.standing()
+		if err != nil {
+			return err
+		}
+		if now != last {
+			last, calm = now, 0
+		}
+		if calm++; calm < 5 {
+			return fmt.Errorf("still moving: %s", now)
+		}
+		calm = 0
 		rawEvents, err := s.records(s.names.raw)
 		if err != nil {
 			return err
