@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -544,7 +545,53 @@ func (p *Platform) feed(ctx, force context.Context, job *manifest.Job, collect s
 		p.log.Error("the feed failed and is tried again at the next start", "error", err)
 		return nil
 	}
+	p.awaitSearch(ctx)
 	return writeFile(p.fedFile(), nil)
+}
+
+// searchPatience is how long the start waits for the feed to be searchable.
+const searchPatience = 30 * time.Second
+
+// awaitSearch waits until what was fed is in search, so that the first event that somebody tries does not queue behind it. It is a courtesy: when the time is up, or search
+// cannot be asked, the start goes on.
+func (p *Platform) awaitSearch(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, searchPatience)
+	defer cancel()
+	ticker := time.NewTicker(250 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		found, err := p.searchable(ctx)
+		if err != nil || found >= p.cfg.Feed {
+			if err != nil && ctx.Err() == nil {
+				p.log.Info("cannot find out whether the feed is searchable", "error", err)
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+			p.log.Info("the feed is not all searchable yet", "found", found, "of", p.cfg.Feed)
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// searchable counts what is in search.
+func (p *Platform) searchable(ctx context.Context) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.servers.ElasticsearchURL+"/enriched-*,dead-*/_count", nil)
+	if err != nil {
+		return 0, fmt.Errorf("count documents: %w", err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("count documents: %w", err)
+	}
+	defer res.Body.Close()
+	var answer struct{ Count int }
+	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&answer); err != nil {
+		return 0, fmt.Errorf("count documents: %w", err)
+	}
+	return answer.Count, nil
 }
 
 // suggest prints what to try first.
