@@ -586,7 +586,7 @@ func (p *Platform) searchable(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("count documents: %w", err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }() // it was read
 	var answer struct{ Count int }
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&answer); err != nil {
 		return 0, fmt.Errorf("count documents: %w", err)
