@@ -20,6 +20,7 @@ import (
 	"millrace/shared/contract"
 	"millrace/shared/deadletter"
 	"millrace/shared/delivery"
+	"millrace/shared/enrichment"
 	"millrace/shared/event"
 	"millrace/shared/kafka"
 )
@@ -69,7 +70,7 @@ func (p *topic) ids() []string {
 
 func newTestEnricher(t testing.TB, sink delivery.Publisher, more ...*contract.Contract) *enricher {
 	t.Helper()
-	tables, err := readTables(reference, "reference")
+	tables, err := enrichment.Reference()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -506,7 +507,7 @@ schema:
 	}
 	sink, dead := &topic{}, &topic{}
 	h := newTestEnricher(t, sink)
-	h.tables, err = readTables(fstest.MapFS{"d/big.csv": {Data: []byte("key,value\na," + strings.Repeat("x", 70_000) + "\nb,\"small \"\"\u00e4\"\"\"\n")}}, "d")
+	h.tables, err = enrichment.ReadTables(fstest.MapFS{"d/big.csv": {Data: []byte("key,value\na," + strings.Repeat("x", 70_000) + "\nb,\"small \"\"\u00e4\"\"\"\n")}}, "d")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -519,19 +520,6 @@ schema:
 	}
 	if len(sink.written) != 1 || string(sink.written[0].Data()) != `{"payload":{"k":"\u0062"},"enrichment":{"text":"small \"ä\""}}` {
 		t.Errorf("enriched %s", sink.written)
-	}
-}
-
-// Guards reference data against lines that would be used wrongly without a word.
-func TestReadTablesRefuses(t *testing.T) {
-	for text, want := range map[string]string{"": "no header", "a,b\n1\n": "wrong number of fields"} {
-		if _, err := readTables(fstest.MapFS{"d/t.csv": {Data: []byte(text)}}, "d"); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-	tables, err := readTables(reference, "reference")
-	if err != nil || len(tables["taxi_zones"].rows) != 265 {
-		t.Errorf("%d zones, %v", len(tables["taxi_zones"].rows), err)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"millrace/shared/contract"
 	"millrace/shared/deadletter"
 	"millrace/shared/delivery"
+	"millrace/shared/enrichment"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
 	"millrace/shared/usage"
@@ -50,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	logger := telemetry.Logger(os.Stderr, c.Log, stage)
 	slog.SetDefault(logger)
-	tables, err := readTables(reference, "reference")
+	tables, err := enrichment.Reference()
 	if err != nil {
 		return err
 	}

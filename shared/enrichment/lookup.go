@@ -1,4 +1,4 @@
-package main
+package enrichment
 
 import (
 	"bytes"
@@ -26,19 +26,25 @@ import (
 //go:embed reference/*.csv
 var reference embed.FS
 
-// table is reference data: rows of text under named columns.
-type table struct {
+// Tables are reference tables by the name that lookup steps call them.
+type Tables map[string]*Table
+
+// Table is reference data: rows of text under named columns.
+type Table struct {
 	columns []string
 	rows    [][]string
 }
 
-// readTables reads every *.csv in the folder dir of fsys.
-func readTables(fsys fs.FS, dir string) (map[string]*table, error) {
+// Reference returns the tables that ship with Millrace.
+func Reference() (Tables, error) { return ReadTables(reference, "reference") }
+
+// ReadTables reads every *.csv in the folder dir of fsys, whose first line names the columns. Every line must have as many fields as that.
+func ReadTables(fsys fs.FS, dir string) (Tables, error) {
 	files, err := fs.Glob(fsys, path.Join(dir, "*.csv"))
 	if err != nil {
 		return nil, fmt.Errorf("list reference tables: %w", err)
 	}
-	tables := make(map[string]*table, len(files))
+	tables := make(Tables, len(files))
 	for _, name := range files {
 		data, err := fs.ReadFile(fsys, name)
 		if err != nil {
@@ -51,7 +57,7 @@ func readTables(fsys fs.FS, dir string) (map[string]*table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read reference table %s: %w", name, err)
 		}
-		tables[strings.TrimSuffix(path.Base(name), ".csv")] = &table{columns: rows[0], rows: rows[1:]}
+		tables[strings.TrimSuffix(path.Base(name), ".csv")] = &Table{columns: rows[0], rows: rows[1:]}
 	}
 	return tables, nil
 }
@@ -72,7 +78,7 @@ type lookup struct {
 
 // bind makes the plan of a contract. Whatever a step could find wrong with a table later, it finds now: absent tables, columns and
 // values that are not of their field's type.
-func bind(c *contract.Contract, tables map[string]*table) (*plan, error) {
+func bind(c *contract.Contract, tables Tables) (*plan, error) {
 	p := &plan{contract: c}
 	var errs []error
 	for _, step := range c.Steps {
@@ -86,7 +92,7 @@ func bind(c *contract.Contract, tables map[string]*table) (*plan, error) {
 	return p, errors.Join(errs...)
 }
 
-func bindLookup(c *contract.Contract, step contract.Step, tables map[string]*table) (lookup, error) {
+func bindLookup(c *contract.Contract, step contract.Step, tables Tables) (lookup, error) {
 	s := step.Lookup
 	if s == nil {
 		return lookup{}, errors.New("only lookups are known")
