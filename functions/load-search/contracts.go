@@ -7,12 +7,13 @@ import (
 
 	"millrace/shared/contract"
 	"millrace/shared/delivery"
+	"millrace/shared/document"
 	"millrace/shared/event"
 )
 
 // accept takes a set of contracts into use. Templates are checked again before the next write, since a new version may add fields.
 func (h *handler) accept(set *contract.Set) error {
-	m := modelsOf(set)
+	m := document.ModelsOf(set)
 	h.models.Store(&m)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -61,11 +62,11 @@ func (h *handler) refresh(ctx context.Context) error {
 // may have read it earlier (its files come to each pod in their own time), so the event waits, and only where none came for long it is a
 // dead letter. The first event of a MODEL begins the wait for all of it, so that those behind a missing contract do not hold the slots of
 // others for ever.
-func (h *handler) unknown(e *unknownModelError) error {
+func (h *handler) unknown(e *document.UnknownModelError) error {
 	now := h.clock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s, ok := h.missing[e.key]
+	s, ok := h.missing[e.Key]
 	if !ok || now.Sub(s.last) > forgetAfter {
 		if !ok && len(h.missing) >= maxMissing {
 			clear(h.missing)
@@ -73,7 +74,7 @@ func (h *handler) unknown(e *unknownModelError) error {
 		s.first = now
 	}
 	s.last = now
-	h.missing[e.key] = s
+	h.missing[e.Key] = s
 	if now.Sub(s.first) < h.wait {
 		return delivery.After(e, h.interval)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"millrace/shared/contract"
 	"millrace/shared/delivery"
+	"millrace/shared/document"
 	"millrace/shared/event"
 	"millrace/shared/search"
 	"millrace/shared/telemetry"
@@ -26,7 +27,7 @@ const checkedFor = 10 * time.Minute
 // index is Elasticsearch as the handler needs it; search.Client is one. Its methods block, may be called concurrently and may
 // be repeated; an error of any is an outage, except for a search.NameTakenError and a search.TemplateError.
 type index interface {
-	names
+	document.Names
 	Bulk(ctx context.Context, ops []search.Operation) ([]search.Result, error)
 	Hashes(ctx context.Context, refs []search.Ref) ([]search.Stored, error)
 	EnsureEnriched(ctx context.Context, versions []*contract.Contract) error
@@ -36,7 +37,7 @@ type index interface {
 // handler writes events to the index. It changes no event and keeps none.
 type handler struct {
 	index   index
-	models  atomic.Pointer[models]
+	models  atomic.Pointer[document.Models]
 	clock   func() time.Time
 	logger  *slog.Logger
 	results *prometheus.CounterVec
@@ -47,29 +48,29 @@ type handler struct {
 	wait     time.Duration // for the contract of an event's MODEL
 
 	mu      sync.Mutex
-	checked map[string]time.Time  // when an index's template was seen
-	missing map[modelKey]sighting // MODELs that events had and no contract has
+	checked map[string]time.Time           // when an index's template was seen
+	missing map[document.ModelKey]sighting // MODELs that events had and no contract has
 }
 
 func newHandler(i index, clock func() time.Time, logger *slog.Logger, r prometheus.Registerer) *handler {
 	h := &handler{
-		index: i, clock: clock, logger: logger, checked: map[string]time.Time{}, missing: map[modelKey]sighting{},
+		index: i, clock: clock, logger: logger, checked: map[string]time.Time{}, missing: map[document.ModelKey]sighting{},
 		results: telemetry.Counter(r, "millrace_search_events_total",
 			"Events by kind (enriched, dead, unusable) and outcome (done, failed, retry, dead).", "kind", "outcome"),
 	}
-	h.models.Store(&models{})
+	h.models.Store(&document.Models{})
 	return h
 }
 
 // Handle writes a batch. Of each event it says: Done where its document is in the index, with this payload; Dead where it never
 // can be; Retry where Elasticsearch is at fault; Failed where it refused this one document for a reason that may pass.
 func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Outcomes {
-	b := &batch{h: h, events: events, out: delivery.NewOutcomes(len(events)), docs: make([]*document, len(events))}
+	b := &batch{h: h, events: events, out: delivery.NewOutcomes(len(events)), docs: make([]*document.Document, len(events))}
 	var open []int
 	known, fresh := *h.models.Load(), false
 	for i, e := range events {
-		d, err := newDocument(h.index, known, e)
-		var unknown *unknownModelError
+		d, err := document.New(h.index, known, e)
+		var unknown *document.UnknownModelError
 		if errors.As(err, &unknown) && !fresh {
 			fresh = true
 			if err := h.refresh(ctx); err != nil {
@@ -77,7 +78,7 @@ func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Ou
 				continue
 			}
 			known = *h.models.Load()
-			d, err = newDocument(h.index, known, e)
+			d, err = document.New(h.index, known, e)
 		}
 		if errors.As(err, &unknown) {
 			err = h.unknown(unknown)
@@ -109,7 +110,7 @@ type batch struct {
 	h      *handler
 	events []*event.Event
 	out    delivery.Outcomes
-	docs   []*document // nil for an event that cannot be one
+	docs   []*document.Document // nil for an event that cannot be one
 }
 
 // ensure makes sure of the templates before the first write to an index, and returns the documents whose template is there.
@@ -139,7 +140,7 @@ func (b *batch) ensure(ctx context.Context, open []int) (ready []int) {
 	return ready
 }
 
-func (h *handler) ensure(ctx context.Context, d *document) error {
+func (h *handler) ensure(ctx context.Context, d *document.Document) error {
 	now := h.clock()
 	h.mu.Lock()
 	seen, ok := h.checked[d.Index]
@@ -148,10 +149,10 @@ func (h *handler) ensure(ctx context.Context, d *document) error {
 		return nil
 	}
 	var err error
-	if d.kind == kindDead {
+	if d.Kind == document.Dead {
 		err = h.index.EnsureDead(ctx)
 	} else {
-		err = h.index.EnsureEnriched(ctx, d.model.Versions)
+		err = h.index.EnsureEnriched(ctx, d.Model.Versions)
 	}
 	if err != nil {
 		return err
@@ -216,14 +217,14 @@ func (b *batch) compare(ctx context.Context, conflicts []int) (again []int) {
 			b.retry(i, err)
 		case !stored[n].Found:
 			b.out.Retry(i, errors.New("the document it conflicts with is gone"))
-		case stored[n].Hash == d.hash:
+		case stored[n].Hash == d.Hash:
 			b.out.Done(i)
-		case d.kind == kindEnriched:
+		case d.Kind == document.Enriched:
 			b.out.Dead(i, event.CodeIdentityConflict, fmt.Errorf("another payload is in %s under the same root id", d.Index))
-		case d.distinct:
+		case d.Distinct:
 			b.out.Failed(i, fmt.Errorf("another payload is in %s under the same id and hash", d.Index))
 		default:
-			d.distinguish()
+			d.Distinguish()
 			again = append(again, i)
 		}
 	}
@@ -234,17 +235,17 @@ func (b *batch) compare(ctx context.Context, conflicts []int) (again []int) {
 func (b *batch) refused(i int, err error) (again bool) {
 	d := b.docs[i]
 	switch {
-	case d.kind == kindEnriched:
+	case d.Kind == document.Enriched:
 		b.out.Dead(i, event.CodeSearchRejected, err)
 		return false
-	case d.bare:
+	case d.Bare:
 		// It is on events.dead and in the lake; to make it a dead letter again would send it round for ever.
 		b.out.Failed(i, fmt.Errorf("refused without its payload, too: %w", err))
 		return false
 	}
-	bare := withoutPayload(b.h.index, d.event)
-	if d.distinct {
-		bare.distinguish()
+	bare := document.WithoutPayload(b.h.index, d.Event)
+	if d.Distinct {
+		bare.Distinguish()
 	}
 	b.docs[i] = bare
 	return true
@@ -269,7 +270,7 @@ func (h *handler) report(b *batch) {
 		o := b.out.Of(i)
 		kind := "unusable"
 		if b.docs[i] != nil {
-			kind = string(b.docs[i].kind)
+			kind = string(b.docs[i].Kind)
 		}
 		h.results.WithLabelValues(kind, o.Status.String()).Inc()
 		if o.Status == delivery.Dead {

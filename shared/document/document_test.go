@@ -1,7 +1,8 @@
-package main
+package document
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -13,15 +14,62 @@ import (
 	"millrace/shared/search/searchtest"
 )
 
-func documents(t testing.TB) func(e *event.Event) *document {
+const (
+	arrived     = "2026-11-21T10:00:00Z"
+	tripPayload = `{"VendorID": 2,  "trip_distance": 1.50,
+		"note": "a\u0000\ud800 b"}`
+)
+
+var now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func root(id string) string { return event.Identity("/taxi", id) }
+
+// trip returns an enriched event of the source /taxi with this id, its payload and more attributes.
+func trip(t testing.TB, id, payload string, more ...string) *event.Event {
+	t.Helper()
+	e := raw(t, "YellowTaxiTripRecords", id, event.EnrichedData([]byte(payload), []byte(`{"pickup_zone": "Midtown"}`)), append([]string{
+		event.Stage, event.StageEnriched, event.DataHash, event.Hash([]byte(payload)),
+	}, more...)...)
+	return e
+}
+
+// letter returns a dead letter of the source /taxi with this id.
+func letter(t testing.TB, id, payload string, more ...string) *event.Event {
+	t.Helper()
+	return raw(t, "YellowTaxiTripRecords", id, []byte(payload), append([]string{
+		event.FailureStage, "enrich", event.FailureCode, "contract_violation", event.FailureMessage, "/VendorID: required",
+		event.FailureTime, "2026-11-21T10:00:01Z",
+	}, more...)...)
+}
+
+func raw(t testing.TB, eventType, id string, data []byte, attributes ...string) *event.Event {
+	t.Helper()
+	h := http.Header{
+		"Ce-Specversion": {"1.0"}, "Ce-Type": {eventType}, "Ce-Source": {"/taxi"}, "Ce-Id": {id},
+		"Ce-Collectortime": {arrived}, "Ce-Collectorid": {"c1"}, "Ce-Schemaversion": {"0-0-1"}, "Content-Type": {"application/json"},
+	}
+	for i := 0; i < len(attributes); i += 2 {
+		h.Set("Ce-"+attributes[i], event.EncodeHeader(attributes[i+1]))
+	}
+	e, err := event.DecodeHTTP(h, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := event.Derive(e, now); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func documents(t testing.TB) func(e *event.Event) *Document {
 	contracts, err := contract.Embedded()
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := modelsOf(contracts)
+	known := ModelsOf(contracts)
 	n := searchtest.New(t, search.Options{URL: "http://127.0.0.1:1"})
-	return func(e *event.Event) *document {
-		d, err := newDocument(n, known, e)
+	return func(e *event.Event) *Document {
+		d, err := New(n, known, e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +98,7 @@ func TestEnrichedDocument(t *testing.T) {
 // Guards the form of a dead document: any bytes fit into it, in one string, and a long payload is cut at a character's edge.
 func TestDeadDocument(t *testing.T) {
 	of := documents(t)
-	d := of(dead(t, "1", "\xff{\"a\":\n1}"))
+	d := of(letter(t, "1", "\xff{\"a\":\n1}"))
 	want := `{"event_type":"YellowTaxiTripRecords","schema_version":"0-0-1","root_id":"` + root("1") + `","data_hash":"` + event.Hash([]byte("\xff{\"a\":\n1}")) +
 		`","collector_id":"c1","collector_tstamp":"2026-11-21T10:00:00Z","id":"1","source":"/taxi","replay_count":0` +
 		`,"failure":{"stage":"enrich","code":"contract_violation","message":"/VendorID: required","hint":"` + event.CodeContractViolation.Hint() + `","time":"2026-11-21T10:00:01Z"}` +
@@ -69,7 +117,7 @@ func TestDeadDocument(t *testing.T) {
 			Payload   string `json:"payload"`
 			Truncated bool   `json:"payload_truncated"`
 		}
-		if err := json.Unmarshal(of(dead(t, "1", payload)).Source, &got); err != nil {
+		if err := json.Unmarshal(of(letter(t, "1", payload)).Source, &got); err != nil {
 			t.Fatal(err)
 		}
 		if len(got.Payload) != kept || !strings.HasPrefix(payload, got.Payload) || got.Truncated != (len(payload) > maxDeadPayload) {
@@ -82,11 +130,11 @@ func TestDeadDocument(t *testing.T) {
 // index from one delivery to the next.
 func TestDeadDocumentOfStrangeAttributes(t *testing.T) {
 	of := documents(t)
-	d := of(dead(t, "1", "x", event.CollectorTime, "yesterday", event.FailureTime, "", event.FailureStage, strings.Repeat("s", 3000), event.ReplayCount, "-7"))
+	d := of(letter(t, "1", "x", event.CollectorTime, "yesterday", event.FailureTime, "", event.FailureStage, strings.Repeat("s", 3000), event.ReplayCount, "-7"))
 	if d.Index != "dead-1970.01.01" || len(d.ID) > 512 || strings.Contains(string(d.Source), "yesterday") {
 		t.Errorf("index %s, id %s: %s", d.Index, d.ID, d.Source)
 	}
-	d = of(dead(t, "1", "x", event.CollectorTime, "yesterday"))
+	d = of(letter(t, "1", "x", event.CollectorTime, "yesterday"))
 	if d.Index != "dead-2026.11.21" {
 		t.Errorf("index %s", d.Index)
 	}
@@ -119,31 +167,6 @@ func TestDay(t *testing.T) {
 	}
 }
 
-// Guards the configuration: everything wrong is said at once, and the URL, which may hold a password, is not printed.
-func TestConfig(t *testing.T) {
-	t.Setenv("ELASTICSEARCH_URL", "http://user:secret@127.0.0.1:9200")
-	t.Setenv("KAFKA_BROKERS", "a:1, b:2")
-	c, err := readConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.topic != "events.dead" || strings.Join(c.brokers, " ") != "a:1 b:2" || c.Listen() != ":8080" || c.FlushInterval != 5*time.Millisecond {
-		t.Errorf("config %+v", c)
-	}
-	t.Setenv("DEAD_SINK", "http://x")
-	t.Setenv("BULK_BYTES", "0")
-	t.Setenv("MAX_ATTEMPTS", "-1")
-	_, err = readConfig()
-	if err == nil {
-		t.Fatal("no error")
-	}
-	for _, want := range []string{"DEAD_SINK", "BULK_BYTES", "MAX_ATTEMPTS"} {
-		if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("error %v", err)
-		}
-	}
-}
-
 // BenchmarkEnrichedDocument builds the document of an event of about 1 KB.
 func BenchmarkEnrichedDocument(b *testing.B) {
 	benchmark(b, trip(b, "1", `{"VendorID":2,"tpep_pickup_datetime":"2023-01-01T00:32:10","trip_distance":0.97,"note":"`+strings.Repeat("x", 700)+`"}`))
@@ -151,7 +174,7 @@ func BenchmarkEnrichedDocument(b *testing.B) {
 
 // BenchmarkDeadDocument builds the document of a dead letter of about 1 KB.
 func BenchmarkDeadDocument(b *testing.B) {
-	benchmark(b, dead(b, "1", `{"VendorID":2,"note":"`+strings.Repeat("x", 900)+`"}`))
+	benchmark(b, letter(b, "1", `{"VendorID":2,"note":"`+strings.Repeat("x", 900)+`"}`))
 }
 
 func benchmark(b *testing.B, e *event.Event) {
@@ -159,12 +182,12 @@ func benchmark(b *testing.B, e *event.Event) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	known := modelsOf(contracts)
+	known := ModelsOf(contracts)
 	n := searchtest.New(b, search.Options{URL: "http://127.0.0.1:1"})
 	b.SetBytes(int64(len(e.Data())))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := newDocument(n, known, e); err != nil {
+		if _, err := New(n, known, e); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,4 +1,9 @@
-package main
+// Package document says what an event becomes in search: its index, id, version and source. load-search writes it; replay asks for it, to tell whether
+// an event can be written today and what it would replace.
+//
+// It is a pure function of the event and the contracts: the same event delivered again is the same document under the same id. It does no input or output,
+// and does not know what Elasticsearch thinks of the document.
+package document
 
 import (
 	"errors"
@@ -25,68 +30,72 @@ const maxDeadID = 400
 // nearby is how far an event's own time may be from its arrival for its index to go by it.
 const nearby = 24 * time.Hour
 
-// kind says which of the two kinds of documents an event becomes.
-type kind string
+// Kind says which of the two kinds of documents an event becomes.
+type Kind string
 
+// The kinds of documents.
 const (
-	kindEnriched kind = "enriched"
-	kindDead     kind = "dead"
+	Enriched Kind = "enriched"
+	Dead     Kind = "dead"
 )
 
-// A document is what one event becomes.
-type document struct {
+// A Document is what one event becomes.
+type Document struct {
 	search.Operation
 
-	kind  kind
-	hash  string
-	event *event.Event
-	bare  bool // of a dead letter: without its payload
-	// distinct: of a dead letter: under an id that holds its hash, since the plain one is another payload's.
-	distinct bool
-	// model is whose template must be there before the document is written. Zero for dead letters.
-	model contract.Model
+	Kind  Kind
+	Hash  string       // the event's datahash
+	Event *event.Event // of which it is
+	Bare  bool         // of a dead letter: without its payload
+	// Distinct: of a dead letter: under an id that holds its hash, since the plain one is another payload's.
+	Distinct bool
+	// Model is whose template must be there before the document is written. Zero for dead letters.
+	Model contract.Model
 }
 
-// models are the contracts by what has an index of its own: a type and a MODEL.
-type models map[modelKey]contract.Model
+// Models are the contracts by what has an index of its own: a type and a MODEL.
+type Models map[ModelKey]contract.Model
 
-type modelKey struct {
-	eventType string
-	model     int
+// ModelKey names one of [Models].
+type ModelKey struct {
+	EventType string
+	Model     int
 }
 
-func modelsOf(contracts *contract.Set) models {
-	m := models{}
+// ModelsOf returns the models of a set of contracts.
+func ModelsOf(contracts *contract.Set) Models {
+	m := Models{}
 	for _, model := range contracts.Models() {
-		m[modelKey{model.EventType, model.Model}] = model
+		m[ModelKey{model.EventType, model.Model}] = model
 	}
 	return m
 }
 
-// unknownModelError says that no contract has an event's MODEL.
-type unknownModelError struct{ key modelKey }
+// UnknownModelError says that no contract has an event's MODEL.
+type UnknownModelError struct{ Key ModelKey }
 
-func (e *unknownModelError) Error() string {
-	return fmt.Sprintf("no contract of model %d for the event type", e.key.model)
+// Error implements error.
+func (e *UnknownModelError) Error() string {
+	return fmt.Sprintf("no contract of model %d for the event type", e.Key.Model)
 }
 
-// names names indexes.
-type names interface {
+// Names names indexes; search.Client does.
+type Names interface {
 	EnrichedIndex(eventType string, model int, t time.Time) string
 	DeadIndex(t time.Time) string
 }
 
-// newDocument returns the document for e. A dead letter is told by its failure attributes and not by its stage, which is enriched on what this function
+// New returns the document for e. A dead letter is told by its failure attributes and not by its stage, which is enriched on what load-search
 // gave up itself; enrich lets no such attribute through to events.enriched. The error is permanent (see delivery.Permanent) and says what is wrong with e, or an
-// *unknownModelError.
-func newDocument(n names, known models, e *event.Event) (*document, error) {
+// *UnknownModelError.
+func New(n Names, known Models, e *event.Event) (*Document, error) {
 	if event.IsDead(e) {
-		return deadDocument(n, e), nil
+		return dead(n, e), nil
 	}
-	return enrichedDocument(n, known, e)
+	return enriched(n, known, e)
 }
 
-func enrichedDocument(n names, known models, e *event.Event) (*document, error) {
+func enriched(n Names, known Models, e *event.Event) (*Document, error) {
 	if event.Attr(e, event.Stage) != event.StageEnriched {
 		return nil, delivery.Permanent(event.CodeInvalidAttribute, errors.New("attribute stage is not enriched: only enriched events can be searched"))
 	}
@@ -104,16 +113,16 @@ func enrichedDocument(n names, known models, e *event.Event) (*document, error) 
 		return nil, delivery.Permanent(event.CodeUnknownContract, fmt.Errorf("attribute schemaversion: %w", err))
 	}
 	// The MODEL is enough: a revision or addition that this process does not know yet has the same index.
-	model, ok := known[modelKey{e.Type(), number}]
+	model, ok := known[ModelKey{e.Type(), number}]
 	if !ok {
-		return nil, &unknownModelError{modelKey{e.Type(), number}}
+		return nil, &UnknownModelError{ModelKey{e.Type(), number}}
 	}
 	payload, enrichment, err := event.SplitEnriched(e.Data())
 	if err != nil {
 		return nil, delivery.Permanent(event.CodeNotJSON, err)
 	}
 
-	d := &document{kind: kindEnriched, event: e, model: model, hash: event.Attr(e, event.DataHash)}
+	d := &Document{Kind: Enriched, Event: e, Model: model, Hash: event.Attr(e, event.DataHash)}
 	d.Index = n.EnrichedIndex(e.Type(), number, day(e, arrived))
 	d.ID = event.Attr(e, event.RootID)
 	if replays := event.Replays(e); replays > 0 {
@@ -133,10 +142,10 @@ func enrichedDocument(n names, known models, e *event.Event) (*document, error) 
 	return d, nil
 }
 
-// deadDocument returns the document for a dead letter. There is one for every dead letter, whatever its attributes are: what
+// dead returns the document for a dead letter. There is one for every dead letter, whatever its attributes are: what
 // cannot be read as the field's type is left out.
-func deadDocument(n names, e *event.Event) *document {
-	d := bareDocument(n, e)
+func dead(n Names, e *event.Event) *Document {
+	d := bare(n, e)
 	payload := e.Data()
 	cut := len(payload) > maxDeadPayload
 	if cut {
@@ -155,9 +164,9 @@ func deadDocument(n names, e *event.Event) *document {
 	return d
 }
 
-// bareDocument returns the document of a dead letter's attributes only.
-func bareDocument(n names, e *event.Event) *document {
-	d := &document{kind: kindDead, event: e, hash: event.Attr(e, event.DataHash)}
+// bare returns the document of a dead letter's attributes only.
+func bare(n Names, e *event.Event) *Document {
+	d := &Document{Kind: Dead, Event: e, Hash: event.Attr(e, event.DataHash)}
 	d.Index = n.DeadIndex(deadDay(e))
 	d.ID = event.Attr(e, event.RootID) + ":" + event.Attr(e, event.FailureStage) + ":" + strconv.Itoa(event.Replays(e))
 	if len(d.ID) > maxDeadID {
@@ -181,18 +190,18 @@ func bareDocument(n names, e *event.Event) *document {
 	return d
 }
 
-// withoutPayload returns the document for a dead letter whose payload could not be written.
-func withoutPayload(n names, e *event.Event) *document {
-	d := bareDocument(n, e)
-	d.bare = true
+// WithoutPayload returns the document for a dead letter whose payload could not be written.
+func WithoutPayload(n Names, e *event.Event) *Document {
+	d := bare(n, e)
+	d.Bare = true
 	d.Source = append(d.Source[:len(d.Source)-1], `,"payload_omitted":true}`...)
 	return d
 }
 
-// distinguish puts a dead letter's hash into its id.
-func (d *document) distinguish() {
-	d.distinct = true
-	d.ID += ":" + d.hash[:min(16, len(d.hash))]
+// Distinguish puts a dead letter's hash into its id.
+func (d *Document) Distinguish() {
+	d.Distinct = true
+	d.ID += ":" + d.Hash[:min(16, len(d.Hash))]
 }
 
 // appendAttributes opens the document.
