@@ -5,7 +5,11 @@
 // each write, as in Kafka's own default. One process has a directory at a time (a lock that dies with the process), and topics never come into being by being
 // asked for.
 //
-// It is no substitute for Kafka in production: one broker, no replication (an acknowledgement means one copy), no quotas.
+// What retention ended stays ended over a SIGKILL; what DeleteRecords deleted may be there again after one (not after an orderly end), as with Kafka, which
+// writes the start of a log down once a minute.
+//
+// It is no substitute for Kafka in production: one broker, no replication (an acknowledgement means one copy), no quotas. It passes the suite that Apache Kafka
+// passes (shared/kafka/kafkatest), whose Differences are the list of what is known to differ.
 //
 // # 2026-11-21: kfake, within the platform's process
 //
