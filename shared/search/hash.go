@@ -38,6 +38,64 @@ func (c *Client) Hashes(ctx context.Context, refs []Ref) ([]Stored, error) {
 }
 
 func (c *Client) hashes(ctx context.Context, refs []Ref) ([]Stored, error) {
+	docs, err := c.mget(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	stored := make([]Stored, len(refs))
+	for i, d := range docs {
+		if d.Error != nil {
+			return nil, &OutageError{Request: "mget", Err: errors.New(d.Error.describe())}
+		}
+		stored[i] = Stored{Found: d.Found, Hash: d.Source.Hash}
+	}
+	return stored, nil
+}
+
+// A Version is what Versions found under a Ref.
+type Version struct {
+	Found  bool
+	Hash   string // the document's data_hash; "" where it has none
+	Number int64  // the document's version: 1 for one that was created, its replaycount + 1 for one that a replay wrote
+}
+
+// Versions is Hashes with the documents' versions, for whoever asks before anything is written: an index that does not exist holds no documents, in place of
+// an outage.
+func (c *Client) Versions(ctx context.Context, refs []Ref) ([]Version, error) {
+	found := make([]Version, 0, len(refs))
+	for len(refs) > 0 {
+		n := min(len(refs), c.maxItems)
+		docs, err := c.mget(ctx, refs[:n])
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range docs {
+			switch {
+			case d.Error != nil && d.Error.Type == "index_not_found_exception":
+				found = append(found, Version{})
+			case d.Error != nil:
+				return nil, &OutageError{Request: "mget", Err: errors.New(d.Error.describe())}
+			default:
+				found = append(found, Version{Found: d.Found, Hash: d.Source.Hash, Number: d.Version})
+			}
+		}
+		refs = refs[n:]
+	}
+	return found, nil
+}
+
+type storedDocument struct {
+	ID      string     `json:"_id"`
+	Version int64      `json:"_version"`
+	Found   bool       `json:"found"`
+	Error   *itemError `json:"error"`
+	Source  struct {
+		Hash string `json:"data_hash"`
+	} `json:"_source"`
+}
+
+// mget returns what the server says of each document, in the order of refs.
+func (c *Client) mget(ctx context.Context, refs []Ref) ([]storedDocument, error) {
 	body := []byte(`{"docs":[`)
 	for i, r := range refs {
 		if i > 0 {
@@ -59,14 +117,7 @@ func (c *Client) hashes(ctx context.Context, refs []Ref) ([]Stored, error) {
 		return nil, err
 	}
 	var answer struct {
-		Docs []struct {
-			ID     string     `json:"_id"`
-			Found  bool       `json:"found"`
-			Error  *itemError `json:"error"`
-			Source struct {
-				Hash string `json:"data_hash"`
-			} `json:"_source"`
-		} `json:"docs"`
+		Docs []storedDocument `json:"docs"`
 	}
 	if json.Unmarshal(text, &answer) != nil {
 		return nil, &OutageError{Request: "mget", Err: errors.New("the answer is no JSON of the expected form")}
@@ -74,15 +125,10 @@ func (c *Client) hashes(ctx context.Context, refs []Ref) ([]Stored, error) {
 	if len(answer.Docs) != len(refs) {
 		return nil, &OutageError{Request: "mget", Err: fmt.Errorf("the answer has %d documents for %d", len(answer.Docs), len(refs))}
 	}
-	stored := make([]Stored, len(refs))
 	for i, d := range answer.Docs {
-		if d.Error != nil {
-			return nil, &OutageError{Request: "mget", Err: errors.New(d.Error.describe())}
-		}
 		if d.ID != refs[i].ID {
 			return nil, &OutageError{Request: "mget", Err: fmt.Errorf("document %d of the answer is another one", i)}
 		}
-		stored[i] = Stored{Found: d.Found, Hash: d.Source.Hash}
 	}
-	return stored, nil
+	return answer.Docs, nil
 }
