@@ -12,23 +12,21 @@ import (
 	"github.com/kelseyhightower/envconfig"
 
 	"millrace/shared/event"
+	"millrace/shared/function"
 	"millrace/shared/kafka"
-	"millrace/shared/serve"
-	"millrace/shared/telemetry"
 )
 
 // config is what the environment says. The package comment has the same table, checked by a test.
 type config struct {
-	telemetry.Log
-	serve.Address
+	function.Process
+	function.Brokers
+	function.Output
+	function.DeadLetters
 
-	KafkaBrokers []string `envconfig:"KAFKA_BROKERS" desc:"host:port,host:port; for sinks that name none"`
-	Sink         string   `envconfig:"SINK" default:"kafka:///events.raw" desc:"where events go"`
-	DeadSink     string   `envconfig:"DEAD_SINK" default:"kafka:///events.dead" desc:"where dead letters go"`
-	Source       string   `envconfig:"SOURCE" default:"/collect" desc:"source of events without one; the same on every replica"`
-	CollectorID  string   `envconfig:"COLLECTOR_ID" desc:"collectorid of events; else HOSTNAME of a pod, else K_REVISION"`
-	Hostname     string   `envconfig:"HOSTNAME" desc:"set by Kubernetes"`
-	Revision     string   `envconfig:"K_REVISION" desc:"set by Knative"`
+	Source      string `envconfig:"SOURCE" default:"/collect" desc:"source of events without one; the same on every replica"`
+	CollectorID string `envconfig:"COLLECTOR_ID" desc:"collectorid of events; else HOSTNAME of a pod, else K_REVISION"`
+	Hostname    string `envconfig:"HOSTNAME" desc:"set by Kubernetes"`
+	Revision    string `envconfig:"K_REVISION" desc:"set by Knative"`
 
 	SendTimeout     time.Duration `envconfig:"SEND_TIMEOUT" default:"3s" desc:"how long a request waits for Kafka"`
 	SendBufferBytes int64         `envconfig:"SEND_BUFFER_BYTES" default:"16777216" desc:"events handed to Kafka and not confirmed, at most"`
@@ -39,14 +37,12 @@ type config struct {
 	MaxHeldBytes int64 `envconfig:"MAX_HELD_BYTES" default:"33554432" desc:"all bodies held at one time; beyond it 503"`
 	MaxEvents    int   `envconfig:"MAX_EVENTS" default:"10000" desc:"events in one request"`
 
-	LowercaseExtensions bool          `envconfig:"LOWERCASE_EXTENSIONS" default:"false" desc:"true: extension names with capitals (Debezium's) become lower case instead of dead letters"`
-	ReadyGroups         []string      `envconfig:"READY_GROUPS" desc:"group@topic,...: not ready before these groups have committed offsets"`
-	ShutdownGrace       time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s" desc:"for the end; below the pod's grace period"`
+	LowercaseExtensions bool     `envconfig:"LOWERCASE_EXTENSIONS" default:"false" desc:"true: extension names with capitals (Debezium's) become lower case instead of dead letters"`
+	ReadyGroups         []string `envconfig:"READY_GROUPS" desc:"group@topic,...: not ready before these groups have committed offsets"`
 
 	// From Sink, DeadSink and ReadyGroups, by Validate.
-	rawBrokers, deadBrokers []string
-	rawTopic, deadTopic     string
-	groups                  []kafka.GroupTopic
+	sink, dead function.Target
+	groups     []kafka.GroupTopic
 }
 
 // readConfig reads and validates the environment.
@@ -60,24 +56,24 @@ func readConfig() (config, error) {
 
 // Validate joins all that is wrong, and splits the URLs into their parts.
 func (c *config) Validate() error {
-	errs := []error{c.Address.Validate()}
+	errs := []error{c.Process.Validate()}
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
 	var err error
-	if c.rawBrokers, c.rawTopic, err = kafka.ParseURL(c.Sink, c.KafkaBrokers); err != nil {
-		errs = append(errs, fmt.Errorf("SINK: %w", err))
+	if c.sink, err = c.Out(c.Brokers, "kafka:///events.raw"); err != nil {
+		errs = append(errs, err)
 	}
-	if c.deadBrokers, c.deadTopic, err = kafka.ParseURL(c.DeadSink, c.KafkaBrokers); err != nil {
-		errs = append(errs, fmt.Errorf("DEAD_SINK: %w", err))
+	if c.dead, err = c.Dead(c.Brokers); err != nil {
+		errs = append(errs, err)
 	}
-	check(err != nil || c.rawTopic != c.deadTopic, "SINK and DEAD_SINK are one topic")
+	check(err != nil || c.sink.Topic != c.dead.Topic, "SINK and DEAD_SINK are one topic")
 	check(c.Source != "" && types.ParseURIRef(c.Source) != nil, "SOURCE=%q is no URI-reference", c.Source)
 	check(text("", "", c.collector()) == nil && len(c.collector()) <= 256, "COLLECTOR_ID holds control characters, or has more than 256 bytes")
 	for name, d := range map[string]time.Duration{
-		"SEND_TIMEOUT": c.SendTimeout, "SEND_LINGER": c.SendLinger, "RETRY_AFTER": c.RetryAfter, "SHUTDOWN_GRACE": c.ShutdownGrace,
+		"SEND_TIMEOUT": c.SendTimeout, "SEND_LINGER": c.SendLinger, "RETRY_AFTER": c.RetryAfter,
 	} {
 		check(d > 0, "%s=%s must be above 0", name, d)
 	}

@@ -43,7 +43,7 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.rawTopic != "events.raw" || c.deadTopic != "events.dead" || len(c.rawBrokers) != 2 || c.SendTimeout != 3*time.Second || len(c.groups) != 2 || c.groups[1].Group != "g2" {
+	if c.sink.Topic != "events.raw" || c.dead.Topic != "events.dead" || len(c.sink.Brokers) != 2 || c.SendTimeout != 3*time.Second || len(c.groups) != 2 || c.groups[1].Group != "g2" {
 		t.Errorf("%+v", c)
 	}
 	if got := c.collector(); got != "collect-00001" {

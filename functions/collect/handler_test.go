@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace/shared/event"
+	"millrace/shared/function"
 	"millrace/shared/kafka"
 	"millrace/shared/rawjson"
 	"millrace/shared/serve"
@@ -84,8 +85,9 @@ type rig struct {
 func newRig(tb testing.TB, change func(*config)) *rig {
 	tb.Helper()
 	cfg := config{
-		Source: "/collect", CollectorID: "test-1", Sink: "kafka://k:1/events.raw", DeadSink: "kafka://k:1/events.dead", Address: serve.Address{Port: 8080},
-		SendTimeout: 3 * time.Second, SendLinger: time.Millisecond, RetryAfter: 2 * time.Second, ShutdownGrace: time.Second,
+		Process: function.Process{Address: serve.Address{Port: 8080}, Grace: time.Second},
+		Output:  function.Output{Sink: "kafka://k:1/events.raw"}, DeadLetters: function.DeadLetters{DeadSink: "kafka://k:1/events.dead"},
+		Source: "/collect", CollectorID: "test-1", SendTimeout: 3 * time.Second, SendLinger: time.Millisecond, RetryAfter: 2 * time.Second,
 		SendBufferBytes: 16 << 20, MaxBodyBytes: 16 << 20, MaxHeldBytes: 32 << 20, MaxEvents: 10_000,
 	}
 	if change != nil {

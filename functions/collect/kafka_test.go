@@ -16,12 +16,13 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"millrace/shared/event"
+	"millrace/shared/function"
 	"millrace/shared/kafka"
 	"millrace/shared/serve"
+	"millrace/shared/telemetry"
 )
 
 // broker is a Kafka in this process that can be stopped and started again on its data.
@@ -104,24 +105,22 @@ func (b *broker) read(t *testing.T, topic string) map[string]*event.Event {
 	return got
 }
 
-// live is a collector on a real producer.
-func live(t *testing.T, b *broker, groups ...string) (*sinks, *httptest.Server) {
+// live is a collector on a real producer, put together as main does.
+func live(t *testing.T, b *broker, groups ...string) (serve.Config, *httptest.Server) {
 	t.Helper()
 	cfg := config{
-		Source: "/collect", CollectorID: "test-1", Sink: "kafka:///events.raw", DeadSink: "kafka:///events.dead", Address: serve.Address{Port: 8080},
-		KafkaBrokers: []string{b.address()}, SendTimeout: time.Second, SendLinger: time.Millisecond, RetryAfter: time.Second,
-		ShutdownGrace: time.Second, SendBufferBytes: 16 << 20, MaxBodyBytes: 16 << 20, MaxHeldBytes: 32 << 20, MaxEvents: 10_000, ReadyGroups: groups,
+		Process: function.Process{Log: telemetry.Log{Level: slog.LevelError + 1}, Address: serve.Address{Port: 8080}, Grace: time.Second},
+		Output:  function.Output{Sink: "kafka:///events.raw"}, DeadLetters: function.DeadLetters{DeadSink: "kafka:///events.dead"},
+		Source: "/collect", CollectorID: "test-1", Brokers: function.Brokers{Brokers: b.address()}, SendTimeout: time.Second, SendLinger: time.Millisecond,
+		RetryAfter: time.Second, SendBufferBytes: 16 << 20, MaxBodyBytes: 16 << 20, MaxHeldBytes: 32 << 20, MaxEvents: 10_000, ReadyGroups: groups,
 	}
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	logger := slog.New(slog.DiscardHandler)
-	s := openSinks(&cfg, logger)
-	c := newCollector(&cfg, s.raw, s.dead, time.Now, logger)
-	c.register(prometheus.NewRegistry())
+	f, c := assemble(&cfg)
 	srv := httptest.NewServer(c.routes())
 	t.Cleanup(srv.Close)
-	return s, srv
+	return f.Server(), srv
 }
 
 func postTo(t *testing.T, srv *httptest.Server, body string) (int, []receipt) {
@@ -160,7 +159,7 @@ func TestKafkaAwayAndBack(t *testing.T) {
 	b.start(t, "events.raw", "events.dead")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for s.ready(ctx) != nil {
+	for s.Ready(ctx) != nil {
 		if ctx.Err() != nil {
 			t.Fatal("never ready")
 		}
@@ -209,7 +208,7 @@ func TestKafkaAwayAndBack(t *testing.T) {
 		note(got)
 	}
 	srv.Close()
-	if err := s.close(ctx); err != nil {
+	if err := s.Drain[0].Do(ctx); err != nil {
 		t.Error(err)
 	}
 	raw := b.read(t, "events.raw")
@@ -239,8 +238,8 @@ func TestReadyWaitsForGroups(t *testing.T) {
 	b.start(t, "events.raw", "events.dead")
 	t.Cleanup(b.cluster.Close)
 	s, _ := live(t, b, "knative-trigger-millrace-enrich@events.raw")
-	defer func() { _ = s.close(context.WithoutCancel(t.Context())) }()
-	if err := s.ready(t.Context()); err == nil || !strings.Contains(err.Error(), "knative-trigger-millrace-enrich") {
+	defer func() { _ = s.Drain[0].Do(context.WithoutCancel(t.Context())) }()
+	if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "knative-trigger-millrace-enrich") {
 		t.Errorf("without offsets: %v", err)
 	}
 	admin, err := kafka.NewAdmin([]string{b.address()}, nil)
@@ -253,7 +252,7 @@ func TestReadyWaitsForGroups(t *testing.T) {
 	if err := admin.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := s.ready(t.Context()); err != nil {
+	if err := s.Ready(t.Context()); err != nil {
 		t.Errorf("with offsets: %v", err)
 	}
 }
@@ -282,7 +281,7 @@ func TestManyProducers(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if err := s.close(t.Context()); err != nil {
+	if err := s.Drain[0].Do(t.Context()); err != nil {
 		t.Error(err)
 	}
 	raw := b.read(t, "events.raw")

@@ -12,9 +12,10 @@
 //
 //	PORT                  8080                  port for events, /healthz, /readyz and /metrics; 0 is any that is free
 //	LISTEN_HOST                                 address to listen on, all where empty; 127.0.0.1 on one machine
-//	KAFKA_BROKERS                               host:port,host:port; for sinks that name none
-//	SINK                  kafka:///events.raw   where events go
-//	DEAD_SINK             kafka:///events.dead  where dead letters go
+//	KAFKA_BROKERS                               host:port, comma separated; for URLs that name none
+//	SINK                                        where events go: kafka://brokers/topic; else K_SINK, else the topic kafka:///events.*
+//	K_SINK                                      set by a SinkBinding; for where SINK is empty
+//	DEAD_SINK             kafka:///events.dead  where dead letters go, as SINK
 //	SOURCE                /collect              source of events without one; the same on every replica
 //	COLLECTOR_ID                                collectorid of events; else HOSTNAME of a pod, else K_REVISION
 //	HOSTNAME                                    set by Kubernetes
@@ -40,12 +41,10 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"time"
 
 	"knative.dev/pkg/signals"
 
 	"millrace/shared/serve"
-	"millrace/shared/telemetry"
 	"millrace/shared/usage"
 )
 
@@ -76,18 +75,8 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	logger := telemetry.Logger(os.Stderr, cfg.Log, stage)
-	registry := telemetry.NewRegistry(stage)
-	sinks := openSinks(&cfg, logger)
-	c := newCollector(&cfg, sinks.raw, sinks.dead, time.Now, logger)
-	c.register(registry)
-	return serve.Run(ctx, serve.Config{
-		Listen:         cfg.Listen(),
-		Ready:          sinks.ready,
-		Drain:          []serve.Hook{{Name: "kafka", Do: sinks.close}},
-		Grace:          cfg.ShutdownGrace,
-		MaxHeaderBytes: 256 << 10, // anybody can send them; what is over maxAttributes should still become a dead letter
-		Metrics:        registry,
-		Logger:         logger,
-	}, c.routes())
+	f, c := assemble(&cfg)
+	server := f.Server()
+	server.MaxHeaderBytes = 256 << 10 // anybody can send them; what is over maxAttributes should still become a dead letter
+	return serve.Run(ctx, server, c.routes())
 }

@@ -4,70 +4,43 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/types"
 
+	"millrace/shared/function"
 	"millrace/shared/kafka"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
 )
 
-// sinks are the two topics, through one producer where their brokers are the same.
-type sinks struct {
-	raw, dead *kafka.Sink
-	producers []*kafka.Producer
-	brokers   []string // of the groups' topics
-	groups    []kafka.GroupTopic
+// assemble puts collect together: the function with its sinks, and what answers producers.
+func assemble(cfg *config) (*function.Function, *collector) {
+	f := function.New(stage, cfg.Process)
+	sinks := f.OpenSinks(kafka.ProducerOptions{Timeout: cfg.SendTimeout, Buffer: cfg.SendBufferBytes, Linger: cfg.SendLinger})
+	c := newCollector(cfg, sinks.Open(cfg.sink), sinks.Open(cfg.dead), time.Now, f.Logger)
+	c.register(f.Registry)
+	f.AddReady(groupsReady(cfg.sink.Brokers, cfg.groups))
+	return f, c
 }
 
-// openSinks returns at once, also while Kafka is away: the producers connect by themselves.
-func openSinks(cfg *config, logger *slog.Logger) *sinks {
-	o := kafka.ProducerOptions{
-		ClientID: "millrace-collect", Timeout: cfg.SendTimeout, Buffer: cfg.SendBufferBytes, Linger: cfg.SendLinger, Logger: logger,
-	}
-	s := &sinks{brokers: cfg.rawBrokers, groups: cfg.groups}
-	p := kafka.NewProducer(cfg.rawBrokers, o)
-	s.producers = append(s.producers, p)
-	s.raw = p.Sink(cfg.rawTopic)
-	if !slices.Equal(cfg.rawBrokers, cfg.deadBrokers) {
-		p = kafka.NewProducer(cfg.deadBrokers, o)
-		s.producers = append(s.producers, p)
-	}
-	s.dead = p.Sink(cfg.deadTopic)
-	return s
-}
-
-// ready is nil once both topics are seen and the groups have offsets.
-func (s *sinks) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	for _, sink := range []*kafka.Sink{s.raw, s.dead} {
-		if err := sink.Ready(ctx); err != nil {
+// groupsReady returns what is nil once the groups have offsets, so that what is collected from then on reaches them.
+func groupsReady(brokers []string, groups []kafka.GroupTopic) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if len(groups) == 0 {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		config := kafka.NewConfig("millrace-collect-ready")
+		config.Metadata.Retry.Max = 1 // it will be asked again
+		config.Net.ReadTimeout, config.Net.WriteTimeout = 5*time.Second, 5*time.Second
+		admin, err := kafka.NewAdmin(brokers, config)
+		if err != nil {
 			return err
 		}
+		return errors.Join(admin.GroupsReady(ctx, groups), admin.Close())
 	}
-	if len(s.groups) == 0 {
-		return nil
-	}
-	config := kafka.NewConfig("millrace-collect-ready")
-	config.Metadata.Retry.Max = 1 // it will be asked again
-	config.Net.ReadTimeout, config.Net.WriteTimeout = 5*time.Second, 5*time.Second
-	admin, err := kafka.NewAdmin(s.brokers, config)
-	if err != nil {
-		return err
-	}
-	return errors.Join(admin.GroupsReady(ctx, s.groups), admin.Close())
-}
-
-// close flushes what is handed over and not confirmed.
-func (s *sinks) close(ctx context.Context) error {
-	var errs []error
-	for _, p := range s.producers {
-		errs = append(errs, p.Close(ctx))
-	}
-	return errors.Join(errs...)
 }
 
 // newCollector wires a collector; register makes its metrics.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"millrace/shared/function"
 	"millrace/shared/usage"
 )
 
@@ -15,14 +16,14 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (target{[]string{"a:9092", "b:9092"}, "events.enriched"}); !reflect.DeepEqual(c.sink, want) {
+	if want := (function.Target{Brokers: []string{"a:9092", "b:9092"}, Topic: "events.enriched"}); !reflect.DeepEqual(c.sink, want) {
 		t.Errorf("sink %v", c.sink)
 	}
-	if c.dead.topic != "events.dead" || c.Listen() != ":8080" || c.intake().MaxBatch != 500 {
+	if c.dead.Topic != "events.dead" || c.Listen() != ":8080" || c.Events != 500 {
 		t.Errorf("config %+v", c)
 	}
 	t.Setenv("KAFKA_BROKERS", "")
-	t.Setenv("SINK", "http://broker")
+	t.Setenv("SINK", "ftp://broker")
 	t.Setenv("SEND_TIMEOUT", "20s")
 	t.Setenv("MAX_ATTEMPTS", "0")
 	_, err = readConfig()

@@ -17,14 +17,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"millrace/shared/contract"
-	"millrace/shared/deadletter"
-	"millrace/shared/delivery"
 	"millrace/shared/enrichment"
+	"millrace/shared/function"
+	"millrace/shared/kafka"
 	"millrace/shared/serve"
-	"millrace/shared/telemetry"
 	"millrace/shared/usage"
 )
 
@@ -49,26 +47,18 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	logger := telemetry.Logger(os.Stderr, c.Log, stage)
-	slog.SetDefault(logger)
+	f := function.New(stage, c.Process)
 	tables, err := enrichment.Reference()
 	if err != nil {
 		return err
 	}
-	registry := telemetry.NewRegistry(stage)
-	to := openSinks(c, logger)
-	h := newEnricher(to.enriched, tables, logger, registry)
-	contracts, err := contract.Open(ctx, c.Contracts, h.accept)
+	sinks := f.OpenSinks(kafka.ProducerOptions{Timeout: c.SendTimeout, Buffer: c.InFlight})
+	h := newEnricher(sinks.Open(c.sink), tables, f.Logger, f.Registry)
+	contracts, err := contract.Open(ctx, c.Location, h.accept)
 	if err != nil {
 		return err
 	}
-	o := c.intake()
-	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, deadletter.Undecodable(to.dead, "/millrace/"+stage, stage, time.Now)
-	intake := serve.Events(deadletter.Handler(delivery.Attempts(h, c.Attempts), to.dead, stage, time.Now), o)
-	follow := func(ctx context.Context) error { return contracts.Follow(ctx, c.ContractsInterval, h.reloaded) }
-	return serve.Run(ctx, serve.Config{
-		Listen: c.Listen(), Ready: to.ready, Metrics: registry, Logger: logger,
-		Components: []serve.Component{{Name: "contracts", Run: follow}},
-		Drain:      []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "sinks", Do: to.close}},
-	}, intake)
+	f.Follow(contracts, c.Contracts, h.reloaded)
+	intake := f.Intake(c.Intake, h, sinks.Open(c.dead))
+	return serve.Run(ctx, f.Server(), intake)
 }

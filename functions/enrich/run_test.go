@@ -22,15 +22,15 @@ import (
 	"millrace/shared/kafka"
 )
 
-// function is enrich as main runs it, in this process, on a Kafka of its own.
-type function struct {
+// running is enrich as main runs it, in this process, on a Kafka of its own.
+type running struct {
 	url     string
 	brokers []string
 	cluster *kfake.Cluster
 	stop    func() error
 }
 
-func start(t *testing.T, environment ...string) *function {
+func start(t *testing.T, environment ...string) *running {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "events.enriched", "events.dead"))
 	if err != nil {
@@ -45,7 +45,7 @@ func start(t *testing.T, environment ...string) *function {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f := &function{url: fmt.Sprintf("http://127.0.0.1:%d", port), brokers: cluster.ListenAddrs(), cluster: cluster}
+	f := &running{url: fmt.Sprintf("http://127.0.0.1:%d", port), brokers: cluster.ListenAddrs(), cluster: cluster}
 	t.Setenv("PORT", fmt.Sprint(port))
 	t.Setenv("KAFKA_BROKERS", strings.Join(f.brokers, ","))
 	t.Setenv("LOG_LEVEL", "error")
@@ -77,7 +77,7 @@ func start(t *testing.T, environment ...string) *function {
 }
 
 // await asks until yes.
-func (f *function) await(t *testing.T, what string, yes func() bool) {
+func (f *running) await(t *testing.T, what string, yes func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
@@ -91,7 +91,7 @@ func (f *function) await(t *testing.T, what string, yes func() bool) {
 	}
 }
 
-func (f *function) post(t *testing.T, contentType, body string, attributes ...string) int {
+func (f *running) post(t *testing.T, contentType, body string, attributes ...string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url+"/", strings.NewReader(body))
 	if err != nil {
@@ -112,13 +112,13 @@ func (f *function) post(t *testing.T, contentType, body string, attributes ...st
 	return res.StatusCode
 }
 
-func (f *function) trip(t *testing.T, id, payload string) int {
+func (f *running) trip(t *testing.T, id, payload string) int {
 	t.Helper()
 	return f.post(t, "application/json", payload, "Specversion", "1.0", "Id", id, "Source", "/t", "Type", taxi, "Schemaversion", "0-0-1")
 }
 
 // read returns what a topic holds, in order.
-func (f *function) read(t *testing.T, topic string) (events []*event.Event) {
+func (f *running) read(t *testing.T, topic string) (events []*event.Event) {
 	t.Helper()
 	client, err := sarama.NewClient(f.brokers, kafka.NewConfig("test"))
 	if err != nil {

@@ -11,16 +11,15 @@ import (
 
 	"millrace/functions/load-lake/internal/drain"
 	"millrace/shared/contract"
+	"millrace/shared/function"
 	"millrace/shared/landing"
 	"millrace/shared/objectstore"
 	"millrace/shared/serve"
-	"millrace/shared/telemetry"
 )
 
 // config is all that load-lake reads from its environment.
 type config struct {
-	telemetry.Log
-	serve.Address
+	function.Process
 
 	Brokers []string `envconfig:"KAFKA_BROKERS" required:"true" desc:"host:port, comma separated"`
 
@@ -44,8 +43,6 @@ type config struct {
 	Bytes         int64         `envconfig:"DRAIN_ENTRY_BYTES" default:"134217728" desc:"bytes of records in one entry, as they lie in memory"`
 	Events        int           `envconfig:"DRAIN_ENTRY_EVENTS" default:"200000" desc:"events in one entry"`
 	AcceptTopicID string        `envconfig:"DRAIN_ACCEPT_TOPIC_ID" desc:"the id of a topic that was created anew on purpose"`
-
-	Grace time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s" desc:"time for the end; below the pod's"`
 }
 
 func readConfig() (*config, error) {
@@ -61,12 +58,12 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong.
 func (c *config) Validate() error {
-	errs := []error{c.Address.Validate()}
+	errs := []error{c.Process.Validate()}
 	if len(c.Brokers) == 0 || slices.Contains(c.Brokers, "") {
 		errs = append(errs, errors.New("KAFKA_BROKERS must be a list host:port,host:port"))
 	}
 	for name, n := range map[string]int64{
-		"DRAIN_BUDGET": int64(c.Budget), "DRAIN_OVERRUN": int64(c.Overrun), "SHUTDOWN_GRACE": int64(c.Grace),
+		"DRAIN_BUDGET": int64(c.Budget), "DRAIN_OVERRUN": int64(c.Overrun),
 		"DRAIN_ENTRY_BYTES": c.Bytes, "DRAIN_ENTRY_EVENTS": int64(c.Events),
 	} {
 		if n <= 0 {

@@ -22,8 +22,8 @@ import (
 	"time"
 
 	"millrace/shared/contract"
+	"millrace/shared/function"
 	"millrace/shared/serve"
-	"millrace/shared/telemetry"
 	"millrace/shared/usage"
 )
 
@@ -47,24 +47,20 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	logger := telemetry.Logger(os.Stderr, c.Log, component)
-	slog.SetDefault(logger)
-	registry := telemetry.NewRegistry(component)
+	f := function.New(component, c.Process)
 	source := newSource(c.Brokers)
 	contracts, err := contract.Open(ctx, c.Contracts)
 	if err != nil {
 		return err
 	}
-	topics, err := c.topics(source, contracts, logger, newMetrics(registry))
+	topics, err := c.topics(source, contracts, f.Logger, newMetrics(f.Registry))
 	if err != nil {
 		return err
 	}
-	h := &handler{topics: topics, budget: c.Budget, stop: ctx, clock: time.Now, logger: logger}
 	o := c.intake()
-	o.Logger, o.Registerer = logger, registry
-	intake := serve.Events(h, o)
-	return serve.Run(ctx, serve.Config{
-		Listen: c.Listen(), Metrics: registry, Logger: logger, Grace: c.Grace,
-		Drain: []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "kafka", Do: source.Close}},
-	}, intake)
+	o.Logger, o.Registerer = f.Logger, f.Registry
+	intake := serve.Events(&handler{topics: topics, budget: c.Budget, stop: ctx, clock: time.Now, logger: f.Logger}, o)
+	server := f.Server()
+	server.Drain = []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "kafka", Do: source.Close}}
+	return serve.Run(ctx, server, intake)
 }

@@ -7,16 +7,17 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
-	"millrace/shared/kafka"
+	"millrace/shared/function"
 	"millrace/shared/search"
-	"millrace/shared/serve"
-	"millrace/shared/telemetry"
 )
 
 // config is all that load-search reads from its environment.
 type config struct {
-	telemetry.Log
-	serve.Address
+	function.Process
+	function.Brokers
+	function.DeadLetters
+	function.Contracts
+	function.Intake
 
 	URL      string        `envconfig:"ELASTICSEARCH_URL" required:"true" desc:"address; may hold user and password: never printed"`
 	APIKey   string        `envconfig:"ELASTICSEARCH_API_KEY" desc:"in place of user and password; secret"`
@@ -26,22 +27,9 @@ type config struct {
 	Bytes    int           `envconfig:"BULK_BYTES" default:"5242880" desc:"bytes of one bulk request"`
 	Items    int           `envconfig:"BULK_DOCUMENTS" default:"1000" desc:"documents of one bulk request"`
 
-	Contracts         string        `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
-	ContractsInterval time.Duration `envconfig:"CONTRACTS_INTERVAL" default:"10s" desc:"how often the directory is looked at"`
-	ContractsWait     time.Duration `envconfig:"CONTRACTS_WAIT" default:"30s" desc:"how long events wait for a contract that enrich has read earlier"`
+	ContractsWait time.Duration `envconfig:"CONTRACTS_WAIT" default:"30s" desc:"how long events wait for a contract that enrich has read earlier"`
 
-	DeadSink string `envconfig:"DEAD_SINK" default:"kafka:///events.dead" desc:"where dead letters go"`
-	Brokers  string `envconfig:"KAFKA_BROKERS" desc:"host:port, comma separated; for a sink that names none"`
-
-	FlushInterval time.Duration `envconfig:"FLUSH_INTERVAL" default:"5ms" desc:"how long an event waits for others"`
-	FlushEvents   int           `envconfig:"FLUSH_EVENTS" default:"500" desc:"events of one batch"`
-	FlushBytes    int64         `envconfig:"FLUSH_BYTES" default:"5242880" desc:"bytes of one batch"`
-	InFlight      int64         `envconfig:"MAX_BYTES_IN_FLIGHT" default:"33554432" desc:"bytes of events held"`
-	BatchTimeout  time.Duration `envconfig:"BATCH_TIMEOUT" default:"25s" desc:"time for one batch, all requests together"`
-	Attempts      int           `envconfig:"MAX_ATTEMPTS" default:"5" desc:"attempts of an event while others pass"`
-
-	brokers []string // of DeadSink
-	topic   string
+	dead function.Target
 }
 
 func readConfig() (*config, error) {
@@ -57,44 +45,21 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong, and resolves the sink.
 func (c *config) Validate() error {
-	errs := []error{c.Address.Validate()}
-	positive := func(name string, n int64) {
-		if n <= 0 {
-			errs = append(errs, fmt.Errorf("%s must be above 0", name))
-		}
+	errs := []error{c.Process.Validate(), c.Contracts.Validate(), c.Intake.Validate()}
+	if c.Replicas < 0 || c.ContractsWait < 0 {
+		errs = append(errs, errors.New("INDEX_REPLICAS and CONTRACTS_WAIT must not be negative"))
 	}
-	if c.Replicas < 0 {
-		errs = append(errs, errors.New("INDEX_REPLICAS must not be negative"))
+	if c.Timeout <= 0 || c.Bytes <= 0 || c.Items <= 0 {
+		errs = append(errs, errors.New("ELASTICSEARCH_REQUEST_TIMEOUT, BULK_BYTES and BULK_DOCUMENTS must be above 0"))
 	}
-	positive("ELASTICSEARCH_REQUEST_TIMEOUT", int64(c.Timeout))
-	positive("BULK_BYTES", int64(c.Bytes))
-	positive("BULK_DOCUMENTS", int64(c.Items))
-	positive("CONTRACTS_INTERVAL", int64(c.ContractsInterval))
-	if c.ContractsWait < 0 {
-		errs = append(errs, errors.New("CONTRACTS_WAIT must not be negative"))
-	}
-	positive("FLUSH_INTERVAL", int64(c.FlushInterval))
-	positive("FLUSH_EVENTS", int64(c.FlushEvents))
-	positive("FLUSH_BYTES", c.FlushBytes)
-	positive("MAX_BYTES_IN_FLIGHT", c.InFlight)
-	positive("BATCH_TIMEOUT", int64(c.BatchTimeout))
-	positive("MAX_ATTEMPTS", int64(c.Attempts))
 	var err error
-	if c.brokers, c.topic, err = kafka.ParseURL(c.DeadSink, kafka.SplitBrokers(c.Brokers)); err != nil {
-		errs = append(errs, fmt.Errorf("DEAD_SINK: %w", err))
-	}
-	return errors.Join(errs...)
+	c.dead, err = c.Dead(c.Brokers)
+	return errors.Join(append(errs, err)...)
 }
 
 func (c *config) search() search.Options {
 	return search.Options{
 		URL: c.URL, APIKey: c.APIKey, Prefix: c.Prefix, Replicas: c.Replicas,
 		MaxBytes: c.Bytes, MaxItems: c.Items, Timeout: c.Timeout,
-	}
-}
-
-func (c *config) intake() serve.Options {
-	return serve.Options{
-		MaxBytes: c.InFlight, MaxBatch: c.FlushEvents, MaxBatchBytes: c.FlushBytes, MaxWait: c.FlushInterval, Timeout: c.BatchTimeout,
 	}
 }

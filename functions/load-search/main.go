@@ -24,11 +24,10 @@ import (
 
 	"millrace/shared/contract"
 	"millrace/shared/deadletter"
-	"millrace/shared/delivery"
+	"millrace/shared/function"
 	"millrace/shared/kafka"
 	"millrace/shared/search"
 	"millrace/shared/serve"
-	"millrace/shared/telemetry"
 	"millrace/shared/usage"
 )
 
@@ -53,30 +52,20 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	logger := telemetry.Logger(os.Stderr, c.Log, stage)
-	slog.SetDefault(logger)
+	f := function.New(stage, c.Process)
 	client, err := search.New(c.search())
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	registry := telemetry.NewRegistry(stage)
-	producer := kafka.NewProducer(c.brokers, kafka.ProducerOptions{ClientID: stage, Logger: logger})
-	dead := producer.Sink(c.topic)
-
-	h := newHandler(client, time.Now, logger, registry)
-	contracts, err := contract.Open(ctx, c.Contracts, h.accept)
+	h := newHandler(client, time.Now, f.Logger, f.Registry)
+	contracts, err := contract.Open(ctx, c.Location, h.accept)
 	if err != nil {
 		return err
 	}
-	follow := func(ctx context.Context) error { return contracts.Follow(ctx, c.ContractsInterval, h.reloaded) }
-	h.reload, h.interval, h.wait = contracts.Reload, c.ContractsInterval, c.ContractsWait
-	o := c.intake()
-	o.Logger, o.Registerer, o.OnUndecodable = logger, registry, deadletter.Undecodable(dead, "/millrace/"+stage, stage, time.Now)
-	intake := serve.Events(deadletter.Handler(delivery.Attempts(h, c.Attempts), dead, stage, time.Now, deadletter.ReadsDead()), o)
-	return serve.Run(ctx, serve.Config{
-		Listen: c.Listen(), Ready: dead.Ready, Metrics: registry, Logger: logger,
-		Components: []serve.Component{{Name: "contracts", Run: follow}},
-		Drain:      []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "producer", Do: producer.Close}},
-	}, intake)
+	h.reload, h.interval, h.wait = contracts.Reload, c.Interval, c.ContractsWait
+	f.Follow(contracts, c.Contracts, h.reloaded)
+	dead := f.OpenSinks(kafka.ProducerOptions{}).Open(c.dead)
+	intake := f.Intake(c.Intake, h, dead, deadletter.ReadsDead())
+	return serve.Run(ctx, f.Server(), intake)
 }

@@ -1,0 +1,24 @@
+// Package function is what every function is put together from: the settings that all share, the way in (INTAKE), the ways out (SINK, DEAD_SINK), and the
+// order in which they start and end. A function's main names its handler and its own clients, and leaves the rest to this package.
+//
+//	f := function.New("enrich", c.Process)
+//	sinks := f.OpenSinks(c.Delivery())
+//	h := newEnricher(sinks.Open(c.sink), ...)
+//	in := f.Intake(c.Intake, h, sinks.Open(c.dead))
+//	return serve.Run(ctx, f.Server(), in)
+//
+// It guarantees: events go through [deadletter.Handler] and [delivery.Attempts] whichever way they come; the intake is drained before the sinks are
+// closed; a function is ready once its sinks, and its intake's topics and group, were seen once.
+//
+// It reads no environment: the structs carry envconfig's tags, and a function's config.go fills them. It decides nothing about events.
+//
+// # Decisions
+//
+// 2026-11-21, a layer between functions and adapters. Context: adapters (kafka, serve, deadletter, telemetry, ...) do not import each other, so every function's
+// main joined them by the same forty lines, each a little differently. Decision: this package, which only functions import, may import all adapters, and does nothing
+// but join them. Consequences: a new way in or out is written once; what belongs to one adapter stays in it, and no adapter may import this package.
+//
+// 2026-11-21, the default of SINK. Context: a sink was a Kafka topic unless said otherwise; Knative's SinkBinding and other tools say where events go by K_SINK. Decision: SINK,
+// where it is empty K_SINK, where that is empty too the topic of the function's place in the pipeline, on KAFKA_BROKERS. DEAD_SINK does not look at K_SINK: dead letters
+// are not what a SinkBinding routes. Consequences: manifests without either run as they did; K_CE_OVERRIDES is not read.
+package function

@@ -1,0 +1,102 @@
+package function
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"millrace/shared/kafka"
+	"millrace/shared/serve"
+	"millrace/shared/telemetry"
+)
+
+// Process is how a function logs, where it listens and how long it takes to end.
+type Process struct {
+	telemetry.Log
+	serve.Address
+
+	Grace time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s" desc:"for the end; below the pod's grace period"`
+}
+
+// Validate joins everything that is wrong.
+func (p Process) Validate() error {
+	return errors.Join(p.Address.Validate(), positive("SHUTDOWN_GRACE", p.Grace))
+}
+
+// Contracts says where contracts are.
+type Contracts struct {
+	Location string        `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
+	Interval time.Duration `envconfig:"CONTRACTS_INTERVAL" default:"10s" desc:"how often the directory is looked at"`
+}
+
+// Validate says what is wrong.
+func (c Contracts) Validate() error { return positive("CONTRACTS_INTERVAL", c.Interval) }
+
+// Intake is how events come and in what batches they are handled.
+type Intake struct {
+	Flush        time.Duration `envconfig:"FLUSH_INTERVAL" default:"5ms" desc:"how long an event waits for others"`
+	Events       int           `envconfig:"FLUSH_EVENTS" default:"500" desc:"events of one batch"`
+	Bytes        int64         `envconfig:"FLUSH_BYTES" default:"5242880" desc:"bytes of one batch"`
+	InFlight     int64         `envconfig:"MAX_BYTES_IN_FLIGHT" default:"25165824" desc:"bytes of events held, beside what waits for a sink"`
+	BatchTimeout time.Duration `envconfig:"BATCH_TIMEOUT" default:"25s" desc:"time for one batch, all its writes together"`
+	Attempts     int           `envconfig:"MAX_ATTEMPTS" default:"5" desc:"attempts of an event while others pass"`
+}
+
+// Validate joins everything that is wrong.
+func (i Intake) Validate() error {
+	return errors.Join(
+		positive("FLUSH_INTERVAL", i.Flush), positive("FLUSH_EVENTS", i.Events), positive("FLUSH_BYTES", i.Bytes),
+		positive("MAX_BYTES_IN_FLIGHT", i.InFlight), positive("BATCH_TIMEOUT", i.BatchTimeout), positive("MAX_ATTEMPTS", i.Attempts),
+	)
+}
+
+// Brokers are the Kafka brokers of URLs that name none.
+type Brokers struct {
+	Brokers string `envconfig:"KAFKA_BROKERS" desc:"host:port, comma separated; for URLs that name none"`
+}
+
+// DeadLetters says where dead letters go.
+type DeadLetters struct {
+	DeadSink string `envconfig:"DEAD_SINK" default:"kafka:///events.dead" desc:"where dead letters go, as SINK"`
+}
+
+// Dead returns the target of dead letters.
+func (d DeadLetters) Dead(b Brokers) (Target, error) { return target("DEAD_SINK", d.DeadSink, b) }
+
+// Output says where a function's events go.
+type Output struct {
+	Sink  string `envconfig:"SINK" desc:"where events go: kafka://brokers/topic; else K_SINK, else the topic kafka:///events.*"`
+	KSink string `envconfig:"K_SINK" desc:"set by a SinkBinding; for where SINK is empty"`
+}
+
+// Out returns the target of events: fallback where nothing is set.
+func (o Output) Out(b Brokers, fallback string) (Target, error) {
+	switch {
+	case o.Sink != "":
+		return target("SINK", o.Sink, b)
+	case o.KSink != "":
+		return target("K_SINK", o.KSink, b)
+	default:
+		return target("SINK", fallback, b)
+	}
+}
+
+// Target is a sink's URL, read.
+type Target struct {
+	Brokers []string // of a topic
+	Topic   string
+}
+
+func target(name, url string, b Brokers) (t Target, err error) {
+	if t.Brokers, t.Topic, err = kafka.ParseURL(url, kafka.SplitBrokers(b.Brokers)); err != nil {
+		return Target{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return t, nil
+}
+
+func positive[T int | int64 | time.Duration](name string, n T) error {
+	if n <= 0 {
+		return fmt.Errorf("%s=%v must be above 0", name, n)
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"millrace/shared/delivery"
+	"millrace/shared/kafka"
+)
+
+// Sink is where a function's events go.
+//
+// Publish is [delivery.Publisher]'s; its errors that wrap [kafka.ErrBusy] or [delivery.ErrTooLarge] say that the event will not be written. Durability says
+// what a nil error means, as found, and does not block for long. Ready is nil once the sink was seen; its error says what is missing.
+type Sink interface {
+	delivery.Publisher
+	Durability() string
+	Ready(ctx context.Context) error
+}
+
+// Sinks are the sinks of a function. Kafka sinks on the same brokers share a producer. It is not safe for concurrent use; the sinks are.
+type Sinks struct {
+	o     kafka.ProducerOptions
+	open  []Sink
+	kafka []producer
+}
+
+type producer struct {
+	brokers []string
+	*kafka.Producer
+}
+
+// NewSinks returns an empty set of sinks, whose producers will have these settings.
+func NewSinks(o kafka.ProducerOptions) *Sinks { return &Sinks{o: o} }
+
+// Open returns the sink of a target. It returns at once, also while the target is away.
+func (s *Sinks) Open(t Target) Sink {
+	sink := s.topic(t)
+	s.open = append(s.open, sink)
+	return sink
+}
+
+func (s *Sinks) topic(t Target) Sink {
+	for _, p := range s.kafka {
+		if slices.Equal(p.brokers, t.Brokers) {
+			return p.Sink(t.Topic)
+		}
+	}
+	p := kafka.NewProducer(t.Brokers, s.o)
+	s.kafka = append(s.kafka, producer{t.Brokers, p})
+	return p.Sink(t.Topic)
+}
+
+// Ready is nil once all sinks were seen.
+func (s *Sinks) Ready(ctx context.Context) error {
+	var errs []error
+	for _, sink := range s.open {
+		errs = append(errs, sink.Ready(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Close flushes what is handed over and not confirmed.
+func (s *Sinks) Close(ctx context.Context) error {
+	var errs []error
+	for _, p := range s.kafka {
+		errs = append(errs, p.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
