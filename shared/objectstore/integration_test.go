@@ -15,8 +15,8 @@ func TestConformanceOnARealStore(t *testing.T) {
 	if os.Getenv("S3_ENDPOINT") == "" {
 		t.Skip("S3_ENDPOINT is not set")
 	}
-	objectstoretest.Run(t, open(t, objectstore.Config{
+	objectstoretest.Store(t, objectstore.Config{
 		Endpoint: os.Getenv("S3_ENDPOINT"), Region: os.Getenv("AWS_REGION"), Bucket: "millrace-conformance",
 		AccessKey: os.Getenv("AWS_ACCESS_KEY_ID"), SecretKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
-	}))
+	}, objectstoretest.MinIO)
 }

@@ -48,6 +48,7 @@ type Server struct {
 	unconditional bool
 	buckets       map[string]map[string]object
 	requests      map[string]int
+	clock         func() time.Time
 }
 
 type object struct {
@@ -57,7 +58,7 @@ type object struct {
 
 // NewServer starts a server with the buckets named; Close ends it.
 func NewServer(buckets ...string) *Server {
-	s := &Server{buckets: map[string]map[string]object{}, requests: map[string]int{}}
+	s := &Server{buckets: map[string]map[string]object{}, requests: map[string]int{}, clock: time.Now}
 	for _, b := range buckets {
 		s.buckets[b] = map[string]object{}
 	}
@@ -77,6 +78,13 @@ func (s *Server) IgnoreConditions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unconditional = true
+}
+
+// Clock makes the server date what is written from now on by f.
+func (s *Server) Clock(f func() time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock = f
 }
 
 // Config returns the configuration with which objectstore.Open reaches the bucket; each operation is sent at most
@@ -161,7 +169,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, bucket, key strin
 			fail(w, http.StatusPreconditionFailed, "PreconditionFailed")
 			return
 		}
-		objects[key] = object{body: body, modified: time.Now()}
+		objects[key] = object{body: body, modified: s.clock()}
 		w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
 	case r.Method == http.MethodDelete:
 		delete(objects, key)
