@@ -18,6 +18,7 @@ import (
 	"millrace/functions/produce/internal/table"
 	"millrace/functions/produce/internal/tally"
 	"millrace/functions/produce/internal/trip"
+	"millrace/shared/progress"
 )
 
 // producer runs one data set, or one generation, from its configuration to its table.
@@ -126,7 +127,7 @@ func (p *producer) openFile(ctx context.Context) (*input, error) {
 func (p *producer) downloading() func(got, total int64) {
 	told := time.Now()
 	return func(got, total int64) {
-		if now := time.Now(); now.Sub(told) >= tellEvery {
+		if now := time.Now(); now.Sub(told) >= progress.TellEvery {
 			told = now
 			of := ""
 			if total >= 0 {
@@ -232,12 +233,12 @@ func (p *producer) send(ctx context.Context, in *input) error {
 	client := *p.client
 	client.Timeout = c.Timeout
 	bad := &badRows{w: p.stderr}
-	progress := startProgress(p.stderr, in, c, counts)
+	bar := startProgress(p.stderr, in, c, counts)
 	result, err := sender.Run(ctx, in, counts, sender.Options{
 		URL: c.endpoint(), Client: &client, Batch: c.Batch, Concurrency: c.Concurrency, Interval: c.interval(), RetryFor: c.RetryFor,
 		BackoffMin: p.backoffMin, BackoffMax: p.backoffMax, Grace: p.grace, Max: c.MaxRecordCount, OnBadRow: bad.report,
 	})
-	progress.stop()
+	bar.Stop()
 	elapsed := time.Since(begin)
 	if werr := counts.Write(p.stdout, elapsed); werr != nil {
 		err = errors.Join(err, fmt.Errorf("write the table: %w", werr))
