@@ -3,10 +3,14 @@ package main
 // Decisions
 //
 // 2026-11-21, contracts and tables are bound before use. Context: a contract may come from a directory while the function runs, and
-// name a reference table or column that is not there. Decision: a set of contracts is taken whole, after every step in it has been bound to its table
-// and every value to its field's type, or it is refused whole and the one before stays. Consequences: a step cannot fail for a reason
-// that was known before; one broken file holds back the other changes until it is repaired, with an error in the log and in
-// millrace_enrich_contract_reloads_total{result="refused"}.
+// name a reference table or column that is not there. Decision: before a contract is taken every step in it is bound to its table and every value to its
+// field's type; one that cannot be bound is left out, as a file that is wrong (see package contract), and the others are taken. Consequences: a step cannot fail for a
+// reason that was known before; events of a contract that cannot be bound wait, with an error in the log, millrace_contract_files_invalid above 0 and
+// millrace_enrich_events_total{outcome="waits"}.
+//
+// 2026-11-21, an assumed version is named on a dead letter. Context: an event without schemaversion is held against its type's one active contract; the
+// enriched event says so (schemaversion, versionassumed), its dead letter did not, and nobody could tell which rules it broke. Decision: the dead letter
+// carries failureversion. schemaversion stays absent, since a dead letter is the event as it came: put back, it is to be held against what is active then.
 //
 // 2026-11-21, enrich alone proves identity. Context: rootid, datahash, stage and failure* are believed by search, lake and accounting, and collect is not the only
 // way to events.raw. Decision: enrich computes rootid and datahash again for every event (two hashes, one over the payload) and refuses what is

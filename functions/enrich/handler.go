@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace/shared/contract"
+	"millrace/shared/deadletter"
 	"millrace/shared/delivery"
 	"millrace/shared/enrichment"
 	"millrace/shared/event"
@@ -31,22 +33,33 @@ type enricher struct {
 }
 
 func newEnricher(sink delivery.Publisher, tables enrichment.Tables, logger *slog.Logger, r prometheus.Registerer) *enricher {
-	return &enricher{
+	h := &enricher{
 		sink: sink, tables: tables, logger: logger,
 		events: telemetry.Counter(r, "millrace_enrich_events_total",
-			"Events handled, by outcome (enriched, dead, retry) and failure code; a repeated delivery counts again.", "outcome", "code"),
+			"Events handled, by outcome (enriched, dead, retry, waits) and failure code; a repeated delivery counts again.", "outcome", "code"),
 		missing: telemetry.Counter(r, "millrace_enrich_lookups_missed_total", "Fields left null because a step's key was missing, by event type.", "type"),
 		reloads: telemetry.Counter(r, "millrace_enrich_contract_reloads_total", "Sets of contracts read after the start, by result (taken, refused).", "result"),
 	}
+	telemetry.Gauge(r, "millrace_contract_files_invalid", "Contract files that are wrong and therefore not in use: alarm above 0.", func() float64 {
+		rules := h.current.Load()
+		if rules == nil {
+			return 0
+		}
+		return float64(len(rules.Contracts().Invalid()))
+	})
+	return h
 }
 
-// accept takes a set of contracts into use, unless a step in it cannot work.
+// accept takes a set of contracts into use, unless a step in it cannot work, and logs which files it does without.
 func (h *enricher) accept(set *contract.Set) error {
 	rules, err := enrichment.Bind(set, h.tables)
 	if err != nil {
 		return err
 	}
 	h.current.Store(rules)
+	for _, v := range set.Invalid() {
+		h.logger.Error("a contract file is wrong", "contract", v)
+	}
 	return nil
 }
 
@@ -69,8 +82,13 @@ func (h *enricher) Handle(ctx context.Context, events []*event.Event) delivery.O
 	of := make([]int, 0, len(events)) // enriched[n] comes from events[of[n]]
 	for i, e := range events {
 		result, missed, f := rules.Enrich(e)
-		if f != nil {
-			out.Dead(i, f.Code, f)
+		switch {
+		case f != nil && f.Waits:
+			out.RetryAfter(i, f, waitForContract)
+			h.events.WithLabelValues("waits", string(f.Code)).Inc()
+			continue
+		case f != nil:
+			out.Dead(i, f.Code, deadletter.AssumedVersion(f, f.Assumed))
 			h.events.WithLabelValues("dead", string(f.Code)).Inc()
 			continue
 		}
@@ -111,3 +129,6 @@ func (h *enricher) Handle(ctx context.Context, events []*event.Event) delivery.O
 }
 
 var errNoResult = errors.New("the sink gave no result")
+
+// waitForContract is after what time an event should come again whose contract's file is wrong. People mend it.
+const waitForContract = 10 * time.Second

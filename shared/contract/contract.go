@@ -144,6 +144,7 @@ type Contract struct {
 	checker    *checker
 	paths      [][]string // of the steps' keys: what Inspect picks
 	source     []byte
+	file       string // the name that Parse was given
 }
 
 // EnrichedURI is the dataschema of enriched events: the contract's URI and "/enriched".
@@ -181,7 +182,7 @@ func Parse(name string, data []byte) (*Contract, error) {
 	if err := errors.Join(p.errs...); err != nil {
 		return nil, fmt.Errorf("contract %s: %w", name, err)
 	}
-	c.source = slices.Clone(data)
+	c.source, c.file = slices.Clone(data), name
 	c.root.pointer, c.enrichment.pointer = "", ""
 	c.checker = compile(c.root, c.paths)
 	return c, nil

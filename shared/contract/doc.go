@@ -50,6 +50,20 @@
 // Elasticsearch would take are refused as well. Consequences: the producer is told by the contract's rules; JSON Schema says it with patternProperties; a
 // producer that flattens {"geo":{"lat":1}} to "geo.lat" must not do so where geo is a field of its contract.
 //
+// 2026-11-21: a file that is wrong holds back its own events, and nothing else. Context: one file that was wrong kept every function from starting, and changes of all
+// other files from being used; yet a type whose contract is missing makes dead letters of good events. A file is wrong where it cannot be read or parsed, where it
+// contradicts another (two for one version, a field of two types within a MODEL, types that differ in case alone), and where the function that uses it cannot (a lookup in
+// a table that is not there). Decision: a set is made of what is valid, and names the rest ([Set.Invalid]: which file, what is wrong where, what happens meanwhile, what to
+// do), at the start as later. While a file is wrong, what was taken from it before stays in use, and so does an embedded contract that was in use in its place. Where
+// there is nothing in use, as at a start, events of the type and version that the file says it is for wait ([Set.Held]: 503, nothing counted, no dead letter), and an
+// embedded contract whose place it was to take is not used, since it would judge them by other rules. Type and version are read as leniently as possible, out of text that
+// is no YAML too; a file that does not even say its type holds nothing back, for it would be every unknown type. Of two that contradict each other the
+// one in use stays (the embedded one, else the first by name, where none is). provision refuses wrong files, since whoever runs it can mend them.
+// Consequences: an operator's slip never makes a dead letter out of an event that a mended file would take, and mending it needs no replay. Events that wait take a
+// Trigger's in-flight slots (50 to 99) and are given up after its retries (five and a half hours, delivery_exhausted, replay's default), so a busy type whose file is wrong slows
+// the others down once all pods have been started anew: millrace_contract_files_invalid above 0 is an alarm. Taking the file away ends the wait: its events become
+// dead letters unknown_contract. Two pods can disagree while a file is wrong: the one that runs has what it had, the one that starts has not.
+//
 // 2026-11-21: the check is written by hand and walks the bytes once. Context: decoding a taxi trip into any takes 61 allocations before the first
 // rule is looked at, and loses duplicate names and the spelling of numbers. Decision: a compiled tree of fields and one pass, which also
 // picks the keys of the steps. Consequences: grammar and rules are ours to get right; a property test holds them against an

@@ -20,6 +20,7 @@ type Set struct {
 	byVersion map[string]map[string]*Contract
 	byURI     map[string]*Contract
 	all       []*Contract
+	invalid   []*Invalid // files that were left out, of a set that a Source made
 }
 
 // Embedded is the set of the contracts that ship with Millrace.
@@ -33,7 +34,8 @@ var shipped = sync.OnceValues(func() (*Set, error) {
 	return NewSet(list...)
 })
 
-func readEmbedded() ([]*Contract, error) {
+// readEmbedded returns the embedded contracts, the same ones each time. The slice is not the caller's.
+var readEmbedded = sync.OnceValues(func() ([]*Contract, error) {
 	entries, err := embedded.ReadDir("contracts")
 	if err != nil {
 		return nil, fmt.Errorf("list the embedded contracts: %w", err)
@@ -44,34 +46,34 @@ func readEmbedded() ([]*Contract, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the embedded contract %s: %w", entry.Name(), err)
 		}
-		c, err := Parse(entry.Name(), data)
+		c, err := Parse("embedded "+entry.Name(), data)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, c)
 	}
 	return list, nil
-}
+})
 
 // NewSet puts contracts together. Its error joins everything in which they do not fit.
 func NewSet(list ...*Contract) (*Set, error) {
 	s := &Set{byVersion: map[string]map[string]*Contract{}, byURI: map[string]*Contract{}, all: slices.Clone(list)}
-	slices.SortFunc(s.all, compare)
+	slices.SortStableFunc(s.all, compare)
 	var errs []error
-	lower := map[string]string{}
+	lower := map[string]*Contract{}
 	for _, c := range s.all {
 		// Search indices are named in lower case.
-		if other, ok := lower[strings.ToLower(c.EventType)]; ok && other != c.EventType {
-			errs = append(errs, fmt.Errorf("event types %s and %s differ in case alone", other, c.EventType))
+		if other, ok := lower[strings.ToLower(c.EventType)]; ok && other.EventType != c.EventType {
+			errs = append(errs, fmt.Errorf("event types %s (%s) and %s (%s) differ in case alone", other.EventType, other.file, c.EventType, c.file))
 		}
-		lower[strings.ToLower(c.EventType)] = c.EventType
+		lower[strings.ToLower(c.EventType)] = c
 		versions := s.byVersion[c.EventType]
 		if versions == nil {
 			versions = map[string]*Contract{}
 			s.byVersion[c.EventType] = versions
 		}
 		if versions[c.Version] != nil {
-			errs = append(errs, fmt.Errorf("%s %s has two contracts", c.EventType, c.Version))
+			errs = append(errs, fmt.Errorf("%s %s has two contracts, %s and %s", c.EventType, c.Version, versions[c.Version].file, c.file))
 		}
 		versions[c.Version] = c
 		s.byURI[c.URI] = c
@@ -164,10 +166,13 @@ func (s *Set) Model(eventType string, model int) (Model, error) {
 		if c.EventType != eventType || c.Model != model {
 			continue
 		}
+		var wrong []error
+		m.Payload = merge(m.Payload, c.Payload, "payload", &wrong)
+		m.Enrichment = merge(m.Enrichment, c.Enrichment, "enrichment", &wrong)
+		if len(wrong) > 0 {
+			errs = append(errs, fmt.Errorf("%s %s (%s) and %s: %w", eventType, c.Version, c.file, contradicted(m.Versions, c), errors.Join(wrong...)))
+		}
 		m.Versions = append(m.Versions, c)
-		at := fmt.Sprintf("%s %s", eventType, c.Version)
-		m.Payload = merge(m.Payload, c.Payload, at+": payload", &errs)
-		m.Enrichment = merge(m.Enrichment, c.Enrichment, at+": enrichment", &errs)
 	}
 	if len(m.Versions) == 0 {
 		return Model{}, fmt.Errorf("event type %s has no contract of model %d", eventType, model)
@@ -176,6 +181,19 @@ func (s *Set) Model(eventType string, model int) (Model, error) {
 		return Model{}, err
 	}
 	return m, nil
+}
+
+// contradicted names the first of the versions that c does not fit.
+func contradicted(versions []*Contract, c *Contract) string {
+	for _, v := range versions {
+		var wrong []error
+		merge(merge(nil, v.Payload, "", &wrong), c.Payload, "", &wrong)
+		merge(merge(nil, v.Enrichment, "", &wrong), c.Enrichment, "", &wrong)
+		if len(wrong) > 0 {
+			return fmt.Sprintf("%s (%s)", v.Version, v.file)
+		}
+	}
+	return "earlier versions"
 }
 
 func merge(into, more []Field, at string, errs *[]error) []Field {

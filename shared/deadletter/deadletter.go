@@ -39,6 +39,22 @@ var (
 	errNoCode = errors.New("given up without a failure code")
 )
 
+// AssumedVersion returns err with the schema version that was assumed for an event that names none: its dead letter carries it as
+// [event.FailureVersion]. With version "" it returns err.
+func AssumedVersion(err error, version string) error {
+	if version == "" {
+		return err
+	}
+	return &assumed{err, version}
+}
+
+type assumed struct {
+	error
+	version string
+}
+
+func (a *assumed) Unwrap() error { return a.error }
+
 // An Option changes what Handler does.
 type Option func(*options)
 
@@ -83,7 +99,12 @@ func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock f
 				out.Failed(i, fmt.Errorf("%w: %w", ErrAlreadyDead, cause))
 				continue
 			}
-			letters = append(letters, event.DeadLetter(e, event.Failure{Stage: stage, Code: out[i].Code, Message: cause.Error(), Time: clock()}))
+			f := event.Failure{Stage: stage, Code: out[i].Code, Message: cause.Error(), Time: clock()}
+			var v *assumed
+			if errors.As(cause, &v) {
+				f.Version = v.version
+			}
+			letters = append(letters, event.DeadLetter(e, f))
 			of = append(of, i)
 		}
 		if len(letters) == 0 {
@@ -150,7 +171,8 @@ const maxAttribute = 1 << 10
 // ours are the extensions that a cut dead letter keeps.
 var ours = []string{
 	event.RootID, event.DataHash, event.SchemaVersion, event.VersionAssumed, event.CollectorID, event.CollectorTime, event.Stage,
-	event.FailureStage, event.FailureCode, event.FailureMessage, event.FailureTime, event.ReplayID, event.ReplayCount,
+	event.FailureStage, event.FailureCode, event.FailureMessage, event.FailureTime,
+	event.FailureSource, event.FailureID, event.FailureVersion, event.ReplayID, event.ReplayCount,
 }
 
 // cutSource is the source of a dead letter whose own is too long to be one.

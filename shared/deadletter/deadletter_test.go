@@ -99,6 +99,24 @@ func TestDeadLetterIsWrittenAtOnce(t *testing.T) {
 	}
 }
 
+// Guards the version that a dead letter was held against, through whatever wraps the error.
+func TestAssumedVersionIsNamed(t *testing.T) {
+	if err := AssumedVersion(errRefused, ""); err != errRefused { //nolint:errorlint // the very same
+		t.Errorf("no version: %v", err)
+	}
+	o := delivery.NewOutcomes(1)
+	o.Settle(0, delivery.Permanent(event.CodeContractViolation, fmt.Errorf("x: %w", AssumedVersion(errRefused, "0-0-1"))))
+	p := &topic{}
+	handle(t, o, p, newEvent(t, "1", ""))
+	letter := p.calls[0][0]
+	if got := event.Attr(letter, event.FailureVersion) + " " + event.Attr(letter, event.FailureMessage); got != "0-0-1 x: "+errRefused.Error() {
+		t.Errorf("got %s", got)
+	}
+	if !errors.Is(AssumedVersion(errRefused, "0-0-1"), errRefused) {
+		t.Error("the reason is gone")
+	}
+}
+
 // Guards against acknowledging what was not written: a failed write, and a result that is missing, are retried, and only they.
 func TestUnconfirmedIsRetried(t *testing.T) {
 	o := delivery.NewOutcomes(3)
@@ -174,13 +192,19 @@ func TestUndecodable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := keep(t.Context(), http.Header{"Ce-Id": {"1"}}, []byte(payload), errRefused); err != nil {
+	if err := keep(t.Context(), http.Header{"Ce-Id": {"Z%C3%BCrich"}, "Ce-Source": {"/" + strings.Repeat("s", 2000)}}, []byte(payload), errRefused); err != nil {
 		t.Fatal(err)
 	}
 	a, b, c := p.calls[0][0], p.calls[1][0], p.calls[2][0]
 	if string(a.Data()) != payload || a.Type() != event.TypeUnparsed || event.Attr(a, event.FailureCode) != "invalid_cloudevent" ||
 		a.DataContentType() != "application/octet-stream" {
 		t.Errorf("dead letter %v", a)
+	}
+	if got := event.Attr(a, event.FailureID) + event.Attr(a, event.FailureSource); got != "" {
+		t.Errorf("origin %s, and the request names none", got)
+	}
+	if id, source := event.Attr(c, event.FailureID), event.Attr(c, event.FailureSource); id != "Zürich" || len(source) != event.MaxFailureOrigin {
+		t.Errorf("origin %s, %s", id, source)
 	}
 	if a.ID() != b.ID() || a.ID() == c.ID() {
 		t.Errorf("ids %s, %s, %s", a.ID(), b.ID(), c.ID())

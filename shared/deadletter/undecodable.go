@@ -39,7 +39,10 @@ func Undecodable(to delivery.Publisher, source, stage string, clock func() time.
 		if err := event.Derive(&e, now); err != nil {
 			return err
 		}
-		letter := event.DeadLetter(&e, event.Failure{Stage: stage, Code: event.CodeInvalidCloudEvent, Message: reason.Error(), Time: now})
+		letter := event.DeadLetter(&e, event.Failure{
+			Stage: stage, Code: event.CodeInvalidCloudEvent, Message: reason.Error(), Time: now,
+			Source: event.DecodeHeader(header.Get("Ce-Source")), ID: event.DecodeHeader(header.Get("Ce-Id")),
+		})
 		errs := publish(ctx, to, []*event.Event{letter})
 		if len(errs) != 1 {
 			return ErrNotConfirmed

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -18,19 +19,16 @@ type Rules struct {
 	schemas    map[*contract.Contract]*url.URL // of enriched events
 }
 
-// Bind makes the rules of a set of contracts. The error joins every step that cannot work: an absent table or column, a value that is not of its
-// field's type. So none fails later for a reason that was known before.
+// Bind makes the rules of a set of contracts. The error joins a [*contract.Refusal] for each contract with a step that cannot work: an absent table or column, a
+// value that is not of its field's type. So none fails later for a reason that was known before.
 func Bind(set *contract.Set, tables Tables) (*Rules, error) {
 	r := &Rules{set: set, byContract: map[*contract.Contract]*plan{}, schemas: map[*contract.Contract]*url.URL{}}
 	var errs []error
 	for _, c := range set.All() {
 		bound, err := bind(c, tables)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		schema, err := url.Parse(c.EnrichedURI())
-		if err != nil {
-			errs = append(errs, fmt.Errorf("URI of %s %s: %w", c.EventType, c.Version, err))
+		schema, uriErr := url.Parse(c.EnrichedURI())
+		if err := errors.Join(err, uriErr); err != nil {
+			errs = append(errs, &contract.Refusal{Contract: c, Err: err})
 		}
 		r.byContract[c], r.schemas[c] = bound, schema
 	}
@@ -49,6 +47,11 @@ type Failure struct {
 	Err  error // for people; quotes no values of the payload
 	// Violations are, with [event.CodeContractViolation], where the payload breaks its contract and how, at most contract.MaxViolations.
 	Violations []contract.Violation
+	// Assumed is the schema version that the event was held against because it names none, "" where it names one.
+	Assumed string
+	// Waits: there is a contract file for the event, and it is wrong, which is no fault of the event's: it must not become a dead letter before the file is corrected or
+	// taken away. This alone of all failures passes without a change of the event or its contract.
+	Waits bool
 }
 
 // Error implements error: the dead letter's message.
@@ -66,7 +69,14 @@ func (r *Rules) Enrich(e *event.Event) (enriched *event.Event, missed int, f *Fa
 	}
 	c, assumed, f := r.resolve(e)
 	if f != nil {
-		return nil, 0, f
+		return nil, 0, r.hold(e, f)
+	}
+	if assumed {
+		defer func() {
+			if f != nil {
+				f.Assumed = c.Version
+			}
+		}()
 	}
 	if len(payload) == 0 {
 		return nil, 0, &Failure{Code: event.CodeNotJSON, Err: errors.New("the event has no data")}
@@ -175,6 +185,18 @@ func (r *Rules) resolve(e *event.Event) (c *contract.Contract, assumed bool, f *
 		return unknown("no schemaversion, and none of the type's contracts is active")
 	}
 	return unknown("no contract for this type")
+}
+
+// hold says of an event without a contract that it waits, where there is a file for it that is wrong.
+func (r *Rules) hold(e *event.Event, f *Failure) *Failure {
+	version := event.Attr(e, event.SchemaVersion)
+	if rest, ours := strings.CutPrefix(e.DataSchema(), contractScheme+e.Type()+":"); version == "" && ours {
+		version = strings.TrimSuffix(rest, "/enriched")
+	}
+	if wrong, held := r.set.Held(e.Type(), version); held {
+		return &Failure{Code: f.Code, Err: fmt.Errorf("%w, and its file %s is wrong", f.Err, filepath.Base(wrong.File)), Waits: true}
+	}
+	return f
 }
 
 // versions lists an event type's versions for people.

@@ -35,6 +35,9 @@ const (
 	FailureCode     = "failurecode"      // a [Code]
 	FailureMessage  = "failuremessage"   // at most MaxFailureMessage bytes, quotes no values
 	FailureTime     = "failuretime"      // RFC 3339, UTC
+	FailureSource   = "failuresource"    // the producer's source, where it could be read and is not the dead letter's own; cut at MaxFailureOrigin bytes
+	FailureID       = "failureid"        // the producer's id, likewise
+	FailureVersion  = "failureversion"   // the schema version that was assumed, where the event names none
 	ReplayID        = "replayid"         // which replay sent it
 	ReplayCount     = "replaycount"      // how often it was replayed; absent means 0
 	KnativeErrorDst = "knativeerrordest" // set by Knative on what reaches a dead letter sink
@@ -53,6 +56,7 @@ const (
 	MaxSize           = 900_000 // an event with its attributes, at collect
 	MaxEnrichment     = 64 << 10
 	MaxFailureMessage = 1 << 10
+	MaxFailureOrigin  = 1 << 10
 )
 
 // MaxAttributes is how many members an event in the JSON format may have, and how many extensions one that collect takes: far more than any has.

@@ -82,6 +82,10 @@ type Failure struct {
 	Code    Code
 	Message string // for people; quotes no values of the payload. Cut at MaxFailureMessage bytes.
 	Time    time.Time
+
+	// Source and ID are what the producer calls the event, where the dead letter has another identity; "" where that cannot be read. Cut at MaxFailureOrigin bytes.
+	Source, ID string
+	Version    string // the schema version that was assumed, "" where the event names one
 }
 
 // DeadLetter returns the dead letter of e: a copy with the same attributes and data, plus the failure's attributes. e stays as it is.
@@ -91,6 +95,11 @@ func DeadLetter(e *Event, f Failure) *Event {
 	d.SetExtension(FailureCode, string(f.Code))
 	d.SetExtension(FailureMessage, Cut(f.Message, MaxFailureMessage))
 	d.SetExtension(FailureTime, FormatTime(f.Time))
+	for name, value := range map[string]string{FailureSource: f.Source, FailureID: f.ID, FailureVersion: f.Version} {
+		if value != "" {
+			d.SetExtension(name, Cut(value, MaxFailureOrigin))
+		}
+	}
 	return &d
 }
 
