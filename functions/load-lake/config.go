@@ -10,6 +10,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 
 	"millrace/functions/load-lake/internal/drain"
+	"millrace/functions/load-lake/internal/sweep"
 	"millrace/shared/contract"
 	"millrace/shared/function"
 	"millrace/shared/landing"
@@ -43,6 +44,9 @@ type config struct {
 	Bytes         int64         `envconfig:"DRAIN_ENTRY_BYTES" default:"134217728" desc:"bytes of records in one entry, as they lie in memory"`
 	Events        int           `envconfig:"DRAIN_ENTRY_EVENTS" default:"200000" desc:"events in one entry"`
 	AcceptTopicID string        `envconfig:"DRAIN_ACCEPT_TOPIC_ID" desc:"the id of a topic that was created anew on purpose"`
+
+	OrphanAge time.Duration `envconfig:"ORPHAN_AGE" default:"24h" desc:"how old an object that no log names must be for a sweep to delete it; at least 1h and 12 times budget and overrun"`
+	OrphanMax int           `envconfig:"ORPHAN_MAX" default:"1000" desc:"objects that one sweep may delete; where there are more it deletes none of them and is an error"`
 }
 
 func readConfig() (*config, error) {
@@ -64,11 +68,14 @@ func (c *config) Validate() error {
 	}
 	for name, n := range map[string]int64{
 		"DRAIN_BUDGET": int64(c.Budget), "DRAIN_OVERRUN": int64(c.Overrun),
-		"DRAIN_ENTRY_BYTES": c.Bytes, "DRAIN_ENTRY_EVENTS": int64(c.Events),
+		"DRAIN_ENTRY_BYTES": c.Bytes, "DRAIN_ENTRY_EVENTS": int64(c.Events), "ORPHAN_MAX": int64(c.OrphanMax),
 	} {
 		if n <= 0 {
 			errs = append(errs, fmt.Errorf("%s must be above 0", name))
 		}
+	}
+	if c.OrphanAge < time.Hour || c.OrphanAge < 12*(c.Budget+c.Overrun) {
+		errs = append(errs, errors.New("ORPHAN_AGE must be at least 1h, and 12 times DRAIN_BUDGET and DRAIN_OVERRUN together"))
 	}
 	if c.TopicRaw == c.TopicEnriched || c.TopicRaw == c.TopicDead || c.TopicEnriched == c.TopicDead {
 		errs = append(errs, errors.New("TOPIC_RAW, TOPIC_ENRICHED and TOPIC_DEAD must differ"))
@@ -96,7 +103,7 @@ func (c *config) store(private bool) objectstore.Config {
 	return o
 }
 
-// topics returns a drainer for each topic.
+// topics returns what each topic's ticks ask for.
 func (c *config) topics(source drain.Source, contracts *contract.Source, logger *slog.Logger, m *metrics) (map[string]*topic, error) {
 	public, err := objectstore.Open(c.store(false))
 	if err != nil {
@@ -110,13 +117,16 @@ func (c *config) topics(source drain.Source, contracts *contract.Source, logger 
 	gate := drain.NewGate(1) // drains go on at the same time, their entries one after the other
 	for _, t := range []struct {
 		name, kind string
-		store      drain.Store
+		store      *objectstore.Bucket
 	}{{c.TopicRaw, landing.KindRaw, private}, {c.TopicDead, landing.KindDead, private}, {c.TopicEnriched, landing.KindEnriched, public}} {
-		s := drain.Settings{Topic: t.name, Kind: t.kind, AcceptTopicID: c.AcceptTopicID, Limits: drain.Limits{Bytes: c.Bytes, Events: c.Events}, Gate: gate}
+		s := drain.Settings{Topic: t.name, Kind: t.kind, AcceptTopicID: c.AcceptTopicID, Limits: drain.Limits{Bytes: c.Bytes, Events: c.Events}, Gate: gate, PublishWithin: c.OrphanAge / 2}
 		if t.kind == landing.KindEnriched { // the others' columns are no contract's
 			s.Refresh = refresh(contracts, logger)
 		}
-		out[t.name] = &topic{drainer: drain.New(s, source, t.store, contracts, time.Now, logger, m.published)}
+		out[t.name] = &topic{
+			drainer: drain.New(s, source, t.store, contracts, time.Now, logger, m.published),
+			sweeper: sweep.New(sweep.Settings{Topic: t.name, Kind: t.kind, Age: c.OrphanAge, Max: c.OrphanMax}, t.store, time.Now, logger),
+		}
 	}
 	return out, nil
 }

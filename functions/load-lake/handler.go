@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"millrace/functions/load-lake/internal/drain"
+	"millrace/functions/load-lake/internal/sweep"
 	"millrace/shared/contract"
 	"millrace/shared/delivery"
 	"millrace/shared/event"
@@ -21,25 +22,37 @@ type drainer interface {
 	Drain(ctx context.Context, more func() bool) (drain.Result, error)
 }
 
-// topic is what a tick can name.
-type topic struct {
-	drainer drainer
-	busy    sync.Mutex // held by the drain under way
+// sweeper deletes the garbage of one topic, as sweep.Sweeper does: it blocks until it is through or until more says no, and may be repeated.
+type sweeper interface {
+	Sweep(ctx context.Context, dry bool, more func() bool) (sweep.Result, error)
 }
 
-// handler answers ticks. A tick is done when the drain that it started has ended, or at once where one of its topic is under way.
+// topic is what a tick can name.
+type topic struct {
+	drainer  drainer
+	busy     sync.Mutex // held by the drain under way
+	sweeper  sweeper
+	sweeping sync.Mutex // held by the sweep under way
+}
+
+// handler answers ticks. A tick is done when the drain or sweep that it started has ended, or at once where one of its topic is under way.
 type handler struct {
 	topics map[string]*topic
 	budget time.Duration   // of one drain
 	stop   context.Context // ends when the process is to end: the drains under way then publish what they have
 	clock  func() time.Time
 	logger *slog.Logger
+	// swept is told of each sweep that may delete, also of one that failed; it may be nil.
+	swept func(topic string, r sweep.Result)
 }
 
 // tick is the data of a PingSource's event.
 type tick struct {
 	Topic  string `json:"topic"`
 	Budget string `json:"budget"` // a duration, at most the configured one
+	// Sweep asks for garbage to be deleted in place of a drain; DryRun for it only to be counted.
+	Sweep  bool `json:"sweep"`
+	DryRun bool `json:"dry_run"`
 }
 
 var errUnknownTopic = errors.New("no topic of this function")
@@ -74,19 +87,45 @@ func (h *handler) tick(ctx context.Context, data []byte) error {
 	if !ok {
 		return fmt.Errorf("tick of %q: %w", t.Topic, errUnknownTopic)
 	}
+	start := h.clock()
+	more := func() bool { return h.stop.Err() == nil && h.clock().Sub(start) < budget }
+	if t.Sweep {
+		return h.sweep(ctx, t, topic, more)
+	}
 	if !topic.busy.TryLock() {
 		h.logger.DebugContext(ctx, "tick during a drain", "topic", t.Topic)
 		return nil
 	}
 	defer topic.busy.Unlock()
-	start := h.clock()
-	result, err := topic.drainer.Drain(ctx, func() bool { return h.stop.Err() == nil && h.clock().Sub(start) < budget })
+	result, err := topic.drainer.Drain(ctx, more)
 	if err != nil {
 		return err
 	}
 	if result.Entries > 0 || !result.Done {
 		h.logger.InfoContext(ctx, "drained", "topic", t.Topic, "drain", result.Drain, "entries", result.Entries, "rows", result.Rows,
 			"lost", result.Lost, "reached_end", result.Done, "seconds", h.clock().Sub(start).Seconds())
+	}
+	return nil
+}
+
+// sweep deletes the topic's garbage. A drain of the topic may go on meanwhile.
+func (h *handler) sweep(ctx context.Context, t tick, topic *topic, more func() bool) error {
+	if !topic.sweeping.TryLock() {
+		h.logger.DebugContext(ctx, "tick during a sweep", "topic", t.Topic)
+		return nil
+	}
+	defer topic.sweeping.Unlock()
+	start := h.clock()
+	r, err := topic.sweeper.Sweep(ctx, t.DryRun, more)
+	if h.swept != nil && !t.DryRun {
+		h.swept(t.Topic, r)
+	}
+	if err != nil {
+		return err
+	}
+	if r.Due {
+		h.logger.InfoContext(ctx, "swept", "topic", t.Topic, "dry_run", t.DryRun, "complete", r.Complete, "listed", r.Listed, "too_young", r.Young,
+			"orphans", r.Orphans, "deleted", r.Deleted, "bytes", r.Bytes, "foreign", r.Foreign, "foreign_example", r.Example, "seconds", h.clock().Sub(start).Seconds())
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"millrace/functions/load-lake/internal/drain"
+	"millrace/functions/load-lake/internal/sweep"
 	"millrace/shared/serve"
 )
 
@@ -104,6 +105,64 @@ func TestTickDuringDrain(t *testing.T) {
 	go func() { <-started; release <- struct{}{} }()
 	if status, _ := post(h, `{"topic":"events.raw"}`); status != 202 {
 		t.Errorf("afterwards: %d", status)
+	}
+}
+
+// sweepFunc is a sweeper.
+type sweepFunc func(dry bool, more func() bool) (sweep.Result, error)
+
+func (f sweepFunc) Sweep(_ context.Context, dry bool, more func() bool) (sweep.Result, error) {
+	return f(dry, more)
+}
+
+// Guards the two jobs against each other: a sweep neither waits for a drain of its topic nor is one, a second sweep meanwhile is answered at once, and a failed one is a 503.
+func TestSweepDuringDrain(t *testing.T) {
+	started, release := make(chan struct{}), make(chan struct{})
+	var failure error
+	sweeps := 0
+	h := &handler{
+		topics: map[string]*topic{"events.raw": {
+			drainer: drainFunc(func(context.Context, func() bool) (drain.Result, error) {
+				started <- struct{}{}
+				<-release
+				return drain.Result{}, nil
+			}),
+			sweeper: sweepFunc(func(dry bool, more func() bool) (sweep.Result, error) {
+				if sweeps++; !more() {
+					t.Error("no time")
+				}
+				if dry {
+					started <- struct{}{}
+					<-release
+				}
+				return sweep.Result{}, failure
+			}),
+		}},
+		budget: time.Minute, stop: t.Context(), clock: time.Now, logger: slog.New(slog.DiscardHandler),
+	}
+	o := (&config{Budget: time.Minute, Overrun: time.Minute}).intake()
+	o.Logger = h.logger
+	server := serve.Events(h, o)
+	answers := make(chan int, 2)
+	for _, data := range []string{`{"topic":"events.raw"}`, `{"topic":"events.raw","sweep":true,"dry_run":true}`} {
+		go func() {
+			status, _ := post(server, data)
+			answers <- status
+		}()
+		<-started
+	}
+	if status, _ := post(server, `{"topic":"events.raw","sweep":true}`); status != 202 || sweeps != 1 {
+		t.Errorf("during a sweep: %d after %d sweeps", status, sweeps)
+	}
+	for range 2 {
+		release <- struct{}{}
+		if s := <-answers; s != 202 {
+			t.Errorf("got %d", s)
+		}
+	}
+	failure = errors.New("the store is away")
+	if status, _ := post(server, `{"topic":"events.raw","sweep":true}`); status != 503 || sweeps != 2 {
+		t.Errorf("after an error: %d after %d sweeps", status, sweeps)
 	}
 }
 

@@ -1,7 +1,8 @@
 // Command load-lake drains topics to object storage, in large objects, when it is asked to.
 //
 // Consumes: ticks over HTTP from one PingSource per topic, CloudEvents with the data {"topic": "events.raw"} and, optionally,
-// "budget": "30s"; then the records of that topic, straight from Kafka, from where the landing log ends.
+// "budget": "30s"; then the records of that topic, straight from Kafka, from where the landing log ends. {"topic": "events.raw", "sweep": true} asks for
+// the deletion of objects that crashed drains left, which is done at most once in 20 hours, "dry_run": true for a report of them.
 //
 // Emits: Parquet objects under landing/ and the landing log that names them (package landing), raw and dead ones in a bucket of
 // their own.
@@ -53,13 +54,14 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	topics, err := c.topics(source, contracts, f.Logger, newMetrics(f.Registry))
+	m := newMetrics(f.Registry)
+	topics, err := c.topics(source, contracts, f.Logger, m)
 	if err != nil {
 		return err
 	}
 	o := c.intake()
 	o.Logger, o.Registerer = f.Logger, f.Registry
-	intake := serve.Events(&handler{topics: topics, budget: c.Budget, stop: ctx, clock: time.Now, logger: f.Logger}, o)
+	intake := serve.Events(&handler{topics: topics, budget: c.Budget, stop: ctx, clock: time.Now, logger: f.Logger, swept: m.swept}, o)
 	server := f.Server()
 	server.Drain = []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "kafka", Do: source.Close}}
 	return serve.Run(ctx, server, intake)

@@ -3,21 +3,34 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"millrace/functions/load-lake/internal/sweep"
 	"millrace/shared/landing"
 	"millrace/shared/telemetry"
 )
 
 // metrics are for rates and alarms; the count of record is the landing log.
 type metrics struct {
-	entries, rows, bytes, lost *prometheus.CounterVec
+	entries, rows, bytes, lost   *prometheus.CounterVec
+	orphans, orphanBytes, sweeps *prometheus.CounterVec
+	foreign                      *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"topic"})
+		r.MustRegister(g)
+		return g
+	}
 	return &metrics{
 		entries: telemetry.Counter(r, "millrace_lake_entries_total", "Entries published in the landing log.", "topic"),
 		rows:    telemetry.Counter(r, "millrace_lake_rows_total", "Rows published.", "topic"),
 		bytes:   telemetry.Counter(r, "millrace_lake_object_bytes_total", "Bytes of objects published.", "topic"),
 		lost:    telemetry.Counter(r, "millrace_lake_lost_offsets_total", "Offsets that Kafka no longer had: alarm above 0.", "topic"),
+
+		orphans:     telemetry.Counter(r, "millrace_lake_orphans_deleted_total", "Objects deleted that no landing log named.", "topic"),
+		orphanBytes: telemetry.Counter(r, "millrace_lake_orphan_bytes_deleted_total", "Their bytes.", "topic"),
+		sweeps:      telemetry.Counter(r, "millrace_lake_sweeps_total", "Sweeps that looked at all there was to look at.", "topic"),
+		foreign:     gauge("millrace_lake_foreign_objects", "Objects under landing/ that the last sweep saw and that no drain wrote."),
 	}
 }
 
@@ -32,5 +45,18 @@ func (m *metrics) published(e landing.Entry) {
 		for _, l := range p.Lost {
 			lost.Add(float64(l.Last - l.First + 1))
 		}
+	}
+}
+
+func (m *metrics) swept(topic string, r sweep.Result) {
+	if r.Deleted > 0 {
+		m.orphanBytes.WithLabelValues(topic).Add(float64(r.Bytes))
+	}
+	m.orphans.WithLabelValues(topic).Add(float64(r.Deleted))
+	if r.Due {
+		m.foreign.WithLabelValues(topic).Set(float64(r.Foreign))
+	}
+	if r.Complete {
+		m.sweeps.WithLabelValues(topic).Inc()
 	}
 }

@@ -149,7 +149,12 @@ func (l *lake) get(t *testing.T, path string) (int, string) {
 // tick asks for a drain and returns the answer's status.
 func (l *lake) tick(t *testing.T, topic string) int {
 	t.Helper()
-	body, err := json.Marshal(tick{Topic: topic})
+	return l.ask(t, tick{Topic: topic})
+}
+
+func (l *lake) ask(t *testing.T, what tick) int {
+	t.Helper()
+	body, err := json.Marshal(what)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,6 +219,57 @@ func TestRun(t *testing.T) {
 	l.s3.Fail(func(string, string, string) objectstoretest.Fault { return objectstoretest.Cut })
 	if status := l.tick(t, "events.raw"); status != 503 {
 		t.Errorf("during an outage: %d", status)
+	}
+	l.end(t)
+}
+
+// Guards the life of garbage in the function as it is deployed: a drain whose entry could not be written leaves an object, the next one does the work again, and a sweep takes what
+// was left, a day later, and nothing else.
+func TestRunSweeps(t *testing.T) {
+	l := start(t)
+	entry := true
+	l.s3.Fail(func(method, _, key string) objectstoretest.Fault {
+		if method == "PUT" && strings.HasPrefix(key, "landing/_log/") && entry {
+			return objectstoretest.Cut
+		}
+		return objectstoretest.Serve
+	})
+	var now time.Duration
+	l.s3.Clock(func() time.Time { return time.Now().Add(now) })
+	objects := func() int {
+		n := 0
+		for key := range l.s3.Objects("millrace-private") {
+			if strings.HasPrefix(key, "landing/raw/") {
+				n++
+			}
+		}
+		return n
+	}
+	l.send(t, "events.raw", "PageView", "1", "{}")
+	if status := l.tick(t, "events.raw"); status != 503 || objects() != 1 {
+		t.Fatalf("%d, %d objects", status, objects())
+	}
+	entry = false
+	now = 2 * time.Hour
+	if status := l.tick(t, "events.raw"); status != 202 || objects() != 2 {
+		t.Fatalf("%d, %d objects", status, objects())
+	}
+	now = 30 * time.Hour
+	if status := l.ask(t, tick{Topic: "events.raw", Sweep: true, DryRun: true}); status != 202 || objects() != 2 {
+		t.Errorf("dry run: %d, %d objects", status, objects())
+	}
+	if status := l.ask(t, tick{Topic: "events.raw", Sweep: true}); status != 202 || objects() != 1 {
+		t.Errorf("sweep: %d, %d objects", status, objects())
+	}
+	tail, bucket := l.tail(t, "millrace-private", "events.raw")
+	if len(tail.Objects) != 1 {
+		t.Fatalf("%+v", tail)
+	}
+	if _, err := bucket.Get(t.Context(), tail.Objects[0].Key); err != nil {
+		t.Error(err)
+	}
+	if _, body := l.get(t, "/metrics"); !strings.Contains(body, `millrace_lake_orphans_deleted_total{topic="events.raw"} 1`) || !strings.Contains(body, `millrace_lake_sweeps_total{topic="events.raw"} 1`) {
+		t.Errorf("the metrics miss the sweep: %s", body)
 	}
 	l.end(t)
 }
@@ -287,12 +343,13 @@ func TestConfig(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "hush")
 	t.Setenv("DRAIN_BUDGET", "-1s")
 	t.Setenv("TOPIC_DEAD", "events.raw")
+	t.Setenv("ORPHAN_AGE", "50m")
 	t.Setenv("S3_PRIVATE_ACCESS_KEY_ID", "alone")
 	_, err := readConfig()
 	if err == nil {
 		t.Fatal("passes")
 	}
-	for _, want := range []string{"S3_PRIVATE_SECRET_ACCESS_KEY", "DRAIN_BUDGET", "must differ", "endpoint"} {
+	for _, want := range []string{"S3_PRIVATE_SECRET_ACCESS_KEY", "DRAIN_BUDGET", "must differ", "endpoint", "ORPHAN_AGE"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q misses %q", err, want)
 		}

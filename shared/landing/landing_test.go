@@ -315,3 +315,119 @@ func TestTopicIDs(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// Guards whoever must see the whole log: Back visits every entry from the newest to the first, across the bounds of what it reads at a time, and stops when told.
+func TestBack(t *testing.T) {
+	for _, n := range []int64{0, 1, 2, ahead, ahead + 1, ahead + 2, 3*ahead + 5} {
+		b, _ := bucket(t, 1)
+		fill(t, Open(b, "t", "id"), n)
+		want := n
+		err := Open(b, "t", "id").Back(t.Context(), func(e Entry) (bool, error) {
+			if e.Sequence != want {
+				t.Errorf("of %d: entry %d, want %d", n, e.Sequence, want)
+			}
+			want--
+			return true, nil
+		})
+		if err != nil || want != 0 {
+			t.Errorf("of %d: %v, %d left", n, err, want)
+		}
+		if n < 3 {
+			continue
+		}
+		seen := 0
+		if err := Open(b, "t", "id").Back(t.Context(), func(Entry) (bool, error) { seen++; return seen < 2, nil }); err != nil || seen != 2 {
+			t.Errorf("stopped after %d: %v", seen, err)
+		}
+		failure := errors.New("no more")
+		if err := Open(b, "t", "id").Back(t.Context(), func(Entry) (bool, error) { return false, failure }); !errors.Is(err, failure) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// Guards against a log that passes for whole though a part of it is gone: that must be an error wherever it is.
+func TestBackFindsGaps(t *testing.T) {
+	for _, gone := range []int64{1, 2, 20, 30} {
+		b, _ := bucket(t, 1)
+		fill(t, Open(b, "t", "id"), 31)
+		if err := b.Delete(t.Context(), Key("t", "id", gone)); err != nil {
+			t.Fatal(err)
+		}
+		if err := Open(b, "t", "id").Back(t.Context(), func(Entry) (bool, error) { return true, nil }); !errors.Is(err, objectstore.ErrNotFound) {
+			t.Errorf("without %d: %v", gone, err)
+		}
+	}
+}
+
+// Guards against logs that are overlooked: Logs names each, whatever else begins with its name, and its newest entry's age is the store's.
+func TestLogs(t *testing.T) {
+	b, s := bucket(t, 1)
+	at := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	s.Clock(func() time.Time { return at })
+	want := []Name{{"a-b", "id-2"}, {"a-b", "id"}, {"a", "id"}, {"b.raw", "_x"}}
+	for _, n := range want {
+		for seq := int64(1); seq < 3; seq++ {
+			if err := b.Put(t.Context(), Key(n.Topic, n.TopicID, seq), []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got, err := Logs(t.Context(), b)
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if err := b.Put(t.Context(), root+"c/note", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Logs(t.Context(), b); err == nil {
+		t.Error("a key that is no entry's passes")
+	}
+	l := Open(b, "t", "id")
+	if w, err := l.Written(t.Context()); err != nil || !w.IsZero() {
+		t.Errorf("no entries: %s, %v", w, err)
+	}
+	fill(t, l, 3)
+	if w, err := l.Written(t.Context()); err != nil || !w.Equal(at) {
+		t.Errorf("%s, %v", w, err)
+	}
+}
+
+// Guards the keys of objects, by which garbage is told from what is not ours: what a drain makes parses back, nothing else parses.
+func TestPlace(t *testing.T) {
+	const drain = "0193509c-5d80-7abc-8def-0123456789ab"
+	for key, want := range map[string]Place{
+		"landing/raw/date=2026-11-20/" + drain + "-0.parquet":                        {Kind: "raw", Day: "2026-11-20", Drain: drain},
+		"landing/dead/date=2026-11-20/" + drain + "-17.parquet":                      {Kind: "dead", Day: "2026-11-20", Drain: drain, N: 17},
+		"landing/enriched/a.b-c/12/date=2026-11-20/" + drain + "-1.parquet":          {Kind: "enriched", Type: "a.b-c", Model: "12", Day: "2026-11-20", Drain: drain, N: 1},
+		"landing/enriched/type%2Fx/_/date=2026-11-20/" + drain + "-1.parquet":        {Kind: "enriched", Type: "type/x", Model: "_", Day: "2026-11-20", Drain: drain, N: 1},
+		"landing/enriched/_/_/date=2026-11-20/" + drain + "-1.parquet":               {Kind: "enriched", Type: "_", Model: "_", Day: "2026-11-20", Drain: drain, N: 1},
+		"landing/raw/date=0001-01-01/" + drain + "-200000.parquet":                   {Kind: "raw", Day: "0001-01-01", Drain: drain, N: 200000},
+		"landing/raw/date=2026-11-20/" + drain + "--1.parquet":                       {},
+		"landing/raw/date=2026-11-20/" + drain + "-+1.parquet":                       {},
+		"landing/raw/date=2026-11-20/" + drain + "-01.parquet":                       {},
+		"landing/raw/date=2026-11-20/" + drain + ".parquet":                          {},
+		"landing/raw/date=2026-11-31/" + drain + "-1.parquet":                        {},
+		"landing/raw/2026-11-20/" + drain + "-1.parquet":                             {},
+		"landing/raw/date=2026-11-20/x/" + drain + "-1.parquet":                      {},
+		"landing/enriched/date=2026-11-20/" + drain + "-1.parquet":                   {},
+		"landing/enriched/a%zz/1/date=2026-11-20/" + drain + "-1.parquet":            {},
+		"landing/other/date=2026-11-20/" + drain + "-1.parquet":                      {},
+		"landing/_log/events.raw/id/00000000000000000001.json":                       {},
+		"landing/raw/date=2026-11-20/0193509c-5d80-4abc-8def-0123456789ab-1.parquet": {}, // no UUIDv7
+		"": {},
+	} {
+		got, ok := ParsePlace(key)
+		if ok != (want != Place{}) || (ok && got != want) {
+			t.Errorf("%s: %+v, %t", key, got, ok)
+		}
+	}
+	p := Place{Kind: "raw", Day: "2026-11-20", Drain: drain, N: 3}
+	at := p.Started()
+	if got := at.Format(time.RFC3339Nano); got != "2024-11-21T21:24:05.12Z" {
+		t.Errorf("started %s", got)
+	}
+	if before, after := p.Since(at), p.Since(at.Add(time.Millisecond)); before > p.Key() || after < p.Key() {
+		t.Errorf("%s, %s, %s", before, p.Key(), after)
+	}
+}

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"time"
 
 	"millrace/shared/objectstore"
 )
@@ -138,6 +140,49 @@ func (l *Log) After(ctx context.Context, sequence int64, f func(Entry) error) er
 	}
 }
 
+// ahead is how many entries Back reads at a time.
+const ahead = 16
+
+// Back calls f with the entries from the newest to the first, each validated and joined to the one before it, until f says that it needs no more, or f or a read fails.
+// It proves that the log is whole as far as it went: an entry that is missing, the first one included, is objectstore.ErrNotFound (wrapped). A
+// log without entries is no error.
+func (l *Log) Back(ctx context.Context, f func(Entry) (more bool, err error)) error {
+	e, err := l.Tail(ctx)
+	if err != nil || e.Sequence == 0 {
+		return err
+	}
+	for high := e.Sequence - 1; ; {
+		low := max(high-ahead+1, 1)
+		entries, errs := make([]Entry, max(high-low+1, 0)), make([]error, max(high-low+1, 0))
+		more, err := f(e)
+		if err != nil || !more {
+			return err
+		}
+		var reading sync.WaitGroup
+		for i := range entries {
+			reading.Go(func() { entries[i], errs[i] = l.Read(ctx, low+int64(i)) })
+		}
+		reading.Wait()
+		for i := len(entries) - 1; i >= 0; i-- {
+			if errs[i] != nil {
+				return errs[i]
+			}
+			if err := e.Join(entries[i]); err != nil {
+				return err
+			}
+			if e = entries[i]; i > 0 {
+				if more, err := f(e); err != nil || !more {
+					return err
+				}
+			}
+		}
+		if len(entries) == 0 {
+			return e.Join(Entry{})
+		}
+		high = low - 1
+	}
+}
+
 // Append writes e behind prev, the tail that e was made from (the zero Entry for the first). It fails without writing where
 // e is invalid or does not join prev. ErrLost (wrapped): another drain was first. After any other error the entry may
 // still have been written, or be written yet: leave the objects, and let the next drain read the tail.
@@ -189,6 +234,46 @@ func (l *Log) list(ctx context.Context, n int64, max int) ([]int64, error) {
 		}
 	}
 	return out, nil
+}
+
+// Name is whose a log is.
+type Name struct{ Topic, TopicID string }
+
+// Logs returns whose logs there are in the bucket, one request for each and one more. A key under the logs' that is no entry's is an error.
+func Logs(ctx context.Context, s store) ([]Name, error) {
+	var names []Name
+	for after := ""; ; {
+		page, err := s.List(ctx, root, after, 1)
+		if err != nil {
+			return nil, fmt.Errorf("landing logs: %w", err)
+		}
+		if len(page) == 0 {
+			return names, nil
+		}
+		id, _, err := parseKey(page[0].Key)
+		if err != nil {
+			return nil, err
+		}
+		topic, _, _ := strings.Cut(page[0].Key[len(root):], "/")
+		names = append(names, Name{topic, id})
+		after = root + topic + "/" + id + "0" // '0' follows '/'
+	}
+}
+
+// Written returns when the store says that the log's newest entry was written; the zero Time where there is none.
+func (l *Log) Written(ctx context.Context) (time.Time, error) {
+	tail, err := l.Tail(ctx)
+	if err != nil || tail.Sequence == 0 {
+		return time.Time{}, err
+	}
+	page, err := l.store.List(ctx, Key(l.topic, l.topicID, tail.Sequence), "", 1)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("newest entry of the landing log of %s: %w", l.topic, err)
+	}
+	if len(page) != 1 {
+		return time.Time{}, fmt.Errorf("newest entry of the landing log of %s: %w", l.topic, objectstore.ErrNotFound)
+	}
+	return page[0].Modified, nil
 }
 
 // TopicIDs returns the topic ids under which the topic has a log, one request for each and one more.

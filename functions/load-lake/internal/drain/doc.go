@@ -29,11 +29,11 @@
 // before the first fetch of an entry and after the last one; an entry is published only where both are the log's. Ids never
 // come back, so what lies between was the same topic.
 //
-// # Decision 2026-11-21: garbage is left
+// # Decision 2026-11-21: garbage is left, and never published late
 //
-// Context: objects that no entry names are garbage after 24 hours. Finding them takes a listing of the whole landing area against
-// the whole log; both grow without end. Decision: a drain deletes nothing; reconcile, which reads all of it anyway, is the place.
-// Consequences: each crash leaves at most one entry's objects behind, which nobody reads.
+// Context: objects that no entry names are deleted when they are old (package sweep). A drain that was suspended between its objects and its entry
+// could publish what is gone. Decision: a drain deletes nothing, and does not publish an entry whose first object is older than Settings.PublishWithin
+// (ErrStale). Consequences: each crash leaves at most one entry's objects behind, which nobody reads.
 //
 // # Decision 2026-11-21: partitions are read in turn
 //

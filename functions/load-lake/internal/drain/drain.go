@@ -1,13 +1,13 @@
 package drain
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +28,8 @@ var (
 	ErrNewTopic = errors.New("the topic has a new id")
 	// ErrShrunk says that a partition ends before the log does: the topic lost events that were drained already.
 	ErrShrunk = errors.New("the topic ends before its landing log")
+	// ErrStale says that an entry's objects were written too long ago to be published (Settings.PublishWithin): package sweep may soon take them for garbage.
+	ErrStale = errors.New("the objects are too old to be published")
 )
 
 // Source is where records come from; *kafka.Reader is one. Its methods block until they have an answer, and their errors are outages
@@ -94,6 +96,9 @@ type Settings struct {
 	AcceptTopicID string
 	Limits        Limits
 	Gate          Gate // shared by the drainers of a process
+	// PublishWithin is how long after its first object an entry may be published; 12 hours where it is 0. It must lie well below the age at which objects
+	// without an entry are deleted.
+	PublishWithin time.Duration
 	// Refresh looks for contracts that are new; nil does not. It is called once the drain's end is fixed: an event before the end was enriched before that, by
 	// a contract that was published earlier still, so that the columns of what is drained are known. Where it cannot look, it says so itself, and
 	// the contracts stay.
@@ -128,6 +133,9 @@ func New(s Settings, source Source, store Store, contracts Contracts, clock func
 	}
 	if s.Limits.Fetch == 0 {
 		s.Limits.Fetch = 64 << 10
+	}
+	if s.PublishWithin == 0 {
+		s.PublishWithin = 12 * time.Hour
 	}
 	if observe == nil {
 		observe = func(landing.Entry) {}
@@ -168,7 +176,8 @@ type run struct {
 	log     *landing.Log
 	objects int // written so far, by which they are numbered
 	layouts map[string]*table.Layout
-	first   bool // the log was empty when the drain began
+	first   bool      // the log was empty when the drain began
+	wrote   time.Time // when the next entry's first object was begun
 	result  Result
 }
 
@@ -217,6 +226,9 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 		if again.ID != topic.ID {
 			return fmt.Errorf("%w, %s, while the drain of %s was under way", ErrNewTopic, again.ID, topic.ID)
 		}
+		if err := d.stale(); err != nil {
+			return err
+		}
 		switch err := d.log.Append(ctx, tail, entry); {
 		case err == nil:
 			d.published(entry)
@@ -231,6 +243,15 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 		}
 	}
 	d.result.Done = true
+	return nil
+}
+
+// stale returns ErrStale where the objects are too old to be published, by the clock on the wall too: a machine that was suspended may count no time for itself.
+func (d *run) stale() error {
+	now := d.clock()
+	if age := max(now.Sub(d.wrote), now.Round(0).Sub(d.wrote.Round(0))); age > d.settings.PublishWithin {
+		return fmt.Errorf("%w: %s", ErrStale, age)
+	}
 	return nil
 }
 
@@ -456,6 +477,7 @@ func (d *run) write(ctx context.Context, topic kafka.Topic, tail landing.Entry, 
 	e := landing.Entry{
 		Version: landing.Version, Topic: topic.Name, TopicID: topic.ID, Sequence: tail.Sequence + 1, Drain: d.id, Partitions: w.partitions,
 	}
+	d.wrote = d.clock()
 	for _, g := range w.order {
 		records := w.groups[g]
 		body, err := d.layout(g).Encode(records)
@@ -479,20 +501,9 @@ func (d *run) write(ctx context.Context, topic kafka.Topic, tail landing.Entry, 
 
 // key returns the next object's key.
 func (d *run) key(g group) string {
-	dir := "landing/" + d.settings.Kind + "/"
-	if d.settings.Kind == landing.KindEnriched {
-		t, m := url.PathEscape(g.eventType), g.model
-		if t == "" {
-			t = noType
-		}
-		if m == "" {
-			m = noModel
-		}
-		dir += t + "/" + m + "/"
-	}
-	key := dir + "date=" + g.day + "/" + d.id + "-" + strconv.Itoa(d.objects) + ".parquet"
+	p := landing.Place{Kind: d.settings.Kind, Type: cmp.Or(g.eventType, noType), Model: cmp.Or(g.model, noModel), Day: g.day, Drain: d.id, N: d.objects}
 	d.objects++
-	return key
+	return p.Key()
 }
 
 // maxLayouts bounds the column buffers that are kept for the next object of a type.

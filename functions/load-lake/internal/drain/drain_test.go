@@ -640,3 +640,39 @@ func TestGate(t *testing.T) {
 	}
 	l.landed(l.id())
 }
+
+// Guards against an entry that names objects which a sweep may have taken for garbage: a drain that was held up between its objects and its entry publishes nothing, and the next
+// one does the work again.
+func TestHeldUpBetweenObjectAndEntry(t *testing.T) {
+	l := newLake(t, "events.raw", 1)
+	l.events(0, 9, 1)
+	s := l.settings()
+	s.PublishWithin = time.Hour
+	hold := func(long time.Duration) drain.Store {
+		return afterPut{l.bucket(1), func() { l.now = l.now.Add(long) }}
+	}
+	if r, err := l.drainer(s, hold(61*time.Minute)).Drain(t.Context(), always); !errors.Is(err, drain.ErrStale) || r.Rows != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if x := l.landed(l.id()); len(x.entries) != 0 {
+		t.Errorf("published %+v", x.entries)
+	}
+	if _, err := l.drainer(s, hold(59*time.Minute)).Drain(t.Context(), always); err != nil {
+		t.Error(err)
+	}
+	if got := l.landed(l.id()).ids(); got != numbers(0, 9) {
+		t.Errorf("got %s", got)
+	}
+}
+
+// afterPut is a store that calls f after each object.
+type afterPut struct {
+	*objectstore.Bucket
+	f func()
+}
+
+func (a afterPut) Put(ctx context.Context, key string, body []byte) error {
+	err := a.Bucket.Put(ctx, key, body)
+	a.f()
+	return err
+}

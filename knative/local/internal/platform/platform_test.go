@@ -536,7 +536,7 @@ func TestOwnManifests(t *testing.T) {
 	if err := set.Check(); err != nil {
 		t.Fatal(err)
 	}
-	if len(set.Services) < 4 || len(set.Brokers) != 3 || len(set.Triggers) < 3 || len(set.PingSources) != 3 {
+	if len(set.Services) < 4 || len(set.Brokers) != 3 || len(set.Triggers) < 3 || len(set.PingSources) != 6 {
 		t.Errorf("%d services, %d brokers, %d triggers, %d ping sources", len(set.Services), len(set.Brokers), len(set.Triggers), len(set.PingSources))
 	}
 }
