@@ -21,7 +21,8 @@
 // second, in less than 100 MB. Parsed documents do not fit, and an inverted index as SQLite rows costs some forty inserts a
 // document. Decision: beside its source each document has one compact blob of its indexed values, made at indexing by the
 // mapping of that moment; a query scans the blobs of the indices it names, and only hits read the source. Consequences: a
-// query's time grows with the number of documents in the indices it names, whatever it finds; a field mapped later does not
+// query's time grows with the number of documents in the indices it names, whatever it finds (100,000 take some 0.1 to 0.2 s on two busy cores), but for
+// those that name documents by _id (ids, term and terms, also within bool, _mget) and counts of everything, which take less than 1 ms; a field mapped later does not
 // show in documents indexed before, as in Elasticsearch; memory does not grow with the number of documents, except for
 // what sorts and aggregations gather.
 package search

@@ -1,22 +1,18 @@
-package search
+package engine
 
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
 // The rows of an index lie together: pk = index number << 40 | sequence number at first write.
@@ -24,20 +20,6 @@ const pkShift = 40
 
 // tombstoneAge is how long a deleted document's version is remembered, as index.gc_deletes has it.
 const tombstoneAge = time.Minute
-
-const schema = `
-CREATE TABLE IF NOT EXISTS indices (
-  num INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, uuid TEXT NOT NULL, created INTEGER NOT NULL,
-  mapping TEXT NOT NULL, settings TEXT NOT NULL, docs INTEGER NOT NULL DEFAULT 0, seq INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS templates (name TEXT PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS fields (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS docs (
-  pk INTEGER PRIMARY KEY, idx INTEGER NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, seq INTEGER NOT NULL,
-  deleted INTEGER NOT NULL DEFAULT 0, source BLOB);
-CREATE UNIQUE INDEX IF NOT EXISTS docs_id ON docs (idx, id);
-CREATE INDEX IF NOT EXISTS docs_deleted ON docs (deleted) WHERE deleted > 0;
-CREATE TABLE IF NOT EXISTS vals (pk INTEGER PRIMARY KEY, v BLOB NOT NULL);
-`
 
 // index is one index's state. A published one never changes: writers replace it.
 type index struct {
@@ -67,63 +49,17 @@ type catalog struct {
 }
 
 type store struct {
-	write   *sql.DB
-	read    *sql.DB
+	rows    Storage
 	mu      sync.Mutex // one writer
-	conn    *sql.Conn
-	stmts   statements
 	catalog atomic.Pointer[catalog]
 	now     func() time.Time
 }
 
-type statements struct {
-	get, insert, update, bury, putVals, dropVals, field, index, updateIndex, reap *sql.Stmt
-}
-
-func openStore(ctx context.Context, dir string, now func() time.Time) (_ *store, err error) {
-	path := "file:" + filepath.Join(dir, "search.db")
-	// WAL with synchronous=NORMAL: what is committed is with the operating system and outlives this process, killed or
-	// not; a power cut may lose the last commits, never the file.
-	pragmas := "?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)&_pragma=temp_store(MEMORY)"
-	s := &store{now: now}
-	if s.write, err = sql.Open("sqlite", path+pragmas+"&_pragma=cache_size(-16000)&_pragma=wal_autocheckpoint(4000)&_pragma=journal_size_limit(67108864)"); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	if s.conn, err = s.write.Conn(ctx); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	if _, err = s.conn.ExecContext(ctx, schema); err != nil {
-		return nil, fmt.Errorf("create tables in %s: %w", path, err)
-	}
-	for stmt, text := range map[**sql.Stmt]string{
-		&s.stmts.get:         "SELECT pk, version, seq, deleted FROM docs WHERE idx = ? AND id = ?",
-		&s.stmts.insert:      "INSERT INTO docs (pk, idx, id, version, seq, deleted, source) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		&s.stmts.update:      "UPDATE docs SET version = ?, seq = ?, deleted = 0, source = ? WHERE pk = ?",
-		&s.stmts.bury:        "UPDATE docs SET version = ?, seq = ?, deleted = ?, source = NULL WHERE pk = ?",
-		&s.stmts.putVals:     "INSERT OR REPLACE INTO vals (pk, v) VALUES (?, ?)",
-		&s.stmts.dropVals:    "DELETE FROM vals WHERE pk = ?",
-		&s.stmts.field:       "INSERT INTO fields (name) VALUES (?)",
-		&s.stmts.index:       "INSERT INTO indices (name, uuid, created, mapping, settings) VALUES (?, ?, ?, ?, ?)",
-		&s.stmts.updateIndex: "UPDATE indices SET docs = ?, seq = ?, mapping = coalesce(?, mapping) WHERE num = ?",
-		&s.stmts.reap:        "DELETE FROM docs WHERE deleted > 0 AND deleted < ?",
-	} {
-		if *stmt, err = s.conn.PrepareContext(ctx, text); err != nil {
-			return nil, fmt.Errorf("prepare %q: %w", text, err)
-		}
-	}
-	if s.read, err = sql.Open("sqlite", path+pragmas+"&_pragma=cache_size(-4000)&_pragma=query_only(1)"); err != nil {
-		return nil, fmt.Errorf("open %s for reading: %w", path, err)
-	}
-	s.read.SetMaxOpenConns(4)
-	s.read.SetMaxIdleConns(4)
+func openStore(ctx context.Context, rows Storage, now func() time.Time) (*store, error) {
+	s := &store{rows: rows, now: now}
 	c, err := s.load(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", path, err)
+		return nil, fmt.Errorf("load the indices: %w", err)
 	}
 	s.catalog.Store(c)
 	return s, nil
@@ -132,93 +68,50 @@ func openStore(ctx context.Context, dir string, now func() time.Time) (_ *store,
 func (s *store) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	for _, st := range []*sql.Stmt{
-		s.stmts.get, s.stmts.insert, s.stmts.update, s.stmts.bury, s.stmts.putVals, s.stmts.dropVals, s.stmts.field, s.stmts.index, s.stmts.updateIndex, s.stmts.reap,
-	} {
-		if st != nil {
-			errs = append(errs, st.Close())
-		}
-	}
-	if s.read != nil {
-		errs = append(errs, s.read.Close())
-	}
-	if s.conn != nil {
-		errs = append(errs, s.conn.Close())
-	}
-	if s.write != nil {
-		errs = append(errs, s.write.Close())
-	}
-	return errors.Join(errs...)
+	return s.rows.Close()
 }
 
 func (s *store) load(ctx context.Context) (*catalog, error) {
 	c := &catalog{indices: map[string]*index{}, templates: map[string]*template{}, fields: map[string]uint32{}}
-	err := s.each(ctx, "SELECT id, name FROM fields", func(r *sql.Rows) error {
-		var id uint32
-		var name string
-		err := r.Scan(&id, &name)
+	field := func(id uint32, name string) error {
 		c.fields[name] = id
-		return err
-	})
-	if err != nil {
-		return nil, err
+		return nil
 	}
-	err = s.each(ctx, "SELECT name, body FROM templates", func(r *sql.Rows) error {
-		var name, body string
-		if err := r.Scan(&name, &body); err != nil {
-			return err
-		}
+	template := func(name, body string) error {
 		t, err := parseTemplate(name, body)
 		c.templates[name] = t
 		return err
-	})
-	if err != nil {
-		return nil, err
 	}
-	err = s.each(ctx, "SELECT num, name, uuid, created, mapping, settings, docs, seq FROM indices", func(r *sql.Rows) error {
-		ix := &index{mapping: newMapping()}
-		var m, set string
-		if err := r.Scan(&ix.num, &ix.name, &ix.uuid, &ix.created, &m, &set, &ix.docs, &ix.seq); err != nil {
-			return err
-		}
-		if err := json.Unmarshal([]byte(set), &ix.settings); err != nil {
+	index := func(row IndexRow) error {
+		ix := &index{num: row.Number, name: row.Name, uuid: row.UUID, created: row.Created, docs: row.Docs, seq: row.Seq, mapping: newMapping()}
+		if err := json.Unmarshal([]byte(row.Settings), &ix.settings); err != nil {
 			return fmt.Errorf("settings of %s: %w", ix.name, err)
 		}
 		ix.mapping.limit = ix.settings.fieldLimit()
-		def, err := parseJSON(m)
+		def, err := parseJSON(row.Mapping)
 		if err != nil {
 			return fmt.Errorf("mapping of %s: %w", ix.name, err)
 		}
 		if err := ix.mapping.merge(&def); err != nil {
 			return fmt.Errorf("mapping of %s: %w", ix.name, err)
 		}
+		c.indices[ix.name] = ix
+		return nil
+	}
+	if err := s.rows.Read(ctx, func(r Reader) error { return r.Load(ctx, field, template, index) }); err != nil {
+		return nil, err
+	}
+	for _, ix := range c.indices {
 		for name, f := range ix.mapping.leaves {
 			f.id = c.fields[name]
 		}
-		c.indices[ix.name] = ix
-		return nil
-	})
-	return c, err
-}
-
-func (s *store) each(ctx context.Context, query string, f func(*sql.Rows) error) (err error) {
-	rows, err := s.read.QueryContext(ctx, query)
-	if err != nil {
-		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return c, nil
 }
 
 // batch is one write transaction with the catalog as it will be once committed.
 type batch struct {
-	s       *store
+	rows    Writer
 	ctx     context.Context //nolint:containedctx // lives as long as the transaction
 	now     time.Time
 	next    *catalog
@@ -235,21 +128,15 @@ func (s *store) update(ctx context.Context, f func(*batch) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.catalog.Load()
-	b := &batch{s: s, ctx: ctx, now: s.now(), next: &catalog{indices: maps.Clone(old.indices), templates: old.templates, fields: old.fields}, touched: map[*index]bool{}, mapped: map[*index]bool{}}
-	if _, err := s.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	err := f(b)
-	if err == nil {
-		err = b.flush()
-	}
-	if err == nil {
-		_, err = s.conn.ExecContext(ctx, "COMMIT")
-	}
-	if err != nil {
-		if _, undo := s.conn.ExecContext(ctx, "ROLLBACK"); undo != nil {
-			err = errors.Join(err, fmt.Errorf("roll back: %w", undo))
+	b := &batch{ctx: ctx, now: s.now(), next: &catalog{indices: maps.Clone(old.indices), templates: old.templates, fields: old.fields}, touched: map[*index]bool{}, mapped: map[*index]bool{}}
+	err := s.rows.Write(ctx, func(w Writer) error {
+		b.rows = w
+		if err := f(b); err != nil {
+			return err
 		}
+		return b.flush()
+	})
+	if err != nil {
 		return err
 	}
 	s.catalog.Store(b.next)
@@ -258,15 +145,14 @@ func (s *store) update(ctx context.Context, f func(*batch) error) error {
 
 func (b *batch) flush() error {
 	for ix := range b.touched {
-		var m any
+		var m []byte
 		if b.mapped[ix] {
-			text, err := json.Marshal(ix.mapping.render())
-			if err != nil {
+			var err error
+			if m, err = json.Marshal(ix.mapping.render()); err != nil {
 				return err
 			}
-			m = string(text)
 		}
-		if _, err := b.s.stmts.updateIndex.ExecContext(b.ctx, ix.docs, ix.seq, m, ix.num); err != nil {
+		if err := b.rows.UpdateIndex(b.ctx, ix.num, ix.docs, ix.seq, string(m)); err != nil {
 			return fmt.Errorf("update index %s: %w", ix.name, err)
 		}
 	}
@@ -292,19 +178,15 @@ func (b *batch) assign(f *field) error {
 		}
 		id, known := b.next.fields[leaf.name]
 		if !known {
-			r, err := b.s.stmts.field.ExecContext(b.ctx, leaf.name)
+			n, err := b.rows.AddField(b.ctx, leaf.name)
 			if err != nil {
 				return fmt.Errorf("number field %s: %w", leaf.name, err)
-			}
-			n, err := r.LastInsertId()
-			if err != nil {
-				return err
 			}
 			if !b.dirty {
 				b.next.fields = maps.Clone(b.next.fields)
 				b.dirty = true
 			}
-			id = uint32(n)
+			id = n
 			b.next.fields[leaf.name] = id
 		}
 		leaf.id = id
@@ -363,12 +245,8 @@ func (b *batch) create(name string, mappings, extra *node) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := b.s.stmts.index.ExecContext(b.ctx, name, ix.uuid, ix.created, string(text), string(set))
-	if err != nil {
+	if ix.num, err = b.rows.AddIndex(b.ctx, IndexRow{Name: name, UUID: ix.uuid, Created: ix.created, Mapping: string(text), Settings: string(set)}); err != nil {
 		return nil, fmt.Errorf("create index %s: %w", name, err)
-	}
-	if ix.num, err = r.LastInsertId(); err != nil {
-		return nil, err
 	}
 	b.next.indices[name] = ix
 	b.touched[ix] = true
@@ -394,13 +272,7 @@ func (b *batch) putMapping(name string, def *node) error {
 
 func (b *batch) drop(name string) error {
 	ix := b.next.indices[name]
-	low, high := ix.num<<pkShift, (ix.num+1)<<pkShift
-	for _, q := range []string{"DELETE FROM docs WHERE pk >= ? AND pk < ?", "DELETE FROM vals WHERE pk >= ? AND pk < ?"} {
-		if _, err := b.s.conn.ExecContext(b.ctx, q, low, high); err != nil {
-			return fmt.Errorf("delete documents of %s: %w", name, err)
-		}
-	}
-	if _, err := b.s.conn.ExecContext(b.ctx, "DELETE FROM indices WHERE num = ?", ix.num); err != nil {
+	if err := b.rows.DropIndex(b.ctx, ix.num); err != nil {
 		return fmt.Errorf("delete index %s: %w", name, err)
 	}
 	delete(b.next.indices, name)
@@ -411,15 +283,13 @@ func (b *batch) drop(name string) error {
 func (b *batch) putTemplate(t *template) error {
 	b.next.templates = maps.Clone(b.next.templates)
 	b.next.templates[t.name] = t
-	_, err := b.s.conn.ExecContext(b.ctx, "INSERT OR REPLACE INTO templates (name, body) VALUES (?, ?)", t.name, t.raw)
-	return err
+	return b.rows.PutTemplate(b.ctx, t.name, t.raw)
 }
 
 func (b *batch) dropTemplate(name string) error {
 	b.next.templates = maps.Clone(b.next.templates)
 	delete(b.next.templates, name)
-	_, err := b.s.conn.ExecContext(b.ctx, "DELETE FROM templates WHERE name = ?", name)
-	return err
+	return b.rows.PutTemplate(b.ctx, name, "")
 }
 
 // op is one document operation.
@@ -486,40 +356,34 @@ func (b *batch) tryApply(o *op) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	var pk, version, seq, deleted int64
-	err := b.s.stmts.get.QueryRowContext(b.ctx, ix.num, id).Scan(&pk, &version, &seq, &deleted)
-	known := err == nil
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	row, err := b.rows.Find(b.ctx, ix.num, id)
+	if err != nil {
 		return outcome{}, fmt.Errorf("look up %s/%s: %w", ix.name, id, err)
 	}
-	live := known && deleted == 0
-	if err := conflict(o, ix, known, live, version, seq); err != nil {
+	known := row != nil
+	if !known {
+		row = &DocRow{PK: FirstPK(ix.num) | ix.seq, Index: ix.num, ID: id}
+	}
+	live := known && row.Deleted == 0
+	if err := conflict(o, ix, known, live, row.Version, row.Seq); err != nil {
 		return outcome{}, err
 	}
 	if grown != nil {
 		ix.mapping = grown
 		b.mapped[ix] = true
 	}
-	next := version + 1
+	next := row.Version + 1
 	if o.external != "" {
 		next = o.version
 	}
 	out := outcome{op: o, version: next, seq: ix.seq}
+	row.Version, row.Seq = next, ix.seq
 	if o.action == "delete" {
-		return out, b.bury(ix, &out, pk, known, live)
+		return out, b.bury(ix, &out, row, known, live)
 	}
-	source := o.source
-	if known {
-		_, err = b.s.stmts.update.ExecContext(b.ctx, next, ix.seq, source, pk)
-	} else {
-		pk = ix.num<<pkShift | ix.seq
-		_, err = b.s.stmts.insert.ExecContext(b.ctx, pk, ix.num, id, next, ix.seq, 0, source)
-	}
-	if err != nil {
+	row.Deleted, row.Source = 0, []byte(o.source)
+	if err := b.rows.Put(b.ctx, row, known, values); err != nil {
 		return outcome{}, fmt.Errorf("write %s/%s: %w", ix.name, id, err)
-	}
-	if _, err := b.s.stmts.putVals.ExecContext(b.ctx, pk, values); err != nil {
-		return outcome{}, fmt.Errorf("write values of %s/%s: %w", ix.name, id, err)
 	}
 	out.status, out.result = http.StatusOK, "updated"
 	if !live {
@@ -531,29 +395,21 @@ func (b *batch) tryApply(o *op) (outcome, error) {
 }
 
 // bury deletes a document but keeps its version for a while, so that a late write with an older external version stays a conflict.
-func (b *batch) bury(ix *index, out *outcome, pk int64, known, live bool) error {
+func (b *batch) bury(ix *index, out *outcome, row *DocRow, known, live bool) error {
 	at := b.now.UnixMilli()
 	if !b.reaped {
 		b.reaped = true
-		if _, err := b.s.stmts.reap.ExecContext(b.ctx, at-tombstoneAge.Milliseconds()); err != nil {
+		if err := b.rows.Reap(b.ctx, at-tombstoneAge.Milliseconds()); err != nil {
 			return fmt.Errorf("forget old deletions: %w", err)
 		}
 	}
-	var err error
-	if known {
-		_, err = b.s.stmts.bury.ExecContext(b.ctx, out.version, ix.seq, at, pk)
-	} else {
-		_, err = b.s.stmts.insert.ExecContext(b.ctx, ix.num<<pkShift|ix.seq, ix.num, out.op.id, out.version, ix.seq, at, nil)
-	}
-	if err != nil {
-		return fmt.Errorf("delete %s/%s: %w", ix.name, out.op.id, err)
+	row.Deleted = at
+	if err := b.rows.Put(b.ctx, row, known, nil); err != nil {
+		return fmt.Errorf("delete %s/%s: %w", ix.name, row.ID, err)
 	}
 	ix.seq++
 	out.status, out.result = http.StatusNotFound, "not_found"
 	if live {
-		if _, err := b.s.stmts.dropVals.ExecContext(b.ctx, pk); err != nil {
-			return fmt.Errorf("delete values of %s/%s: %w", ix.name, out.op.id, err)
-		}
 		out.status, out.result = http.StatusOK, "deleted"
 		ix.docs--
 	}
@@ -625,31 +481,12 @@ func checkIndexName(name string) error {
 	return nil
 }
 
-// stored is a document as read back.
-type stored struct {
-	id      string
-	version int64
-	seq     int64
-	source  []byte
-}
-
-// get reads one live document; nil where there is none.
-func (s *store) get(ctx context.Context, ix *index, id string) (*stored, error) {
-	d := &stored{id: id}
-	err := s.read.QueryRowContext(ctx, "SELECT version, seq, source FROM docs WHERE idx = ? AND id = ? AND deleted = 0", ix.num, id).Scan(&d.version, &d.seq, &d.source)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s/%s: %w", ix.name, id, err)
-	}
-	return d, nil
-}
-
 // size is the documents' bytes as they came.
-func (s *store) size(ctx context.Context, ix *index) (int64, error) {
-	var n int64
-	err := s.read.QueryRowContext(ctx, "SELECT coalesce(sum(length(source)), 0) FROM docs WHERE pk >= ? AND pk < ?", ix.num<<pkShift, (ix.num+1)<<pkShift).Scan(&n)
+func (s *store) size(ctx context.Context, ix *index) (n int64, err error) {
+	err = s.rows.Read(ctx, func(r Reader) error {
+		n, err = r.Size(ctx, ix.num)
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("size of %s: %w", ix.name, err)
 	}

@@ -1,4 +1,4 @@
-package search
+package engine
 
 import (
 	"encoding/json"
@@ -223,7 +223,16 @@ type docAnswer struct {
 	Source  json.RawMessage `json:"_source,omitempty"`
 }
 
-func (s *Server) read(r *request, name, id string, f *sourceFilter) (*docAnswer, error) {
+// read reads one document; one that is not there is an answer, too.
+func (s *Server) read(r *request, name, id string, f *sourceFilter) (a *docAnswer, err error) {
+	err = s.store.rows.Read(r.ctx(), func(rows Reader) error {
+		a, err = s.readOne(r, rows, name, id, f)
+		return err
+	})
+	return a, err
+}
+
+func (s *Server) readOne(r *request, rows Reader, name, id string, f *sourceFilter) (*docAnswer, error) {
 	ix := s.store.catalog.Load().indices[name]
 	if ix == nil {
 		if strings.ContainsAny(name, "*,") || name == "_all" {
@@ -232,12 +241,15 @@ func (s *Server) read(r *request, name, id string, f *sourceFilter) (*docAnswer,
 		return nil, indexNotFound(name)
 	}
 	a := &docAnswer{Index: name, ID: id}
-	d, err := s.store.get(r.ctx(), ix, id)
-	if err != nil || d == nil {
-		return a, err
+	d, err := rows.Find(r.ctx(), ix.num, id)
+	if err != nil {
+		return nil, fmt.Errorf("read %s/%s: %w", ix.name, id, err)
 	}
-	a.Version, a.Seq, a.Term, a.Found = &d.version, &d.seq, 1, true
-	a.Source, err = f.apply(d.source)
+	if d == nil || d.Deleted != 0 {
+		return a, nil
+	}
+	a.Version, a.Seq, a.Term, a.Found = &d.Version, &d.Seq, 1, true
+	a.Source, err = f.apply(d.Source)
 	return a, err
 }
 
@@ -326,17 +338,23 @@ func (s *Server) mget(r *request) (any, error) {
 		return nil, err
 	}
 	docs := make([]any, len(items))
-	for i, it := range items {
-		a, err := s.read(r, it.index, it.id, it.source)
-		if err != nil {
+	err = s.store.rows.Read(r.ctx(), func(rows Reader) error {
+		for i, it := range items {
+			a, err := s.readOne(r, rows, it.index, it.id, it.source)
+			if err == nil {
+				docs[i] = a
+				continue
+			}
 			e := asAPI(err)
 			if e.status >= http.StatusInternalServerError {
-				return nil, err
+				return err
 			}
 			docs[i] = object{"_index": it.index, "_id": it.id, "error": e.body()["error"]}
-			continue
 		}
-		docs[i] = a
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return object{"docs": docs}, nil
 }

@@ -1,9 +1,9 @@
-package search
+package engine
 
 import (
 	"bytes"
 	"context"
-	"database/sql"
+	"fmt"
 	"math"
 	"net/http"
 	"net/netip"
@@ -52,7 +52,7 @@ func (p *plan) slot(name string) int {
 // compiler binds a query to one index.
 type compiler struct {
 	ctx  context.Context //nolint:containedctx // lives as long as one request
-	tx   *sql.Tx
+	rows Reader
 	plan *plan
 	ix   *index
 	now  time.Time
@@ -600,23 +600,12 @@ func (q existsQuery) compile(c *compiler) (matcher, error) {
 func (q *idsQuery) compile(c *compiler) (matcher, error) {
 	set := map[int64]bool{}
 	for _, id := range q.ids {
-		rows, err := c.tx.QueryContext(c.ctx, "SELECT pk FROM docs WHERE idx = ? AND id = ? AND deleted = 0", c.ix.num, id)
+		row, err := c.rows.Find(c.ctx, c.ix.num, id)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("look up %s/%s: %w", c.ix.name, id, err)
 		}
-		for rows.Next() {
-			var pk int64
-			if err := rows.Scan(&pk); err != nil {
-				_ = rows.Close()
-				return nil, err
-			}
-			set[pk] = true
-		}
-		if err := rows.Close(); err != nil {
-			return nil, err
-		}
-		if err := rows.Err(); err != nil {
-			return nil, err
+		if row != nil && row.Deleted == 0 {
+			set[row.PK] = true
 		}
 	}
 	return func(d *document) bool { return set[d.pk] }, nil

@@ -1,16 +1,16 @@
-package search
+package engine
 
 import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -42,21 +42,17 @@ func WithMaxBody(bytes int64) Option { return func(s *Server) { s.maxBody = byte
 // WithClock sets the clock that date math and creation dates go by; the default is time.Now.
 func WithClock(now func() time.Time) Option { return func(s *Server) { s.now = now } }
 
-// Open opens the data in dir, which it makes where it is missing. The caller sees to it that no other process has dir open.
-// Close it when done; what was acknowledged is there at the next Open even without a Close.
-func Open(dir string, opts ...Option) (*Server, error) {
+// New returns a server on what is stored, which is its own from now on, also where it fails: it closes it.
+func New(rows Storage, opts ...Option) (*Server, error) {
 	s := &Server{maxBody: 100 << 20, now: time.Now}
 	for _, o := range opts {
 		o(s)
 	}
 	// Bodies in memory at any time: one of the largest, or many small ones.
 	s.memory = semaphore.NewWeighted(s.maxBody + 1)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("make the search directory: %w", err)
-	}
-	st, err := openStore(context.Background(), dir, s.now)
+	st, err := openStore(context.Background(), rows, s.now)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, rows.Close())
 	}
 	s.store = st
 	return s, nil
