@@ -31,30 +31,54 @@ const (
 // EncodeHeader percent-encodes an attribute's value for a header, HTTP's and Kafka's alike (CloudEvents HTTP binding 1.0.2, section
 // 3.1.3.2): space, double quote, percent, and everything outside printable ASCII, byte by byte of its UTF-8.
 func EncodeHeader(s string) string {
-	plain := true
-	for i := 0; i < len(s) && plain; i++ {
-		plain = headerPlain(s[i])
-	}
-	if plain {
+	if plainHeader(s) == len(s) {
 		return s
 	}
-	var b strings.Builder
-	b.Grow(len(s) + 16)
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if headerPlain(c) {
-			b.WriteByte(c)
-			continue
-		}
-		const hex = "0123456789ABCDEF"
-		b.WriteByte('%')
-		b.WriteByte(hex[c>>4])
-		b.WriteByte(hex[c&15])
-	}
-	return b.String()
+	return string(AppendHeader(make([]byte, 0, len(s)+16), s))
 }
 
-func headerPlain(c byte) bool { return c > ' ' && c < 0x7f && c != '"' && c != '%' }
+// AppendHeader appends [EncodeHeader] of s to dst.
+func AppendHeader(dst []byte, s string) []byte {
+	for {
+		n := plainHeader(s)
+		dst = append(dst, s[:n]...)
+		if n == len(s) {
+			return dst
+		}
+		const hex = "0123456789ABCDEF"
+		dst = append(dst, '%', hex[s[n]>>4], hex[s[n]&15])
+		s = s[n+1:]
+	}
+}
+
+// HeaderLen returns the length of [EncodeHeader] of s.
+func HeaderLen(s string) int {
+	n := len(s)
+	for i := plainHeader(s); i < len(s); i++ {
+		if !headerPlain[s[i]] {
+			n += 2
+		}
+	}
+	return n
+}
+
+// plainHeader returns how many bytes at the start of s stand for themselves in a header.
+func plainHeader(s string) int {
+	for i := 0; i < len(s); i++ {
+		if !headerPlain[s[i]] {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// headerPlain tells the bytes that stand for themselves in a header.
+var headerPlain = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c > ' ' && c < 0x7f && c != '"' && c != '%'
+	}
+	return t
+}()
 
 // DecodeHeader is the inverse of [EncodeHeader], and takes raw UTF-8 too. A percent sign that two hex digits do not follow stays as it is;
 // a result that would not be UTF-8 leaves s undecoded.

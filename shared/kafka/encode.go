@@ -23,72 +23,158 @@ const headerPrefix = "ce_"
 //
 // It writes the headers itself: the SDK's writer, whose result a test compares, takes seven times as long.
 func Encode(topic string, e *event.Event) (*sarama.ProducerMessage, error) {
+	r := new(outgoing)
+	c := encoder{topic: topic, left: 1}
+	if err := c.encode(r, e); err != nil {
+		return nil, err
+	}
+	return &r.message, nil
+}
+
+// outgoing is a message with the bytes that it points to.
+type outgoing struct {
+	message    sarama.ProducerMessage
+	key, value octets
+}
+
+// octets are a record's key or value. A pointer to them is a sarama.Encoder that nothing need be allocated for, and that does not copy when it is asked.
+type octets []byte
+
+// Encode implements sarama.Encoder.
+func (o *octets) Encode() ([]byte, error) { return *o, nil }
+
+// Length implements sarama.Encoder.
+func (o *octets) Length() int { return len(*o) }
+
+// perPiece is for how many records, at most, headers and text are allocated in one go: pieces below 32 KiB are cheaper than larger ones.
+const perPiece = 64
+
+// encoder makes the records of several events for one topic. It takes their headers and text from larger pieces, and what the last event had under an
+// attribute's name is used again where the next one has the same: records share bytes, which nobody writes. It is not safe for concurrent use.
+type encoder struct {
+	topic      string
+	left       int // events to come
+	headers    []sarama.RecordHeader
+	text       []byte
+	source     types.URIRef
+	sourceText string
+	remembered int
+	attributes [16]attribute // the first so many names
+}
+
+// attribute is the last value of an attribute, as text and as a header.
+type attribute struct {
+	name, value string
+	header      sarama.RecordHeader
+}
+
+// next makes room for the headers of the next event.
+func (c *encoder) next(headers int) {
+	if cap(c.headers)-len(c.headers) < headers {
+		c.headers = make([]sarama.RecordHeader, 0, headers*max(1, min(c.left, perPiece)))
+	}
+	c.left--
+}
+
+// room returns n bytes' room, to be appended to.
+func (c *encoder) room(n int) []byte {
+	if cap(c.text)-len(c.text) < n {
+		const first, further = 512, 256 // bytes; the further records share some with the first
+		c.text = make([]byte, 0, max(n, first+further*min(c.left, perPiece)))
+	}
+	return c.text[len(c.text):len(c.text)]
+}
+
+// keep returns b, which was appended to room, as it is to stay.
+func (c *encoder) keep(b []byte) []byte {
+	c.text = c.text[:len(c.text)+len(b)]
+	return b[:len(b):len(b)]
+}
+
+// copy returns s in bytes that stay.
+func (c *encoder) copy(s string) []byte { return c.keep(append(c.room(len(s)), s...)) }
+
+// header returns the header of an attribute.
+func (c *encoder) header(name, value string) sarama.RecordHeader {
+	var a *attribute
+	for i := range c.attributes[:c.remembered] {
+		if c.attributes[i].name == name {
+			a = &c.attributes[i]
+			break
+		}
+	}
+	switch {
+	case a == nil:
+		a = &attribute{name: name}
+		if c.left > 0 && c.remembered < len(c.attributes) {
+			a = &c.attributes[c.remembered]
+			a.name = name
+			c.remembered++
+		}
+		a.header.Key = c.keep(append(append(c.room(len(headerPrefix)+len(name)), headerPrefix...), name...))
+	case a.value == value:
+		return a.header
+	}
+	a.value = value
+	a.header.Value = c.keep(event.AppendHeader(c.room(event.HeaderLen(value)), value))
+	return a.header
+}
+
+// encode makes r the record of e.
+func (c *encoder) encode(r *outgoing, e *event.Event) error {
 	if e.Context == nil {
-		return nil, errors.New("encode event: no CloudEvents context")
+		return errors.New("encode event: no CloudEvents context")
 	}
 	v1 := e.Context.AsV1()
-	m := &sarama.ProducerMessage{Topic: topic, Headers: make([]sarama.RecordHeader, 0, 8+len(v1.Extensions))}
-	key := ""
-	text := make([]byte, 0, 512) // what key and headers hold, in one piece where it fits
-	piece := func(s string) []byte {
-		start := len(text)
-		text = append(text, s...)
-		return text[start:len(text):len(text)]
+	c.next(8 + len(v1.Extensions))
+	first := len(c.headers)
+	add := func(name, value string) { c.headers = append(c.headers, c.header(name, value)) }
+	if v1.Source != c.source || c.sourceText == "" {
+		c.source, c.sourceText = v1.Source, v1.Source.String()
 	}
-	add := func(key []byte, value string) {
-		m.Headers = append(m.Headers, sarama.RecordHeader{Key: key, Value: piece(event.EncodeHeader(value))})
-	}
-	add(headerSpecVersion, e.SpecVersion())
-	add(headerID, v1.ID)
-	add(headerSource, v1.Source.String())
-	add(headerType, v1.Type)
+	add("specversion", e.SpecVersion())
+	add("id", v1.ID)
+	add("source", c.sourceText)
+	add("type", v1.Type)
 	if v1.DataContentType != nil {
-		m.Headers = append(m.Headers, sarama.RecordHeader{Key: headerContentType, Value: piece(event.DataContentType(*v1.DataContentType))})
+		c.headers = append(c.headers, sarama.RecordHeader{Key: headerContentType, Value: c.copy(event.DataContentType(*v1.DataContentType))})
 	}
 	if v1.DataSchema != nil {
-		add(headerDataSchema, v1.DataSchema.String())
+		add("dataschema", v1.DataSchema.String())
 	}
 	if v1.Subject != nil {
-		add(headerSubject, *v1.Subject)
+		add("subject", *v1.Subject)
 	}
 	if v1.Time != nil && !v1.Time.IsZero() {
-		add(headerTime, event.FormatTime(v1.Time.Time))
+		add("time", event.FormatTime(v1.Time.Time))
 	}
+	key := ""
 	for name, value := range v1.Extensions {
 		s, ok := value.(string)
 		if !ok {
 			var err error
 			if s, err = types.Format(value); err != nil {
-				return nil, fmt.Errorf("encode event: extension %s: %w", name, err)
+				return fmt.Errorf("encode event: extension %s: %w", name, err)
 			}
 		}
-		start := len(text)
-		text = append(append(text, headerPrefix...), name...)
-		add(text[start:len(text):len(text)], s)
+		add(name, s)
 		if s != "" && (name == event.PartitionKey || name == event.RootID && key == "") {
 			key = s
 		}
 	}
+	r.message = sarama.ProducerMessage{Topic: c.topic, Headers: c.headers[first:len(c.headers):len(c.headers)]}
 	if key != "" {
-		m.Key = sarama.ByteEncoder(piece(key)) // not a StringEncoder, which copies whenever it is asked
+		r.key = c.copy(key)
+		r.message.Key = &r.key
 	}
 	if len(e.DataEncoded) > 0 {
-		m.Value = sarama.ByteEncoder(e.DataEncoded)
+		r.value = e.DataEncoded
+		r.message.Value = &r.value
 	}
-	return m, nil
+	return nil
 }
 
-// Keys of headers, shared by all records.
-var (
-	headerContentType = []byte("content-type")
-	headerSpecVersion = []byte(headerPrefix + "specversion")
-	headerID          = []byte(headerPrefix + "id")
-	headerSource      = []byte(headerPrefix + "source")
-	headerType        = []byte(headerPrefix + "type")
-	headerDataSchema  = []byte(headerPrefix + "dataschema")
-	headerSubject     = []byte(headerPrefix + "subject")
-	headerTime        = []byte(headerPrefix + "time")
-)
+var headerContentType = []byte("content-type")
 
 // Decode returns the CloudEvent that a record holds, in binary or structured mode, with what is missing derived ([event.Derive]) by the record's time. Its data aliases
 // m.Value. The error wraps [ErrNotCloudEvent].

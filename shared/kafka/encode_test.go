@@ -2,12 +2,19 @@ package kafka
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/cloudevents/sdk-go/protocol/kafka_sarama/v2"
 	"github.com/cloudevents/sdk-go/v2/binding"
+	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
 
 	"millrace/shared/event"
 )
@@ -68,4 +75,71 @@ func TestEncodeAsTheSDKDoes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Guards records that share pieces of memory: those of many different events, made by one encoder, are each what it is by itself, also after the others were made.
+func TestRecordsOfOneBatchDoNotMix(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	text := func() string {
+		return []string{"", "a", "a b", "Zürich 1%", `"q"`, strings.Repeat("long ", 1000), strconv.Itoa(r.IntN(3)), strings.Repeat("x", r.IntN(300))}[r.IntN(8)]
+	}
+	var events []*event.Event
+	for i := range 300 {
+		e := event.Event{Context: &ce.EventContextV1{
+			ID: strconv.Itoa(i), Source: *types.ParseURIRef("/s" + strconv.Itoa(r.IntN(2))), Type: "T" + strconv.Itoa(r.IntN(2)), Extensions: map[string]any{},
+		}}
+		if r.IntN(2) == 0 {
+			e.SetSubject(text() + "s")
+			e.SetTime(time.Unix(int64(i), 0))
+		}
+		if r.IntN(2) == 0 {
+			e.DataEncoded = []byte(text())
+			e.SetDataContentType("application/json")
+		}
+		for range r.IntN(30) { // more than are remembered, and always others
+			e.Context.(*ce.EventContextV1).Extensions["x"+strconv.Itoa(r.IntN(40))] = text()
+		}
+		if r.IntN(2) == 0 {
+			e.SetExtension(event.RootID, text())
+		}
+		events = append(events, &e)
+	}
+	c := encoder{topic: "t", left: 100} // three times as many come
+	records := make([]outgoing, len(events))
+	for i, e := range events {
+		if err := c.encode(&records[i], e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, e := range events {
+		want, err := Encode("t", e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := dump(t, &records[i].message); got != dump(t, want) {
+			t.Fatalf("record %d of the batch:\n%s\nalone:\n%s", i, got, dump(t, want))
+		}
+	}
+}
+
+// dump writes all that a message holds.
+func dump(t *testing.T, m *sarama.ProducerMessage) string {
+	t.Helper()
+	var lines []string
+	for _, h := range m.Headers {
+		lines = append(lines, fmt.Sprintf("%s=%q", h.Key, h.Value))
+	}
+	slices.Sort(lines)
+	for _, part := range []sarama.Encoder{m.Key, m.Value} {
+		if part == nil {
+			lines = append(lines, "none")
+			continue
+		}
+		b, err := part.Encode()
+		if err != nil || len(b) != part.Length() {
+			t.Fatalf("%q says it has %d bytes: %v", b, part.Length(), err)
+		}
+		lines = append(lines, fmt.Sprintf("%q", b))
+	}
+	return m.Topic + "\n" + strings.Join(lines, "\n")
 }

@@ -227,12 +227,11 @@ type batch struct {
 	errs []error
 	open int
 	done chan struct{}
-
-	pending []pending // one for each event
 }
 
 // pending is one event of a batch between Input and its answer.
 type pending struct {
+	outgoing
 	sink  *Sink
 	batch *batch
 	index int
@@ -258,7 +257,7 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.p.o.Timeout)
 	defer cancel()
-	b := &batch{errs: make([]error, len(events)), open: len(events) + 1, done: make(chan struct{}), pending: make([]pending, len(events))}
+	b := &batch{errs: make([]error, len(events)), open: len(events) + 1, done: make(chan struct{})}
 	conn, err := t.p.acquire(ctx)
 	if err != nil {
 		for i := range b.errs {
@@ -269,8 +268,14 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 	for i := range b.errs {
 		b.errs[i] = ErrUnconfirmed // until it is answered
 	}
+	c := encoder{topic: t.name, left: len(events)}
+	var room []pending
 	for i, e := range events {
-		t.send(ctx, conn, b, i, e)
+		if len(room) == 0 {
+			room = make([]pending, min(len(events)-i, perPiece))
+		}
+		t.send(ctx, conn, &c, &room[0], b, i, e)
+		room = room[1:]
 	}
 	conn.users.Done()
 	b.mu.Lock()
@@ -288,20 +293,19 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 	return append([]error(nil), b.errs...)
 }
 
-// send hands one event over, or settles it with the reason why not.
-func (t *Sink) send(ctx context.Context, conn *connection, b *batch, i int, e *event.Event) {
+// send hands one event over as m, or settles it with the reason why not.
+func (t *Sink) send(ctx context.Context, conn *connection, c *encoder, m *pending, b *batch, i int, e *event.Event) {
 	unsent := func(err error) {
 		b.mu.Lock()
 		b.errs[i] = err
 		b.open--
 		b.mu.Unlock()
 	}
-	m, err := Encode(t.name, e)
-	if err != nil {
+	if err := c.encode(&m.outgoing, e); err != nil {
 		unsent(fmt.Errorf("%w: %w", ErrBusy, err))
 		return
 	}
-	size := int64(m.ByteSize(2))
+	size := int64(m.message.ByteSize(2))
 	if size > MaxMessageBytes {
 		unsent(fmt.Errorf("%w: %d bytes with attributes, at most %d", ErrTooLarge, size, MaxMessageBytes))
 		return
@@ -310,15 +314,15 @@ func (t *Sink) send(ctx context.Context, conn *connection, b *batch, i int, e *e
 		unsent(fmt.Errorf("%w: %d bytes wait for Kafka already", ErrBusy, t.p.o.Buffer))
 		return
 	}
-	b.pending[i] = pending{sink: t, batch: b, index: i, size: size}
-	m.Metadata = &b.pending[i]
+	m.sink, m.batch, m.index, m.size = t, b, i, size
+	m.message.Metadata = m
 	select {
-	case conn.async.Input() <- m: // as a rule there is room, and asking for one thing alone is cheaper
+	case conn.async.Input() <- &m.message: // as a rule there is room, and asking for one thing alone is cheaper
 		return
 	default:
 	}
 	select {
-	case conn.async.Input() <- m:
+	case conn.async.Input() <- &m.message:
 	case <-ctx.Done():
 		t.p.buffer.Release(size)
 		unsent(fmt.Errorf("%w: %w", ErrBusy, ctx.Err()))
