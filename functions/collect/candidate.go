@@ -87,7 +87,10 @@ func (m *maker) admit(e *event.Event, r refused, now string) (candidate, error) 
 		v1 = e.Context.AsV1()
 		e.Context = v1
 	}
-	source := v1.Source.String()
+	source := m.sourceText
+	if v1.Source != m.source {
+		source = v1.Source.String()
+	}
 	if p := check(e, v1, source); p != nil {
 		return m.deadLetter(r, p, now)
 	}
@@ -123,10 +126,11 @@ func check(e *event.Event, v1 *ce.EventContextV1, source string) *problem {
 		{"datacontenttype", deref(v1.DataContentType)},
 		{"dataschema", v1.GetDataSchema()},
 	} {
-		if p := text(event.CodeInvalidField, a.name, a.value); p != nil {
+		n, p := headerLen(event.CodeInvalidField, a.name, a.value)
+		if p != nil {
 			return p
 		}
-		size += encodedLen(a.name, a.value)
+		size += n
 	}
 	for name, value := range v1.Extensions {
 		s, ok := value.(string)
@@ -136,10 +140,11 @@ func check(e *event.Event, v1 *ce.EventContextV1, source string) *problem {
 				return wrong(event.CodeInvalidAttribute, "extension %s has a value of no CloudEvents type", name)
 			}
 		}
-		if p := text(event.CodeInvalidAttribute, name, s); p != nil {
+		n, p := headerLen(event.CodeInvalidAttribute, name, s)
+		if p != nil {
 			return p
 		}
-		size += encodedLen(name, s)
+		size += n
 	}
 	// In a record's or request's header it would declare the data to be a whole event.
 	if event.IsEventFormat(deref(v1.DataContentType)) {
@@ -211,15 +216,13 @@ func text(code event.Code, name, value string) *problem {
 	return nil
 }
 
-// encodedLen is the length of an attribute in a header.
-func encodedLen(name, value string) int {
-	n := len("ce_") + len(name) + len(value)
-	for i := 0; i < len(value); i++ {
-		if c := value[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '%' {
-			n += 2
-		}
+// headerLen is the length of an attribute in a header, or what [text] says against it.
+func headerLen(code event.Code, name, value string) (n int, p *problem) {
+	encoded := event.HeaderLen(value)
+	if encoded > len(value) { // else it is plain ASCII
+		p = text(code, name, value)
 	}
-	return n
+	return len("ce_") + len(name) + encoded, p
 }
 
 // deadLetter makes the dead letter of what failed at the top level: a new identity of the collector's, and the producer's bytes as data as far
@@ -233,7 +236,7 @@ func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error)
 	size := 0
 	for _, name := range slices.Sorted(maps.Keys(r.attributes)) {
 		value := r.attributes[name]
-		if n := encodedLen(name, value); text("", name, value) == nil && size+n <= maxAttributes {
+		if n, p := headerLen("", name, value); p == nil && size+n <= maxAttributes {
 			x[name] = value
 			size += n
 		}

@@ -28,30 +28,60 @@ type sender struct {
 // form reads a body in the JSON form, one object or an array of them; limit is the most events. A
 // body that is neither is one dead letter as a whole. Errors wrap [errTooMany] or [errTooLarge], or are the random source's.
 func (m *maker) form(body []byte, from sender, limit int, now string) ([]candidate, error) {
-	switch kind := rawjson.Kind(body); {
-	case !rawjson.Valid(body):
+	if kind := rawjson.Kind(body); kind != '{' && kind != '[' {
+		if rawjson.Valid(body) {
+			return m.unparsed(body, "the body is JSON, but neither an object nor an array", now)
+		}
 		return m.unparsed(body, unreadable("body", body), now)
-	case kind == '{':
-		c, err := m.formEvent(rawjson.Trim(body), from, 0, now)
-		return []candidate{c}, err
-	case kind == '[':
-		candidates := make([]candidate, 0, min(limit, 1+len(body)/256))
-		held := attributeCount{limit: limit}
-		err := rawjson.Elements(body, func(i int, value []byte) error {
-			if i >= limit {
-				return fmt.Errorf("%w: at most %d", errTooMany, limit)
-			}
-			c, err := m.formEvent(value, from, i, now)
-			if err != nil {
-				return err
-			}
-			candidates = append(candidates, c)
-			return held.add(c)
-		})
-		return candidates, err
-	default:
-		return m.unparsed(body, "the body is JSON, but neither an object nor an array", now)
 	}
+	var candidates []candidate
+	var f fields
+	var events rooms
+	held := attributeCount{limit: limit}
+	err := rawjson.Objects(body, f.take, func(i int, value []byte) error {
+		if i >= limit {
+			return fmt.Errorf("%w: at most %d", errTooMany, limit)
+		}
+		if i == 0 { // as a rule the others are as long
+			events.left = min(limit, 1+len(body)/(len(value)+1))
+			candidates = make([]candidate, 0, events.left)
+		}
+		c, err := m.formEvent(value, &f, &events, from, i, now)
+		if err != nil {
+			return err
+		}
+		f = fields{}
+		candidates = append(candidates, c)
+		return held.add(c)
+	})
+	// What is not JSON is one dead letter, whatever of it was read until then.
+	if errors.Is(err, rawjson.ErrSyntax) || errors.Is(err, errTooMany) && !rawjson.Valid(body) {
+		return m.unparsed(body, unreadable("body", body), now)
+	}
+	return candidates, err
+}
+
+// room is an event with its attributes.
+type room struct {
+	event   event.Event
+	context ce.EventContextV1
+}
+
+// rooms are allocated for several events at once.
+type rooms struct {
+	left int // events to come, about
+	free []room
+}
+
+func (r *rooms) next() *room {
+	if len(r.free) == 0 {
+		const most = 64 // less than 32 KiB, beyond which memory is dearer
+		r.free = make([]room, max(1, min(r.left, most)))
+	}
+	next := &r.free[0]
+	r.free = r.free[1:]
+	r.left--
+	return next
 }
 
 // unreadable says why text, called what, is none that rawjson.Valid accepts.
@@ -85,18 +115,15 @@ func (f *fields) fail(p *problem) {
 	}
 }
 
-// formEvent makes the event of one object in the JSON form.
-func (m *maker) formEvent(object []byte, from sender, index int, now string) (candidate, error) {
+// formEvent makes the event of one object in the JSON form, whose members f has taken.
+func (m *maker) formEvent(object []byte, f *fields, events *rooms, from sender, index int, now string) (candidate, error) {
 	r := refused{whole: object, contentType: "application/json"}
 	if rawjson.Kind(object) != '{' {
 		return m.deadLetter(r, wrong(event.CodeUnparsed, "an event must be a JSON object"), now)
 	}
-	var f fields
-	if err := rawjson.Members(object, func(name string, value []byte) error { f.take(name, value); return nil }); err != nil {
-		f.fail(wrong(event.CodeUnparsed, "the object cannot be read"))
-	}
 	r.eventType, r.version = f.eventType, f.version
-	v1, p := m.formContext(&f, from.key, index)
+	e := events.next()
+	p := m.formContext(&e.context, f, from.key, index)
 	if f.problem != nil {
 		p = f.problem
 	}
@@ -106,20 +133,21 @@ func (m *maker) formEvent(object []byte, from sender, index int, now string) (ca
 		}
 		return m.deadLetter(r, p, now)
 	}
-	if v1.ID == "" {
+	if e.context.ID == "" {
 		var err error
-		if v1.ID, err = m.newID(); err != nil {
+		if e.context.ID, err = m.newID(); err != nil {
 			return candidate{}, err
 		}
 	}
-	return m.admit(&event.Event{Context: v1, DataEncoded: f.payload}, r, now)
+	e.event = event.Event{Context: &e.context, DataEncoded: f.payload}
+	return m.admit(&e.event, r, now)
 }
 
 // take notes one member. A first failure does not end the walk, so that a dead letter knows its type.
-func (f *fields) take(name string, value []byte) {
+func (f *fields) take(name, value []byte) {
 	var bit uint16
 	var into *string
-	switch name {
+	switch string(name) {
 	case "event_type":
 		bit, into = 1<<0, &f.eventType
 	case "schema_version":
@@ -139,7 +167,7 @@ func (f *fields) take(name string, value []byte) {
 	case "extensions":
 		bit = 1 << 8
 	default:
-		if p := wrong(event.CodeUnknownField, "unknown top-level field %q", event.Cut(name, 40)); name == "specversion" {
+		if p := wrong(event.CodeUnknownField, "unknown top-level field %q", event.Cut(string(name), 40)); string(name) == "specversion" {
 			p.message += isCloudEvent
 			f.problem = p
 		} else {
@@ -153,11 +181,11 @@ func (f *fields) take(name string, value []byte) {
 	}
 	f.seen |= bit
 	switch {
-	case name == "payload":
+	case string(name) == "payload":
 		f.payload = value
 	case rawjson.Kind(value) == 'n':
 		// null is absent, as producers' serialisers write it.
-	case name == "extensions":
+	case string(name) == "extensions":
 		f.extensions = value
 	default:
 		s, ok := rawjson.Unquote(value)
@@ -178,53 +206,53 @@ const isCloudEvent = ": this is a CloudEvent, which goes to POST /api/v1/events"
 var jsonContentType = "application/json"
 
 // formContext makes the attributes; an absent id stays empty.
-func (m *maker) formContext(f *fields, key string, index int) (*ce.EventContextV1, *problem) {
+func (m *maker) formContext(v1 *ce.EventContextV1, f *fields, key string, index int) *problem {
 	switch {
 	case f.eventType == "":
-		return nil, wrong(event.CodeMissingField, "event_type is missing")
+		return wrong(event.CodeMissingField, "event_type is missing")
 	case f.version == "":
-		return nil, wrong(event.CodeMissingField, "schema_version is missing")
+		return wrong(event.CodeMissingField, "schema_version is missing")
 	case f.payload == nil:
-		return nil, wrong(event.CodeMissingField, "payload is missing")
+		return wrong(event.CodeMissingField, "payload is missing")
 	case !event.ValidVersion(f.version):
-		return nil, wrong(event.CodeInvalidField, "schema_version must be MODEL-REVISION-ADDITION, such as 0-0-1")
+		return wrong(event.CodeInvalidField, "schema_version must be MODEL-REVISION-ADDITION, such as 0-0-1")
 	case f.id != "" && f.source == "":
-		return nil, wrong(event.CodeMissingSource, "id is given without source")
+		return wrong(event.CodeMissingSource, "id is given without source")
 	}
-	v1 := &ce.EventContextV1{
+	*v1 = ce.EventContextV1{
 		ID: f.id, Source: m.source, Type: f.eventType, DataContentType: &jsonContentType,
 		Extensions: make(map[string]any, 8),
 	}
 	if f.source != "" {
 		u := types.ParseURIRef(f.source)
 		if u == nil || u.String() == "" {
-			return nil, wrong(event.CodeInvalidField, "source must be a URI-reference")
+			return wrong(event.CodeInvalidField, "source must be a URI-reference")
 		}
 		v1.Source = *u
 	}
 	if v1.ID == "" && key != "" {
 		v1.ID = key + "/" + strconv.Itoa(index)
 	}
-	if f.subject != "" {
-		v1.Subject = &f.subject
+	if subject := f.subject; subject != "" {
+		v1.Subject = &subject
 	}
 	if f.time != "" {
 		t, err := event.ParseTime(f.time)
 		if err != nil {
-			return nil, wrong(event.CodeInvalidField, "time: %s", err)
+			return wrong(event.CodeInvalidField, "time: %s", err)
 		}
 		v1.Time = &types.Timestamp{Time: t}
 	}
 	if f.extensions != nil {
 		if p := m.formExtensions(v1.Extensions, f.extensions); p != nil {
-			return nil, p
+			return p
 		}
 	}
 	v1.Extensions[event.SchemaVersion] = f.version
 	if f.partitionKey != "" {
 		v1.Extensions[event.PartitionKey] = f.partitionKey
 	}
-	return v1, nil
+	return nil
 }
 
 // formExtensions reads the object extensions. Values become strings in their own spelling, as Kafka's headers hold them anyway.

@@ -237,9 +237,14 @@ func publishSome(ctx context.Context, to publisher, candidates []candidate, inde
 }
 
 func (c *collector) count(candidates []candidate) {
+	taken := 0
 	for i := range candidates {
 		it := &candidates[i]
 		s := it.status()
+		if s == accepted { // nearly all: counted together
+			taken++
+			continue
+		}
 		c.events[s].Inc()
 		if s == deadLettered {
 			c.failures.WithLabelValues(string(it.code)).Inc()
@@ -251,6 +256,7 @@ func (c *collector) count(candidates []candidate) {
 			}
 		}
 	}
+	c.events[accepted].Add(float64(taken))
 }
 
 // answerStatus returns the HTTP status of an answer, and sets the headers that go with it.

@@ -10,9 +10,11 @@ package rawjson
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -40,45 +42,13 @@ func validValue(b []byte, i, depth int) int {
 	if i >= len(b) {
 		return -1
 	}
-	switch c := b[i]; c {
+	switch b[i] {
 	case '"':
 		return validString(b, i+1)
-	case '{', '[':
-		if depth >= MaxDepth {
-			return -1
-		}
-		end := c + 2 // ']' and '}' stand two behind their openings
-		if i = skipSpace(b, i+1); i < len(b) && b[i] == end {
-			return i + 1
-		}
-		for {
-			if c == '{' {
-				if i >= len(b) || b[i] != '"' {
-					return -1
-				}
-				if i = validString(b, i+1); i < 0 {
-					return -1
-				}
-				if i = skipSpace(b, i); i >= len(b) || b[i] != ':' {
-					return -1
-				}
-				i = skipSpace(b, i+1)
-			}
-			if i = validValue(b, i, depth+1); i < 0 {
-				return -1
-			}
-			if i = skipSpace(b, i); i >= len(b) {
-				return -1
-			}
-			switch b[i] {
-			case end:
-				return i + 1
-			case ',':
-				i = skipSpace(b, i+1)
-			default:
-				return -1
-			}
-		}
+	case '{':
+		return validObject(b, i, depth, nil)
+	case '[':
+		return validArray(b, i, depth)
 	case 't':
 		return validWord(b, i, "true")
 	case 'f':
@@ -90,6 +60,74 @@ func validValue(b []byte, i, depth int) int {
 	}
 }
 
+// validObject returns the index behind the object whose '{' is b[i], or -1. It calls member, where there is one, with each member's name, quotes
+// included, and value.
+func validObject(b []byte, i, depth int, member func(name, value []byte)) int {
+	if depth >= MaxDepth {
+		return -1
+	}
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == '}' {
+		return i + 1
+	}
+	for {
+		if i >= len(b) || b[i] != '"' {
+			return -1
+		}
+		name := i
+		if i = validString(b, i+1); i < 0 {
+			return -1
+		}
+		nameEnd := i
+		if i = skipSpace(b, i); i >= len(b) || b[i] != ':' {
+			return -1
+		}
+		value := skipSpace(b, i+1)
+		if i = validValue(b, value, depth+1); i < 0 {
+			return -1
+		}
+		if member != nil {
+			member(b[name:nameEnd:nameEnd], b[value:i:i])
+		}
+		if i = skipSpace(b, i); i >= len(b) {
+			return -1
+		}
+		switch b[i] {
+		case '}':
+			return i + 1
+		case ',':
+			i = skipSpace(b, i+1)
+		default:
+			return -1
+		}
+	}
+}
+
+// validArray returns the index behind the array whose '[' is b[i], or -1.
+func validArray(b []byte, i, depth int) int {
+	if depth >= MaxDepth {
+		return -1
+	}
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == ']' {
+		return i + 1
+	}
+	for {
+		if i = validValue(b, i, depth+1); i < 0 {
+			return -1
+		}
+		if i = skipSpace(b, i); i >= len(b) {
+			return -1
+		}
+		switch b[i] {
+		case ']':
+			return i + 1
+		case ',':
+			i = skipSpace(b, i+1)
+		default:
+			return -1
+		}
+	}
+}
+
 // plain tells the bytes that stand in a string for themselves.
 var plain = func() (t [256]bool) {
 	for c := range t {
@@ -98,14 +136,32 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
+// skipPlain returns the index of the first byte from b[i] on that is not plain, or len(b). It takes eight bytes at a time: of most texts, strings are the
+// larger part.
+func skipPlain(b []byte, i int) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		// The top bit of each byte that is below 0x20, or is 0 after the exclusive or. A borrow can only set one too many above a byte that is found anyway, and the
+		// lowest is what counts; bytes with a top bit of their own are plain.
+		quote, slash := w^ones*'"', w^ones*'\\'
+		if found := ((w - ones*0x20) | (quote - ones) | (slash - ones)) & ^w & tops; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(b) && plain[b[i]] {
+		i++
+	}
+	return i
+}
+
 // validString returns the index behind the string whose content starts at b[i], or -1.
 func validString(b []byte, i int) int {
-	for i < len(b) {
-		c := b[i]
-		if plain[c] {
-			i++
-			continue
+	for {
+		if i = skipPlain(b, i); i >= len(b) {
+			return -1
 		}
+		c := b[i]
 		if c == '"' {
 			return i + 1
 		}
@@ -124,7 +180,6 @@ func validString(b []byte, i int) int {
 			return -1
 		}
 	}
-	return -1
 }
 
 func hexDigit(c byte) bool {
@@ -269,6 +324,68 @@ func Elements(arr []byte, f func(i int, value []byte) error) error {
 	}
 }
 
+// Objects takes apart a text that is one value or an array of values, and checks it as [Valid] does: both in one pass, for what comes by the hundred. It calls member for
+// each member of a value that is an object, with the name decoded, and element after each value, with its number and its bytes. All of them
+// alias b, which is not changed, except for names with escapes.
+//
+// An error of element ends the walk and is returned as it is. The error wraps [ErrSyntax] where b is not valid; what was told of it until
+// then is not to be used.
+func Objects(b []byte, member func(name, value []byte), element func(i int, value []byte) error) error {
+	if !utf8.Valid(b) {
+		return fmt.Errorf("%w: not UTF-8", ErrSyntax)
+	}
+	unquoted := func(name, value []byte) {
+		if bytes.IndexByte(name, '\\') < 0 {
+			member(name[1:len(name)-1:len(name)-1], value)
+			return
+		}
+		s, _ := Unquote(name) // which was found valid
+		member([]byte(s), value)
+	}
+	one := func(n, i, depth int) (end int, err error) {
+		if i < len(b) && b[i] == '{' {
+			end = validObject(b, i, depth, unquoted)
+		} else {
+			end = validValue(b, i, depth)
+		}
+		if end < 0 {
+			return end, fmt.Errorf("%w: value %d", ErrSyntax, n)
+		}
+		return end, nil
+	}
+	i := skipSpace(b, 0)
+	if i == len(b) || b[i] != '[' {
+		end, err := one(0, i, 0)
+		if err == nil && skipSpace(b, end) < len(b) {
+			err = fmt.Errorf("%w: something after byte %d", ErrSyntax, end)
+		}
+		if err != nil {
+			return err
+		}
+		return element(0, b[i:end:end])
+	}
+	if i = skipSpace(b, i+1); i == len(b) || b[i] != ']' {
+		for n := 0; ; n++ {
+			end, err := one(n, i, 1)
+			if err != nil {
+				return err
+			}
+			if err := element(n, b[i:end:end]); err != nil {
+				return err
+			}
+			if i = skipSpace(b, end); i < len(b) && b[i] == ',' {
+				i = skipSpace(b, i+1)
+				continue
+			}
+			break
+		}
+	}
+	if i == len(b) || b[i] != ']' || skipSpace(b, i+1) < len(b) {
+		return fmt.Errorf("%w: no end of the array at byte %d, or something after it", ErrSyntax, i)
+	}
+	return nil
+}
+
 // Unquote decodes the JSON string b, quotes included. A lone surrogate escape becomes U+FFFD, as encoding/json has it.
 // ok is false where b is no JSON string.
 func Unquote(b []byte) (s string, ok bool) {
@@ -327,7 +444,7 @@ func AppendString(dst []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
-			if c >= 0x20 && c != '"' && c != '\\' {
+			if plain[c] {
 				i++
 				continue
 			}

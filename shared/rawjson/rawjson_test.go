@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,4 +152,82 @@ func FuzzWalk(f *testing.F) {
 			t.Fatalf("Compact(%q) = %q, want %q (%v)", b, compact, want.Bytes(), err)
 		}
 	})
+}
+
+// Guards taking eight bytes at a time against one by one: every byte at every place, alone and before each other one.
+func TestSkipPlain(t *testing.T) {
+	one := func(b []byte, i int) int {
+		for i < len(b) && plain[b[i]] {
+			i++
+		}
+		return i
+	}
+	for _, filler := range []byte{'x', 0x7f, 0x80, 0xff, ' ', '!', '#', '[', ']', 0x21, 0xa2, 0xdc} {
+		for c := range 256 {
+			for at := range 17 {
+				b := bytes.Repeat([]byte{filler}, 19)
+				b[at] = byte(c)
+				b[at+1] ^= byte(c)
+				for from := range 3 {
+					if got, want := skipPlain(b, from), one(b, from); got != want {
+						t.Fatalf("%q from %d: %d, want %d", b, from, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Guards the one pass against the three that it stands for: the same verdict, and of a valid text the same values and members.
+func FuzzObjects(f *testing.F) {
+	for _, s := range []string{
+		`[{"a":[1,{"b":"c"}],"d":null}, 7 ,{}]`, ` {"\u0061":1} `, `[]`, ` [ ] `, `[{}`, `[{},]`, `[{}]]`, `{}{}`, `"x"`, `[[{"a":1}]]`, `[{"a":1}x`, "[\"\xff\"]", "", "[", "[,]", "{\"a\":1} x",
+		strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth), strings.Repeat("[", MaxDepth+1) + strings.Repeat("]", MaxDepth+1),
+		"[" + strings.Repeat(`{"a":`, MaxDepth-1) + "1" + strings.Repeat("}", MaxDepth-1) + "]", "[" + strings.Repeat(`{"a":`, MaxDepth) + "1" + strings.Repeat("}", MaxDepth) + "]",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var got, want []string
+		before := string(b)
+		err := Objects(b, func(name, value []byte) { got = append(got, string(name)+"="+string(value)) }, func(i int, value []byte) error {
+			got = append(got, fmt.Sprintf("%d %s", i, value))
+			return nil
+		})
+		if string(b) != before {
+			t.Fatalf("%q was changed", before)
+		}
+		if (err == nil) != Valid(b) || (err != nil && !errors.Is(err, ErrSyntax)) {
+			t.Fatalf("%q: %v, but Valid says %v", b, err, Valid(b))
+		}
+		if err != nil {
+			return
+		}
+		each := func(i int, value []byte) error {
+			if Kind(value) == '{' {
+				if err := Members(value, func(k string, v []byte) error { want = append(want, k+"="+string(v)); return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want = append(want, fmt.Sprintf("%d %s", i, value))
+			return nil
+		}
+		if Kind(b) == '[' {
+			err = Elements(b, each)
+		} else {
+			err = each(0, Trim(b))
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q\ngot  %q\nwant %q, %v", b, got, want, err)
+		}
+	})
+}
+
+// Guards that an error of the caller's function ends the walk and comes back as it is.
+func TestObjectsStopAtError(t *testing.T) {
+	stop := errors.New("stop")
+	n := 0
+	if err := Objects([]byte(`[1,{"a":2},3]`), func(_, _ []byte) { t.Error("a member of what was not asked for") }, func(int, []byte) error { n++; return stop }); !errors.Is(err, stop) || n != 1 {
+		t.Errorf("err %v after %d calls", err, n)
+	}
 }
