@@ -209,17 +209,34 @@ func (b *Body) readAll(src io.Reader, size, limit int64) error {
 	}
 }
 
-// readKnown reads size bytes. The pieces double, up to exactly the size: a small body is one piece.
+// outgrown are the pools of the first pieces of larger bodies, of wholeBody and twice that many bytes; they hold a *[]byte.
+var outgrown [2]sync.Pool
+
+// readKnown reads size bytes. The pieces double, up to exactly the size: a small body is one piece. Those that were outgrown are used again; the last
+// one, which is the caller's, is not.
 func (b *Body) readKnown(src io.Reader, size int64) error {
 	if size > b.admission.capacity-b.admission.Held() {
 		return ErrBusy // later pieces would find no room; the sender can be told before it sends
 	}
-	for room := min(size, wholeBody); ; room = min(2*room, size) {
+	for step := 0; ; step++ {
+		room := min(wholeBody<<step, size)
 		if err := b.grow(room); err != nil {
 			return err
 		}
-		piece := make([]byte, room)
+		var piece []byte
+		if room < size && step < len(outgrown) {
+			if p, ok := outgrown[step].Get().(*[]byte); ok {
+				piece = *p
+			}
+		}
+		if piece == nil {
+			piece = make([]byte, room)
+		}
 		n := copy(piece, b.Bytes)
+		if step > 0 && step <= len(outgrown) {
+			old := b.Bytes
+			outgrown[step-1].Put(&old)
+		}
 		b.Bytes = piece
 		if _, err := io.ReadFull(src, piece[n:]); err != nil {
 			return err

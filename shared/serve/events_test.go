@@ -439,6 +439,37 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
+// Guards bodies against the pieces that are used again: each keeps its own bytes, whatever is read after it, also after its room was given back.
+func TestBodiesKeepTheirBytes(t *testing.T) {
+	a := NewAdmission(64 << 20)
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			held := make(map[byte][]byte)
+			for i := range 60 {
+				size := []int{0, 1, wholeBody - 1, wholeBody, wholeBody + 1, 2 * wholeBody, 2*wholeBody + 1, 100_000, 4*wholeBody + 1, 300_000}[(i*7+worker)%10]
+				fill := byte(worker*60 + i)
+				body, err := a.Read(httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(bytes.Repeat([]byte{fill}, size))), 1<<20)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if len(body.Bytes) != size {
+					t.Errorf("%d bytes, want %d", len(body.Bytes), size)
+				}
+				body.Release()
+				held[fill] = body.Bytes
+			}
+			for fill, b := range held {
+				if n := bytes.Count(b, []byte{fill}); n != len(b) {
+					t.Errorf("%d of %d bytes are another body's", len(b)-n, len(b))
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // Guards both compressions, and memory against bodies that unfold beyond the limit.
 func TestDecompression(t *testing.T) {
 	pack := map[string]func([]byte) []byte{
