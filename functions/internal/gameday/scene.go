@@ -1,0 +1,454 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"millrace/functions/internal/gameday/internal/ledger"
+	"millrace/functions/internal/gameday/internal/load"
+	"millrace/functions/internal/gameday/internal/proxy"
+	"millrace/functions/internal/gameday/internal/server"
+	"millrace/functions/internal/system"
+)
+
+// stage is what all rows share: servers and the proxies before them.
+type stage struct {
+	cfg  *config
+	root string
+	dir  string
+	out  io.Writer
+
+	kafka, search, s3         *server.Server
+	kafkaWay, searchWay, s3At *proxy.TCP
+	documents                 *proxy.Search
+	log                       *os.File
+}
+
+// open builds the platform and starts the servers. Close must follow, whatever it returns.
+func (st *stage) open(ctx context.Context) error {
+	var err error
+	if st.log, err = os.Create(filepath.Join(st.dir, "platform.log")); err != nil {
+		return err
+	}
+	if err := system.Build(ctx, st.root, st.dir, "./knative/local"); err != nil {
+		return err
+	}
+	p := st.cfg.programs
+	front, err := system.FreeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	var behind string
+	if st.kafka, behind, err = p.Kafka(ctx, st.dir, front); err != nil {
+		return err
+	}
+	if st.search, err = p.Elasticsearch(ctx, st.dir); err != nil {
+		return err
+	}
+	if st.s3, err = p.MinIO(ctx, st.dir); err != nil {
+		return err
+	}
+	if st.kafkaWay, err = proxy.NewTCP(ctx, front, behind, st.cfg.seed); err != nil {
+		return err
+	}
+	if st.documents, err = proxy.NewSearch(ctx, st.search.Address); err != nil {
+		return err
+	}
+	if st.searchWay, err = proxy.NewTCP(ctx, "127.0.0.1:0", st.documents.Address(), st.cfg.seed+1); err != nil {
+		return err
+	}
+	if st.s3At, err = proxy.NewTCP(ctx, "127.0.0.1:0", st.s3.Address, st.cfg.seed+2); err != nil {
+		return err
+	}
+	return st.up(ctx)
+}
+
+// up starts the servers that do not run, and lets all proxies pass.
+func (st *stage) up(ctx context.Context) error {
+	errs := make([]error, 3)
+	var starting sync.WaitGroup
+	for i, s := range []*server.Server{st.kafka, st.search, st.s3} {
+		if !s.Running() {
+			starting.Go(func() { errs[i] = s.Start(ctx) })
+		}
+	}
+	starting.Wait()
+	for _, p := range []*proxy.TCP{st.kafkaWay, st.searchWay, st.s3At} {
+		errs = append(errs, p.Set(ctx, proxy.Pass))
+	}
+	st.documents.Answer(0)
+	st.documents.Judge(nil)
+	return errors.Join(errs...)
+}
+
+// close ends everything that open began.
+func (st *stage) close(ctx context.Context) error {
+	var errs []error
+	for _, p := range []*proxy.TCP{st.kafkaWay, st.searchWay, st.s3At} {
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
+	}
+	if st.documents != nil {
+		errs = append(errs, st.documents.Close())
+	}
+	for _, s := range []*server.Server{st.kafka, st.search, st.s3} {
+		if s != nil {
+			errs = append(errs, s.Kill(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// scene is one row under way.
+type scene struct {
+	*stage
+	row      *row
+	platform *system.Platform
+	stores   *system.Stores
+	source   string
+	random   *rand.Rand
+	load     *load.Load
+	notes    []string // what the faults found worth telling
+}
+
+// outcome is what a row came to.
+type outcome struct {
+	row    *row
+	notes  []string
+	err    error // the row could not be played, or did not come to rest
+	broken []string
+	*ledger.Account
+
+	fault, toSearch, toLake time.Duration
+	took                    time.Duration
+}
+
+// ok says that the row held.
+func (o *outcome) ok() bool {
+	return o.err == nil && len(o.broken) == 0 && o.Account != nil && o.Clean()
+}
+
+// tick is how often the lake's drains are asked for.
+const tick = "1s"
+
+// prepare starts the platform with names of the row's own.
+func (s *scene) prepare(ctx context.Context, number int) error {
+	own := fmt.Sprintf("row%d", number)
+	s.source = "/gameday/" + own
+	names := system.Names{
+		Raw: own + ".raw", Enriched: own + ".enriched", Dead: own + ".dead", Bucket: "gameday-" + own, Private: "gameday-" + own + "-private", IndexPrefix: own + "-",
+	}
+	changes := []string{
+		"events.raw", names.Raw, "events.enriched", names.Enriched, "events.dead", names.Dead,
+		"S3_BUCKET: millrace", "S3_BUCKET: " + names.Bucket + "\n  INDEX_PREFIX: " + names.IndexPrefix, "S3_BUCKET_PRIVATE: millrace-private", "S3_BUCKET_PRIVATE: " + names.Private,
+	}
+	if s.row.retries > 0 {
+		changes = append(changes, "retry: 200", fmt.Sprintf("retry: %d", s.row.retries))
+	}
+	manifests, err := system.Manifests(s.root, filepath.Join(s.dir, own), strings.NewReplacer(changes...))
+	if err != nil {
+		return err
+	}
+	listen, err := system.FreeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	s.stores = &system.Stores{
+		Brokers: []string{s.kafka.Address}, S3: "http://" + s.s3.Address, Search: "http://" + s.search.Address, Names: names,
+		Credentials: func() (string, string, error) { return server.S3User, server.S3Password, nil },
+	}
+	s.platform = &system.Platform{
+		Binary: filepath.Join(s.dir, "local"), Root: s.root, Dir: filepath.Join(s.dir, "platform"), Listen: listen, Output: s.log,
+		Flags: []string{"-tick", tick, "-manifests", manifests},
+		Env: append(s.cfg.environment(), "KAFKA_BROKERS="+s.kafkaWay.Address(), "ELASTICSEARCH_URL=http://"+s.searchWay.Address(), "S3_ENDPOINT=http://"+s.s3At.Address(),
+			"AWS_ACCESS_KEY_ID="+server.S3User, "AWS_SECRET_ACCESS_KEY="+server.S3Password),
+	}
+	fmt.Fprintf(s.log, "\n==== %s: %s\n", own, s.row.name)
+	starting, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	return s.platform.Start(starting)
+}
+
+// before is the share of the load that goes by before the fault.
+const before = 0.15
+
+// play plays one row.
+func (st *stage) play(ctx context.Context, r *row, number int) *outcome {
+	began := time.Now()
+	o := &outcome{row: r}
+	s := &scene{stage: st, row: r, random: rand.New(rand.NewPCG(st.cfg.seed, uint64(number)))}
+	err := st.up(ctx)
+	if err == nil {
+		err = s.prepare(ctx, number)
+	}
+	if err == nil {
+		err = s.perform(ctx, o)
+	}
+	// A platform that cannot be stopped in peace is worth knowing of, but it is not what the row is about.
+	if s.platform != nil {
+		err = errors.Join(err, s.platform.Stop(syscall.SIGTERM, time.Minute))
+	}
+	o.err, o.notes, o.took = err, s.notes, time.Since(began)
+	return o
+}
+
+func (s *scene) perform(ctx context.Context, o *outcome) error {
+	seconds := max(float64(s.cfg.events)/s.cfg.rate, (s.row.lasts.Seconds()+5)/(1-before))
+	options := load.Options{
+		URL: s.platform.Collect(), Count: s.cfg.events, Rate: float64(s.cfg.events) / seconds, Batch: 20, Workers: 8, Patience: s.cfg.patience,
+		Make: func(i int) load.Event { return trip(s.source, i) },
+	}
+	if s.row.events != nil {
+		options.Make = func(i int) load.Event { return s.row.events(s.source, i) }
+	}
+	if s.row.abandon {
+		options.Abandon = func(b int) float64 { return []float64{0, 0.5, 0, 1}[b%4] }
+	}
+	loading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.load = load.Start(loading, options)
+	defer func() { cancel(); <-s.load.Done() }()
+	telling, quiet := context.WithCancel(ctx)
+	var teller sync.WaitGroup
+	teller.Go(func() { s.tell(telling) })
+	defer teller.Wait()
+	defer quiet()
+
+	if !wait(ctx, time.Duration(before*seconds*float64(time.Second))) {
+		return context.Cause(ctx)
+	}
+	injected := time.Now()
+	if s.row.inject != nil {
+		if err := s.row.inject(ctx, s); err != nil {
+			return fmt.Errorf("inject: %w", err)
+		}
+	}
+	if s.row.stays {
+		if !wait(ctx, time.Until(injected.Add(s.row.lasts))) {
+			return context.Cause(ctx)
+		}
+	}
+	if s.row.end != nil {
+		if err := s.row.end(ctx, s); err != nil {
+			return fmt.Errorf("end the fault: %w", err)
+		}
+	}
+	ended := time.Now()
+	o.fault = ended.Sub(injected)
+	var err error
+	if o.toSearch, o.toLake, err = s.recover(ctx, ended); err != nil {
+		return err
+	}
+	select {
+	case <-s.load.Done():
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	items, wrong := s.load.Result()
+	if o.Account, err = s.settle(ctx, items); err != nil {
+		return err
+	}
+	o.Wrong = append(o.Wrong, wrong...)
+	if n := o.Final[load.NoAnswer]; n > 0 {
+		o.broken = append(o.broken, fmt.Sprintf("%d events never got a final receipt", n))
+	}
+	if s.row.check != nil {
+		if err := s.row.check(s, o.Account); err != nil {
+			o.broken = append(o.broken, err.Error())
+		}
+	}
+	return nil
+}
+
+// groups are the Triggers' groups, by what they read.
+func (s *scene) groups() (raw, enriched, dead string) {
+	const prefix = "knative-trigger-millrace-"
+	return prefix + "enrich", prefix + "load-search-enriched", prefix + "load-search-dead"
+}
+
+// pollEvery is how often recovery is looked at.
+const pollEvery = 250 * time.Millisecond
+
+// recover waits until everything that was due at the time is answered for and through, and returns how long after that time this was so.
+func (s *scene) recover(ctx context.Context, then time.Time) (toSearch, toLake time.Duration, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.patience, fmt.Errorf("not recovered within %s of the fault's end", s.cfg.patience))
+	defer cancel()
+	until := func(what string, f func() (bool, error)) error {
+		for {
+			ok, err := f()
+			if ok && err == nil {
+				return nil
+			}
+			if !wait(ctx, pollEvery) {
+				return errors.Join(fmt.Errorf("%s: %w", what, context.Cause(ctx)), err)
+			}
+		}
+	}
+	rawGroup, enrichedGroup, deadGroup := s.groups()
+	n := s.stores.Names
+	if err := until("receipts of what was due", func() (bool, error) { return s.load.Waiting(then) == 0, nil }); err != nil {
+		return 0, 0, err
+	}
+	ends := map[string]map[int32]int64{}
+	mark := func(topic string) error {
+		return until("the end of "+topic, func() (ok bool, err error) {
+			ends[topic], err = s.stores.Ends(ctx, topic)
+			return err == nil, err
+		})
+	}
+	passed := func(group, topic string) error {
+		return until(group+" behind "+topic, func() (bool, error) {
+			at, err := s.stores.Committed(ctx, group, topic)
+			return reached(at, ends[topic]), err
+		})
+	}
+	err = mark(n.Raw)
+	if err == nil {
+		err = passed(rawGroup, n.Raw)
+	}
+	for _, topic := range []string{n.Enriched, n.Dead} {
+		if err == nil {
+			err = mark(topic)
+		}
+	}
+	if err == nil {
+		err = passed(enrichedGroup, n.Enriched)
+	}
+	if err == nil {
+		err = passed(deadGroup, n.Dead)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	toSearch = time.Since(then)
+	for _, topic := range []string{n.Raw, n.Enriched, n.Dead} {
+		err := until("the drain of "+topic, func() (bool, error) {
+			at, err := s.stores.Drained(ctx, topic)
+			return reached(at, ends[topic]), err
+		})
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	return toSearch, time.Since(then), nil
+}
+
+func reached(at, ends map[int32]int64) bool {
+	for p, end := range ends {
+		if at[p] < end {
+			return false
+		}
+	}
+	return true
+}
+
+// settle waits until nothing moves any more and takes the account. Where that does not close at once, it is taken again: a search that is not refreshed yet is no loss. The account
+// that stays is what counts.
+func (s *scene) settle(ctx context.Context, items []load.Item) (*ledger.Account, error) {
+	deadline := time.Now().Add(s.cfg.patience)
+	var last []int64
+	for calm := 0; calm < 4; {
+		now, err := s.standing(ctx)
+		if err == nil && slices.Equal(now, last) {
+			calm++
+		} else {
+			calm = 0
+		}
+		last = now
+		if time.Now().After(deadline) {
+			return nil, errors.Join(fmt.Errorf("still moving after %s: %v", s.cfg.patience, now), err)
+		}
+		if !wait(ctx, time.Second) {
+			return nil, context.Cause(ctx)
+		}
+	}
+	var a *ledger.Account
+	for try := range 4 {
+		if try > 0 && !wait(ctx, 5*time.Second) {
+			return nil, context.Cause(ctx)
+		}
+		var err error
+		if a, err = ledger.Take(ctx, s.stores, items); err != nil {
+			if try == 3 {
+				return nil, err
+			}
+			continue
+		}
+		if a.Clean() {
+			break
+		}
+	}
+	if a == nil {
+		return nil, errors.New("no account could be taken")
+	}
+	return a, nil
+}
+
+// standing returns numbers that stay the same when nothing moves: what topics and indexes hold, and how far groups and drains are behind.
+func (s *scene) standing(ctx context.Context) ([]int64, error) {
+	var all []int64
+	rawGroup, enrichedGroup, deadGroup := s.groups()
+	for _, one := range []struct{ group, topic string }{{rawGroup, s.stores.Names.Raw}, {enrichedGroup, s.stores.Names.Enriched}, {deadGroup, s.stores.Names.Dead}} {
+		ends, err := s.stores.Ends(ctx, one.topic)
+		if err != nil {
+			return nil, err
+		}
+		committed, err := s.stores.Committed(ctx, one.group, one.topic)
+		if err != nil {
+			return nil, err
+		}
+		drained, err := s.stores.Drained(ctx, one.topic)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sum(ends), sum(committed), sum(drained))
+		if !reached(committed, ends) || !reached(drained, ends) {
+			return all, fmt.Errorf("%s: %d records, %d behind its Trigger, %d in the lake", one.topic, sum(ends), sum(committed), sum(drained))
+		}
+	}
+	for _, pattern := range []string{"enriched-*", "dead-*"} {
+		n, err := s.stores.Count(ctx, pattern)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+func sum(offsets map[int32]int64) (n int64) {
+	for _, at := range offsets {
+		n += at
+	}
+	return n
+}
+
+// tell says now and then how far the row is.
+func (s *scene) tell(ctx context.Context) {
+	for wait(ctx, 10*time.Second) {
+		sent, final := s.load.Progress()
+		fmt.Fprintf(s.out, "    %s  %d of %d sent, %d with a final receipt\n", time.Now().Format(time.TimeOnly), sent, s.cfg.events, final)
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
