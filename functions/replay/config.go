@@ -1,0 +1,103 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/kelseyhightower/envconfig"
+
+	"millrace/shared/kafka"
+	"millrace/shared/objectstore"
+	"millrace/shared/search"
+	"millrace/shared/telemetry"
+)
+
+// config is what all of replay's commands read from their environment: where the servers are. Everything else is a flag.
+type config struct {
+	telemetry.Log
+
+	Brokers       []string `envconfig:"KAFKA_BROKERS" default:"127.0.0.1:9092" desc:"host:port, comma separated"`
+	TopicRaw      string   `envconfig:"TOPIC_RAW" default:"events.raw" desc:"the topic of raw events"`
+	TopicEnriched string   `envconfig:"TOPIC_ENRICHED" default:"events.enriched" desc:"the topic of enriched events"`
+	TopicDead     string   `envconfig:"TOPIC_DEAD" default:"events.dead" desc:"the topic of dead letters"`
+
+	SearchURL   string `envconfig:"ELASTICSEARCH_URL" default:"http://127.0.0.1:9200" desc:"address; may hold user and password: never printed"`
+	SearchKey   string `envconfig:"ELASTICSEARCH_API_KEY" desc:"in place of user and password; secret"`
+	IndexPrefix string `envconfig:"INDEX_PREFIX" desc:"before all names of indexes"`
+
+	Contracts string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
+
+	Endpoint         string `envconfig:"S3_ENDPOINT" default:"http://127.0.0.1:9000" desc:"http or https URL; with --lake only"`
+	Region           string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
+	Bucket           string `envconfig:"S3_BUCKET" default:"millrace" desc:"enriched objects and their log"`
+	BucketPrivate    string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private" desc:"raw and dead ones and their logs"`
+	AccessKey        string `envconfig:"AWS_ACCESS_KEY_ID" desc:"for both buckets"`
+	SecretKey        string `envconfig:"AWS_SECRET_ACCESS_KEY" desc:"secret"`
+	PrivateAccessKey string `envconfig:"S3_PRIVATE_ACCESS_KEY_ID" desc:"for the private bucket; else as above"`
+	PrivateSecretKey string `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY" desc:"secret"`
+}
+
+func readConfig() (*config, error) {
+	c := new(config)
+	if err := envconfig.Process("", c); err != nil {
+		return nil, fmt.Errorf("reading the environment: %w", err)
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return c, nil
+}
+
+// Validate joins everything that is wrong.
+func (c *config) Validate() error {
+	var errs []error
+	c.Brokers = kafka.SplitBrokers(strings.Join(c.Brokers, ","))
+	if len(c.Brokers) == 0 {
+		errs = append(errs, errors.New("KAFKA_BROKERS must be a list host:port,host:port"))
+	}
+	if c.TopicRaw == c.TopicEnriched || c.TopicRaw == c.TopicDead || c.TopicEnriched == c.TopicDead {
+		errs = append(errs, errors.New("TOPIC_RAW, TOPIC_ENRICHED and TOPIC_DEAD must differ"))
+	}
+	if (c.PrivateAccessKey == "") != (c.PrivateSecretKey == "") {
+		errs = append(errs, errors.New("S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY belong together"))
+	}
+	return errors.Join(errs...)
+}
+
+// logger writes warnings for a person at a terminal, beside the progress and the table.
+func (c *config) logger() *slog.Logger {
+	c.Format = telemetry.Text
+	if c.Level < slog.LevelWarn {
+		c.Level = slog.LevelWarn
+	}
+	return telemetry.Logger(os.Stderr, c.Log, "replay")
+}
+
+// kafka connects; the caller closes the client.
+func (c *config) kafka() (sarama.Client, error) {
+	k := kafka.NewConfig("millrace-replay")
+	k.Metadata.Retry.Max = 4 // who waits is a person
+	client, err := sarama.NewClient(c.Brokers, k)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka at %s (KAFKA_BROKERS): %w", strings.Join(c.Brokers, ","), err)
+	}
+	return client, nil
+}
+
+func (c *config) search() (*search.Client, error) {
+	return search.New(search.Options{URL: c.SearchURL, APIKey: c.SearchKey, Prefix: c.IndexPrefix, Timeout: 30 * time.Second})
+}
+
+// private returns the bucket of raw and dead objects.
+func (c *config) private() (*objectstore.Bucket, error) {
+	o := objectstore.Config{Endpoint: c.Endpoint, Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: c.BucketPrivate}
+	if c.PrivateAccessKey != "" {
+		o.AccessKey, o.SecretKey = c.PrivateAccessKey, c.PrivateSecretKey
+	}
+	return objectstore.Open(o)
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"millrace/shared/usage"
+)
+
+// help says what replay does, in a line for each command.
+func help() string {
+	var b strings.Builder
+	b.WriteString("replay puts events back to where they failed, and tells where events are.\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(&b, "  replay %-10s %s\n", c.name, c.does)
+	}
+	b.WriteString("\nreplay <command> --help says more. Servers come from the environment and default to those of make run.\n")
+	return b.String()
+}
+
+func planHelp(f *planFlags) string {
+	return planText + f.set().FlagUsages() + "\nVariables:\n\n" + usage.Variables(config{})
+}
+
+func applyHelp(f *applyFlags) string {
+	return applyText + f.set().FlagUsages() + "\nVariables:\n\n" + usage.Variables(config{})
+}
+
+const planText = `replay plan selects events, runs today's code over them without side effects, and says what a replay would do:
+
+  pass       it passes, and search does not show it yet
+  overwrite  it passes, and replaces what search shows of it
+  unknown    only the stage itself can tell (collect, and what Elasticsearch refused)
+  fail       it would fail again: the table says where, why, and for which event
+  given up   it came back as a dead letter --max-replays times
+  settled    search shows it from a later replay than the one that failed
+
+What was given up because a function could not be reached, which is the default selection:
+  replay plan -o plan.json && replay apply plan.json
+
+After a contract or a reference table was corrected, look first, then write the plan down:
+  replay plan --stage enrich --code contract_violation --type YellowTaxiTripRecords
+  replay plan --stage enrich --code contract_violation --type YellowTaxiTripRecords -o plan.json
+
+One event; everything of an hour once more, since a lookup was wrong; the same from the lake:
+  replay plan --root-id 38befcf3-8db2-5c59-a368-3993ac3f152d
+  replay plan --source raw --type YellowTaxiTripRecords --from 2026-11-21T10:00:00Z --to 2026-11-21T11:00:00Z -o plan.json
+  replay plan --source raw --lake --from 2026-10-01 --to 2026-10-02 -o plan.json
+
+Where events enter again: what failed at enrich at the raw topic, what failed at load-search at the enriched topic, or with
+--reenter enrich at the raw topic, to be enriched anew; raw events at the raw topic; what failed at collect at collect itself.
+An event keeps its identity and gets replayid and a replaycount above the one that search shows, so it replaces that.
+A replay that would put another payload in the place of the one that search shows fails here (identity_conflict).
+
+The plan holds no payloads. Memory is about 300 bytes an event; of the lake, one object. Exit code: 0, 1 where it failed, 2 when called wrongly.
+
+Flags:
+`
+
+const applyText = `replay apply sends what the plan says would pass, or overwrite, at a rate. It checks that the plan is whole, that the topics
+are the same, that its events are still there and that the contracts are those it was made with.
+
+  replay apply plan.json
+  replay apply --dry-run plan.json          read and check everything, send nothing
+  replay apply --rate 50 plan.json          gently
+  replay apply --collect http://127.0.0.1:8080 plan.json     what failed at collect, too
+
+Killed or interrupted at any point, the same command goes on from its journal (plan.json.journal). An event is in the journal once Kafka has
+it on all in-sync replicas. What was sent and is not in the journal is sent again with the same replayid and replaycount, which changes
+nothing in search nor in the lake's tables. What failed at collect has no replaycount: refused again, it is one more dead letter.
+
+It ends with a table. Exit code: 0 once all is sent, 1 where something is left to do (run it again), 2 when called wrongly.
+
+Flags:
+`

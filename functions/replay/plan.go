@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/spf13/pflag"
+
+	"millrace/functions/replay/internal/draft"
+	"millrace/functions/replay/internal/plan"
+	"millrace/functions/replay/internal/rehearsal"
+	"millrace/functions/replay/internal/selection"
+	"millrace/functions/replay/internal/source"
+	"millrace/shared/contract"
+	"millrace/shared/enrichment"
+	"millrace/shared/event"
+	"millrace/shared/kafka"
+	"millrace/shared/landing"
+	"millrace/shared/progress"
+)
+
+// allCodes is what --code says for dead letters of every code.
+const allCodes = "all"
+
+type planFlags struct {
+	selection selection.Selection
+	codes     []string
+	from, to  string
+	output    string
+	format    string
+	noSearch  bool
+}
+
+func (f *planFlags) set() *pflag.FlagSet {
+	set := pflag.NewFlagSet("replay plan", pflag.ContinueOnError)
+	set.SortFlags = false
+	set.Usage = func() {}
+	s := &f.selection
+	set.StringVarP(&f.output, "output", "o", "", "write the plan to this `file`; without it, only the table is printed")
+	set.StringVar(&s.Source, "source", selection.Dead, "`dead` letters, or raw events as collect took them")
+	set.BoolVar(&s.Lake, "lake", false, "read the landing area, for what Kafka has forgotten")
+	set.StringSliceVar(&s.Stages, "stage", nil, "failed at this `stage`: collect, enrich, load-search")
+	set.StringSliceVar(&f.codes, "code", nil, "failed with this `code`, or all (default delivery_exhausted, with --root-id all)")
+	set.StringSliceVar(&s.Types, "type", nil, "of this event `type`")
+	set.StringSliceVar(&s.Versions, "schema-version", nil, "of this `version`, as 0-0-1")
+	set.StringSliceVar(&s.RootIDs, "root-id", nil, "these events only, by their root `id`")
+	set.StringVar(&f.from, "from", "", "written to the topic at this `time` or later: 2026-11-21, 2026-11-21T10:00:00Z, or 6h for six hours ago")
+	set.StringVar(&f.to, "to", "", "and before this `time`")
+	set.IntVar(&s.Limit, "limit", 1_000_000, "at most so many events")
+	set.StringVar(&s.Reenter, "reenter", "", "`stage` at which all enter again, in place of where they failed: enrich enriches anew what load-search refused")
+	set.IntVar(&s.MaxReplays, "max-replays", 3, "give up what came back as a dead letter so often")
+	set.BoolVar(&f.noSearch, "no-search", false, "do not ask search what it shows")
+	set.StringVar(&f.format, "format", "table", "`table`, or json for machines")
+	return set
+}
+
+// parse reads the arguments; now is what durations are counted back from.
+func (f *planFlags) parse(args []string, now time.Time) error {
+	set := f.set()
+	if err := set.Parse(args); err != nil {
+		return err
+	}
+	var errs []error
+	if set.NArg() > 0 {
+		errs = append(errs, fmt.Errorf("plan takes no arguments: %q", set.Args()))
+	}
+	if f.format != "table" && f.format != "json" {
+		errs = append(errs, errors.New("--format must be table or json"))
+	}
+	for _, t := range []struct {
+		name, text string
+		into       *time.Time
+	}{{"--from", f.from, &f.selection.From}, {"--to", f.to, &f.selection.To}} {
+		at, err := moment(t.text, now)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", t.name, err))
+		}
+		*t.into = at
+	}
+	switch {
+	case len(f.codes) == 1 && f.codes[0] == allCodes:
+	case len(f.codes) > 0:
+		for _, c := range f.codes {
+			f.selection.Codes = append(f.selection.Codes, event.Code(c))
+		}
+	case f.selection.Source == selection.Dead && len(f.selection.RootIDs) == 0:
+		f.selection.Codes = []event.Code{event.CodeDeliveryExhausted}
+	}
+	return errors.Join(append(errs, f.selection.Validate())...)
+}
+
+// moment reads a time: RFC 3339, a day, or how long ago; "" is the zero time.
+func moment(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t.UTC(), nil
+	}
+	if t, err := time.Parse(time.DateOnly, text); err == nil {
+		return t, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d).UTC().Truncate(time.Millisecond), nil
+	}
+	return time.Time{}, fmt.Errorf("%q is no time: 2026-11-21, 2026-11-21T10:00:00Z, or 6h", text)
+}
+
+func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	var f planFlags
+	if err := f.parse(args, time.Now()); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			fmt.Fprint(stdout, planHelp(&f))
+			return err
+		}
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	c, err := readConfig()
+	if err != nil {
+		return err
+	}
+	client, err := c.kafka()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	rules, err := c.rules(ctx)
+	if err != nil {
+		return err
+	}
+	shown, err := c.search()
+	if err != nil {
+		return err
+	}
+	defer shown.Close()
+	var index rehearsal.Index
+	if !f.noSearch {
+		index = shown
+	}
+	d := draft.New(f.selection, rehearsal.New(rules, shown, index, f.selection))
+	h := plan.Header{Created: time.Now().UTC(), Selection: f.selection, Contracts: versions(rules.Contracts())}
+	if h.Topics, err = c.topics(ctx, client); err != nil {
+		return err
+	}
+	if h.Origin, err = f.scan(ctx, c, client, d, stderr); err != nil {
+		return err
+	}
+	entries, reasons, summary, err := d.Finish(ctx)
+	if err != nil {
+		return err
+	}
+	h.Reasons = reasons
+	if h, err = plan.Seal(h, entries); err != nil {
+		return err
+	}
+	if f.output != "" {
+		if err := plan.Write(f.output, h, entries); err != nil {
+			return err
+		}
+	}
+	return f.tell(stdout, h, summary)
+}
+
+// scan reads the records, and shows how far it is.
+func (f *planFlags) scan(ctx context.Context, c *config, client sarama.Client, d *draft.Draft, stderr io.Writer) (origin plan.Origin, err error) {
+	s := f.selection
+	topic, kind := c.TopicDead, landing.KindDead
+	if s.Source == selection.Raw {
+		topic, kind = c.TopicRaw, landing.KindRaw
+	}
+	var total, read, chosen atomic.Int64
+	add := func(r source.Record) error {
+		err := d.Add(ctx, r)
+		n, live := d.Read()
+		read.Store(n)
+		chosen.Store(live)
+		return err
+	}
+	bar := progress.Start(stderr, func() progress.State {
+		return progress.State{Name: topic, Done: read.Load(), Total: total.Load(), What: "records", Notes: []string{fmt.Sprintf("%d chosen", chosen.Load())}}
+	})
+	defer bar.Stop()
+	if s.Lake {
+		bucket, err := c.private()
+		if err != nil {
+			return origin, err
+		}
+		lake := source.NewLake(bucket, topic, kind)
+		n, err := lake.Total(ctx, s.From, s.To)
+		if err != nil {
+			return origin, err
+		}
+		total.Store(n)
+		return lake.Scan(ctx, s.From, s.To, add)
+	}
+	t := source.NewTopic(client, topic)
+	n, err := t.Total(ctx, s.From)
+	if err != nil {
+		return origin, err
+	}
+	total.Store(n)
+	origin, forgotten, err := t.Scan(ctx, s.From, add)
+	if err == nil && len(forgotten) > 0 {
+		bar.Stop()
+		fmt.Fprintf(stderr, "Kafka has deleted older records of %s (partitions %v); those are in the lake: --lake\n", topic, forgotten)
+	}
+	return origin, err
+}
+
+func (f *planFlags) tell(w io.Writer, h plan.Header, summary draft.Summary) error {
+	if f.format == "json" {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(struct {
+			ID        string              `json:"id"`
+			Digest    string              `json:"digest"`
+			Plan      string              `json:"plan,omitempty"`
+			Selection selection.Selection `json:"selection"`
+			draft.Summary
+		}{h.ID, h.Digest, f.output, h.Selection, summary})
+	}
+	fmt.Fprintf(w, "%s\n", &h.Selection)
+	if err := summary.Write(w, !f.noSearch); err != nil {
+		return err
+	}
+	n := summary.Count(plan.Pass) + summary.Count(plan.Overwrite)
+	switch {
+	case f.output != "":
+		_, err := fmt.Fprintf(w, "\n%d events to send. replay apply %s\n", n, f.output)
+		return err
+	case n > 0:
+		_, err := fmt.Fprintf(w, "\n%d events to send. Write the plan down with -o plan.json\n", n)
+		return err
+	}
+	return nil
+}
+
+// rules are today's: the contracts as they are now, bound to the reference tables.
+func (c *config) rules(ctx context.Context) (*enrichment.Rules, error) {
+	contracts, err := contract.Open(ctx, c.Contracts)
+	if err != nil {
+		return nil, fmt.Errorf("contracts (CONTRACTS): %w", err)
+	}
+	tables, err := enrichment.Reference()
+	if err != nil {
+		return nil, err
+	}
+	rules, err := enrichment.Bind(contracts.Set(), tables)
+	if err != nil {
+		return nil, fmt.Errorf("contracts (CONTRACTS): %w", err)
+	}
+	return rules, nil
+}
+
+// versions lists contracts with their hashes.
+func versions(set *contract.Set) []plan.Contract {
+	list := []plan.Contract{}
+	for _, c := range set.All() {
+		sum := sha256.Sum256(c.Source())
+		list = append(list, plan.Contract{URI: c.URI, SHA256: hex.EncodeToString(sum[:])})
+	}
+	return list
+}
+
+// topics are those that events are written to, with their ids.
+func (c *config) topics(ctx context.Context, client sarama.Client) (map[plan.Target]plan.Topic, error) {
+	reader := kafka.NewReader(client)
+	topics := map[plan.Target]plan.Topic{}
+	for to, name := range map[plan.Target]string{plan.Raw: c.TopicRaw, plan.Enriched: c.TopicEnriched} {
+		found, err := reader.Topic(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		topics[to] = plan.Topic{Name: name, ID: found.ID}
+	}
+	return topics, nil
+}
