@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"millrace/shared/contract"
@@ -11,10 +12,15 @@ import (
 	"millrace/shared/event"
 )
 
-// accept takes a set of contracts into use. Templates are checked again before the next write, since a new version may add fields.
+// accept takes a set of contracts into use, and logs which files it does without. Templates are checked again before the
+// next write, since a new version may add fields.
 func (h *handler) accept(set *contract.Set) error {
+	for _, v := range set.Invalid() {
+		h.logger.Error("a contract file is wrong", "contract", v)
+	}
 	m := document.ModelsOf(set)
 	h.models.Store(&m)
+	h.contracts.Store(set)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(h.checked)
@@ -61,8 +67,11 @@ func (h *handler) refresh(ctx context.Context) error {
 // unknown says what becomes of an event whose MODEL has no contract, though the contracts were just looked at. What enrich passed has one: enrich
 // may have read it earlier (its files come to each pod in their own time), so the event waits, and only where none came for long it is a
 // dead letter. The first event of a MODEL begins the wait for all of it, so that those behind a missing contract do not hold the slots of
-// others for ever.
+// others for ever. One whose contract's file is wrong waits for people to mend it (see package contract), however long.
 func (h *handler) unknown(e *document.UnknownModelError) error {
+	if wrong, held := h.contracts.Load().Held(e.Key.EventType, e.Version); held {
+		return delivery.After(fmt.Errorf("%w, and its file %s is wrong", e, filepath.Base(wrong.File)), h.interval)
+	}
 	now := h.clock()
 	h.mu.Lock()
 	defer h.mu.Unlock()

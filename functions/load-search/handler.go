@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,13 +26,15 @@ import (
 const checkedFor = 10 * time.Minute
 
 // index is Elasticsearch as the handler needs it; search.Client is one. Its methods block, may be called concurrently and may
-// be repeated; an error of any is an outage, except for a search.NameTakenError and a search.TemplateError.
+// be repeated; an error of any is an outage, except for a search.NameTakenError, a search.TemplateError and a search.MappingError.
 type index interface {
 	document.Names
 	Bulk(ctx context.Context, ops []search.Operation) ([]search.Result, error)
 	Hashes(ctx context.Context, refs []search.Ref) ([]search.Stored, error)
 	EnsureEnriched(ctx context.Context, versions []*contract.Contract) error
 	EnsureDead(ctx context.Context) error
+	ExtendEnriched(ctx context.Context, versions []*contract.Contract) error
+	ExtendDead(ctx context.Context) error
 }
 
 // handler writes events to the index. It changes no event and keeps none.
@@ -42,23 +45,36 @@ type handler struct {
 	logger  *slog.Logger
 	results *prometheus.CounterVec
 
+	contracts atomic.Pointer[contract.Set] // of which models are
+
 	// reload looks for contracts that are new; nil does not. See unknown.
 	reload   func(context.Context) (changed bool, err error)
 	interval time.Duration // at which contracts are looked at
 	wait     time.Duration // for the contract of an event's MODEL
 
+	refused *prometheus.CounterVec
+
 	mu      sync.Mutex
-	checked map[string]time.Time           // when an index's template was seen
-	missing map[document.ModelKey]sighting // MODELs that events had and no contract has
+	checked map[string]time.Time // when an index's template was seen
+	// extended are the contracts whose fields the indexes that are there have, as far as they take them; under the zero key those of dead letters, which no contract has.
+	extended map[document.ModelKey][]*contract.Contract
+	missing  map[document.ModelKey]sighting // MODELs that events had and no contract has
 }
 
 func newHandler(i index, clock func() time.Time, logger *slog.Logger, r prometheus.Registerer) *handler {
 	h := &handler{
 		index: i, clock: clock, logger: logger, checked: map[string]time.Time{}, missing: map[document.ModelKey]sighting{},
+		extended: map[document.ModelKey][]*contract.Contract{},
+		refused: telemetry.Counter(r, "millrace_search_mappings_refused_total",
+			"Indexes that are there and did not take added fields, or could not be asked, by kind (enriched, dead), each time that they are to.", "kind"),
 		results: telemetry.Counter(r, "millrace_search_events_total",
 			"Events by kind (enriched, dead, unusable) and outcome (done, failed, retry, dead).", "kind", "outcome"),
 	}
 	h.models.Store(&document.Models{})
+	h.contracts.Store(new(contract.Set))
+	telemetry.Gauge(r, "millrace_contract_files_invalid", "Contract files that are wrong and therefore not in use: alarm above 0.", func() float64 {
+		return float64(len(h.contracts.Load().Invalid()))
+	})
 	return h
 }
 
@@ -157,6 +173,7 @@ func (h *handler) ensure(ctx context.Context, d *document.Document) error {
 	if err != nil {
 		return err
 	}
+	h.extend(ctx, d)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for index, seen := range h.checked {
@@ -166,6 +183,44 @@ func (h *handler) ensure(ctx context.Context, d *document.Document) error {
 	}
 	h.checked[d.Index] = now
 	return nil
+}
+
+// extend gives the indexes that are there, of which d's may be one, the fields that were added since they were made. What comes of it holds nothing back: without it
+// documents are written as before, and an added field is found from the next day's index on.
+func (h *handler) extend(ctx context.Context, d *document.Document) {
+	var key document.ModelKey
+	if d.Kind == document.Enriched {
+		key = document.ModelKey{EventType: d.Model.EventType, Model: d.Model.Model}
+	}
+	h.mu.Lock()
+	before, done := h.extended[key]
+	h.extended[key] = d.Model.Versions // before they do: of two batches one is enough
+	h.mu.Unlock()
+	if done && slices.Equal(before, d.Model.Versions) {
+		return
+	}
+	var err error
+	if d.Kind == document.Dead {
+		err = h.index.ExtendDead(ctx)
+	} else {
+		err = h.index.ExtendEnriched(ctx, d.Model.Versions)
+	}
+	if err == nil {
+		return
+	}
+	var outage *search.OutageError
+	if errors.As(err, &outage) {
+		h.mu.Lock()
+		delete(h.extended, key) // with the template's next check
+		h.mu.Unlock()
+	}
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // one for each index
+		all = joined.Unwrap()
+	}
+	h.refused.WithLabelValues(string(d.Kind)).Add(float64(len(all)))
+	h.logger.Warn("fields of the contract cannot be searched in indexes that are there", "event_type", key.EventType, "model", key.Model,
+		"indexes", len(all), "first_err", all[0])
 }
 
 // write sends the open documents, settles what can be settled, and returns those to be written again in another form.

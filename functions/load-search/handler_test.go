@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -99,6 +101,8 @@ type setup struct {
 	handler delivery.Handler
 	loader  *handler
 	now     time.Time
+
+	registry *prometheus.Registry
 }
 
 func start(t testing.TB) *setup {
@@ -119,7 +123,8 @@ func startOn(t testing.TB, o search.Options) *setup {
 	s := &setup{dead: &topic{}, now: now}
 	clock := func() time.Time { return s.now }
 	logger := slog.New(slog.DiscardHandler)
-	h := newHandler(searchtest.New(t, o), clock, logger, prometheus.NewRegistry())
+	s.registry = prometheus.NewRegistry()
+	h := newHandler(searchtest.New(t, o), clock, logger, s.registry)
 	s.loader = h
 	if err := h.accept(contracts); err != nil {
 		t.Fatal(err)
@@ -585,4 +590,123 @@ func TestEventsWaitForTheirContract(t *testing.T) {
 	s.want(t, "done", novel("3", "0-0-1"))
 	s.doc(t, "enriched-new-0-2026.11.21", root("3"))
 	s.letters(t, "unknown_contract unknown_contract")
+}
+
+// version returns a contract of the type New, model 0, with these fields.
+func version(addition int, fields ...contract.Field) *contract.Contract {
+	return &contract.Contract{EventType: "New", Version: fmt.Sprintf("0-0-%d", addition), Addition: addition, Payload: fields}
+}
+
+// take accepts a set of these contracts.
+func (s *setup) take(t *testing.T, contracts ...*contract.Contract) {
+	t.Helper()
+	set, err := contract.NewSet(contracts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.loader.accept(set); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Guards a field that is added to a contract: the indexes that are there take it before the next write, not with the next day; it is asked for once for a version,
+// and an index that refuses it, or a server that cannot be asked, keeps no event back.
+func TestAddedFieldsReachIndexesThatAreThere(t *testing.T) {
+	a, b := contract.Field{Name: "a", Type: contract.String}, contract.Field{Name: "b", Type: contract.Integer}
+	for name, test := range map[string]struct {
+		answer  int // to the mapping, in place of the index's
+		mapped  bool
+		refused float64
+		asked   int // by two writes, ten minutes apart
+	}{
+		"taken": {0, true, 0, 1}, "refused": {400, false, 1, 2}, "away": {503, false, 2, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t)
+			event2 := func(id string) *event.Event {
+				return raw(t, "New", id, event.EnrichedData([]byte(`{"b":"x"}`), []byte(`{}`)), event.Stage, event.StageEnriched, event.SchemaVersion, "0-0-2")
+			}
+			s.take(t, version(1, a))
+			s.want(t, "done", raw(t, "New", "1", event.EnrichedData([]byte(`{"a":"x"}`), []byte(`{}`)), event.Stage, event.StageEnriched))
+			asked := 0
+			s.fake.Set(searchtest.Hooks{Whole: func(r *http.Request, _ []byte) (int, http.Header, string) {
+				if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/_mapping") {
+					return 0, nil, ""
+				}
+				asked++
+				return test.answer, nil, `{"error":{"type":"illegal_argument_exception","reason":"limit of total fields"},"status":400}`
+			}})
+			s.take(t, version(1, a), version(2, b))
+			want := "done"
+			if test.mapped {
+				want = "dead" // its text is no number
+			}
+			if got := s.loader.Handle(t.Context(), []*event.Event{event2("2")}).Of(0).Status.String(); got != want {
+				t.Errorf("the first write: %s, want %s", got, want)
+			}
+			s.now = s.now.Add(checkedFor)
+			s.loader.Handle(t.Context(), []*event.Event{event2("3")})
+			if asked != test.asked {
+				t.Errorf("asked %d times, want %d", asked, test.asked)
+			}
+			if got := counted(t, s.registry, "millrace_search_mappings_refused_total"); got != test.refused {
+				t.Errorf("%v refusals counted, want %v", got, test.refused)
+			}
+			if got := s.fake.Unmapped(); got != nil {
+				t.Errorf("written without a template: %v", got)
+			}
+		})
+	}
+}
+
+// counted adds up a metric.
+func counted(t *testing.T, r *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// Guards events that enrich let through with a contract that this function cannot read: they come again until its file is mended, however long that takes,
+// and are no dead letters; those of another MODEL are as before.
+func TestEventsWaitForAMendedContract(t *testing.T) {
+	s := start(t)
+	s.loader.interval = 10 * time.Second // and no wait for others
+	dir := t.TempDir()
+	path := filepath.Join(dir, "new.odcs.yaml")
+	good := `{apiVersion: v3.1.0, kind: DataContract, id: new, version: 0.0.1, status: active, customProperties: [{property: eventType, value: New}],
+  schema: [{name: payload, properties: [{name: a, logicalType: string}]}]}`
+	if err := os.WriteFile(path, []byte(strings.Replace(good, "logicalType", "logicalTyp", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	contracts, err := contract.Open(t.Context(), dir, s.loader.accept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.loader.reload = contracts.Reload
+	if got := counted(t, s.registry, "millrace_contract_files_invalid"); got != 1 {
+		t.Errorf("%v files invalid", got)
+	}
+	novel := func(id, version string) *event.Event {
+		return raw(t, "New", id, event.EnrichedData([]byte(`{"a":"x"}`), []byte(`{}`)), event.Stage, event.StageEnriched, event.SchemaVersion, version)
+	}
+	for range 3 {
+		s.want(t, "retry done done", novel("1", "0-0-1"), trip(t, "2", tripPayload), novel("3", "1-0-0"))
+		s.now = s.now.Add(time.Hour)
+	}
+	s.letters(t, "unknown_contract unknown_contract unknown_contract")
+	if err := os.WriteFile(path, []byte(good), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.want(t, "done", novel("1", "0-0-1"))
+	s.doc(t, "enriched-new-0-2026.11.21", root("1"))
 }

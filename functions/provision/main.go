@@ -4,7 +4,8 @@
 // Consumes: the manifests of Brokers and Triggers and the contracts that are embedded in it.
 // Emits: a line for each thing on standard output.
 // On failure: it tries again until PROVISION_WAIT has passed, then ends with status 1 and names what was wrong and where. It refuses an object
-// store that ignores If-None-Match, since two drains would overwrite each other's log there.
+// store that ignores If-None-Match, since two drains would overwrite each other's log there. Contract files that are wrong are named at once; the rest is
+// made all the same, and it ends with status 1.
 //
 // Variables: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPOINT, S3_REGION, S3_BUCKET, S3_BUCKET_PRIVATE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 // S3_PRIVATE_ACCESS_KEY_ID, S3_PRIVATE_SECRET_ACCESS_KEY, CONTRACTS, TOPIC_RAW, TOPIC_ENRICHED, TOPIC_DEAD, TOPIC_PARTITIONS, TOPIC_REPLICAS, ALLOW_FEWER_REPLICAS, RETENTION_RAW, RETENTION_ENRICHED, RETENTION_DEAD,
@@ -54,5 +55,6 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	p := &provisioner{config: c, contracts: contracts.Set(), groups: groups, out: os.Stdout}
 	defer func() { err = errors.Join(err, p.close()) }()
-	return p.run(ctx)
+	wrong := p.wrong()
+	return errors.Join(p.run(ctx), wrong)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -57,6 +58,19 @@ func (p *provisioner) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// wrong names the contract files that are wrong. Functions do without them and make their events wait; whoever runs this can mend them first.
+func (p *provisioner) wrong() error {
+	var errs []error
+	for _, v := range p.contracts.Invalid() {
+		err := fmt.Errorf("%w: %w", errRefused, v)
+		errs = append(errs, err)
+		if _, werr := fmt.Fprintf(p.out, "contracts: %v\n", err); werr != nil {
+			errs = append(errs, werr)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // patience is how long a step may fail before try says so: a new topic takes a moment to be known everywhere.
@@ -205,5 +219,27 @@ func (p *provisioner) templates(ctx context.Context) (string, error) {
 		}
 		return "", err
 	}
-	return fmt.Sprintf("for dead letters and %d contract(s)", len(p.contracts.All())), nil
+	refused, err := p.extend(ctx, client)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("for dead letters and %d contract(s)%s", len(p.contracts.All()), refused), nil
+}
+
+// extend gives indexes that are there the fields that were added since. One that refuses is told and no failure: it goes on as it is.
+func (p *provisioner) extend(ctx context.Context, client *search.Client) (refused string, err error) {
+	results := []error{client.ExtendDead(ctx)}
+	for _, m := range p.contracts.Models() {
+		results = append(results, client.ExtendEnriched(ctx, m.Versions))
+	}
+	for _, err := range results {
+		var outage *search.OutageError
+		if errors.As(err, &outage) {
+			return "", err
+		}
+		if err != nil {
+			refused += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
+		}
+	}
+	return refused, nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +112,70 @@ func TestRefusedTemplateIsRefused(t *testing.T) {
 	}
 	if n := len(fake.Templates()); n != len(set.All()) { // that of dead letters, and all but one
 		t.Errorf("templates %v", fake.Templates())
+	}
+}
+
+// Guards indexes that are there when a contract gets a field: they take it, and one that refuses is told without ending the run.
+func TestIndexesTakeAddedFields(t *testing.T) {
+	fake := searchtest.NewFake(t)
+	extended := map[string]bool{}
+	refuse := false
+	fake.Set(searchtest.Hooks{Whole: func(r *http.Request, _ []byte) (int, http.Header, string) {
+		if strings.HasSuffix(r.URL.Path, "/_mapping") && r.Method == http.MethodPut {
+			extended[r.URL.Path] = true
+			if refuse && strings.Contains(r.URL.Path, "pageview") {
+				return 400, nil, `{"error":{"type":"illegal_argument_exception","reason":"mapper [payload.url] cannot be changed"},"status":400}`
+			}
+		}
+		if refuse && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/_mapping") {
+			return 200, nil, `{"enriched-pageview-0-2026.11.20":{"mappings":{"properties":{"payload":{"properties":{"url":{"type":"text"}}}}}}}`
+		}
+		return 0, nil, ""
+	}})
+	set, err := contract.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := settings(t)
+	c.ElasticsearchURL = fake.URL
+	p := &provisioner{config: c, contracts: set, out: t.Output()}
+	if said, err := p.templates(t.Context()); err != nil || strings.Contains(said, "not take") || !extended["/dead-*/_mapping"] || len(extended) != 1+len(set.Models()) {
+		t.Errorf("said %q, %v; extended %v", said, err, extended)
+	}
+	refuse = true
+	said, err := p.templates(t.Context())
+	if err != nil || !strings.Contains(said, "index enriched-pageview-0-2026.11.20 does not take all fields") {
+		t.Errorf("said %q, %v", said, err)
+	}
+}
+
+// Guards whoever deploys contracts: a file that is wrong is named at once and at the end, what is right is made, and the run has failed.
+func TestWrongContractFails(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "orders.odcs.yaml"), []byte("version: 0.0.1\nkind: DataContract\nshema: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source, err := contract.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	p := &provisioner{config: settings(t), contracts: source.Set(), out: &out}
+	err = p.wrong()
+	if !errors.Is(err, errRefused) {
+		t.Errorf("got %v", err)
+	}
+	for _, want := range []string{"orders.odcs.yaml", "shema not found"} {
+		if !strings.Contains(out.String(), want) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %s, %v", want, out.String(), err)
+		}
+	}
+	if len(p.contracts.All()) == 0 {
+		t.Error("nothing is left to provision")
+	}
+	p.contracts = new(contract.Set)
+	if err := p.wrong(); err != nil {
+		t.Errorf("nothing is wrong: %v", err)
 	}
 }
 

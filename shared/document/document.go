@@ -72,7 +72,10 @@ func ModelsOf(contracts *contract.Set) Models {
 }
 
 // UnknownModelError says that no contract has an event's MODEL.
-type UnknownModelError struct{ Key ModelKey }
+type UnknownModelError struct {
+	Key     ModelKey
+	Version string // the event's schema version
+}
 
 // Error implements error.
 func (e *UnknownModelError) Error() string {
@@ -115,7 +118,7 @@ func enriched(n Names, known Models, e *event.Event) (*Document, error) {
 	// The MODEL is enough: a revision or addition that this process does not know yet has the same index.
 	model, ok := known[ModelKey{e.Type(), number}]
 	if !ok {
-		return nil, &UnknownModelError{ModelKey{e.Type(), number}}
+		return nil, &UnknownModelError{ModelKey{e.Type(), number}, version}
 	}
 	payload, enrichment, err := event.SplitEnriched(e.Data())
 	if err != nil {

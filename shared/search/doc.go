@@ -47,4 +47,14 @@
 // one found is lower. One of the same version is left alone, so that what an operator changed in it stays. Consequences:
 // two processes that upgrade the same template within the same moment may leave the lower one; the higher repairs that at
 // its next check. A changed number of replicas reaches existing templates with the next version, or by hand.
+//
+// # Decision of 2026-11-21: added fields reach the indexes that are there
+//
+// Context: a template is for indexes to come, so a field that an ADDITION brings was found from the next day's index on, and by backfill never. Decision:
+// [Client.ExtendEnriched] puts the fields of the whole MODEL into the mappings of all its indexes, in one request by their pattern, and where that is refused
+// (one index can keep all from it) into each by itself, and only what it lacks. An index that has a field with another type keeps it and is named in a MappingError.
+// Whoever loads does this once for each set of versions, before the first write, and goes on writing whatever came of it.
+// Consequences: an added field is found in what is written from then on, in whichever day's index. Documents that are there already hold the field and are not found by
+// it until they are written again: POST enriched-<type>-<MODEL>-*/_update_by_query?conflicts=proceed does that, and is a person's to start, since it
+// rewrites the index. The key that load-search uses needs the right to change mappings (manage); without it, it says so once in ten minutes and loads.
 package search

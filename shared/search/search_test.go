@@ -293,3 +293,40 @@ func TestNames(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Guards loading against what may come of extending mappings: a block on one index is that index's and is named; a missing right, a proxy's answer and an outage
+// are not the contract's fault.
+func TestMappingFailures(t *testing.T) {
+	for name, tt := range map[string]struct {
+		status int
+		answer string
+		index  string // refuses; "" for an outage
+	}{
+		"blocked":  {403, `{"error":{"type":"cluster_block_exception","reason":"index [dead-2026.11.20] blocked by: [FORBIDDEN/5/index read-only (api)];"},"status":403}`, "dead-2026.11.20"},
+		"no right": {403, `{"error":{"type":"security_exception","reason":"action is unauthorized"},"status":403}`, ""},
+		"proxy":    {400, `<html>`, ""},
+		"away":     {503, `{}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := searchtest.NewFake(t)
+			fake.Set(searchtest.Hooks{Whole: func(r *http.Request, _ []byte) (int, http.Header, string) {
+				switch {
+				case r.Method == http.MethodGet:
+					return 200, nil, `{"dead-2026.11.20":{"mappings":{"properties":{}}},"dead-2026.11.21":{"mappings":{"properties":{}}}}`
+				case strings.Contains(r.URL.Path, "2026.11.21"):
+					return 200, nil, `{"acknowledged":true}`
+				}
+				return tt.status, nil, tt.answer
+			}})
+			err := searchtest.New(t, search.Options{URL: fake.URL}).ExtendDead(t.Context())
+			var refused *search.MappingError
+			var outage *search.OutageError
+			if isOutage := errors.As(err, &outage); isOutage != (tt.index == "") {
+				t.Errorf("got %v", err)
+			}
+			if errors.As(err, &refused) && refused.Index != tt.index || refused == nil && tt.index != "" || strings.Contains(err.Error(), "2026.11.21") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,69 @@ func Run(t *testing.T, url, prefix string) {
 		err := c.EnsureTemplates(t.Context(), []*contract.Contract{{EventType: "trip-S", Model: 1, Payload: []contract.Field{count}}})
 		if !errors.As(err, &taken) || taken.By != "Trip-s" {
 			t.Errorf("a type that differs in case only: %v", err)
+		}
+	})
+
+	// Guards an added field against waiting for the next day's index: indexes that are there take it, and an old process takes nothing away. One that has
+	// the field with another type keeps its own and is named, and takes the rest, and so do the others.
+	t.Run("extend", func(t *testing.T) {
+		extended := func(n int) string { return c.EnrichedIndex("Extended", 1, day.AddDate(0, 0, n)) }
+		cleanup := func() {
+			Remove(t, url, extended(0), extended(1), "_index_template/millrace-"+prefix+"enriched-extended-1")
+		}
+		cleanup()
+		t.Cleanup(cleanup)
+		version := func(addition int, fields ...contract.Field) *contract.Contract {
+			return &contract.Contract{EventType: "Extended", Model: 1, Addition: addition, Payload: fields}
+		}
+		number := func(name string) contract.Field { return contract.Field{Name: name, Type: contract.Integer} }
+		object := func(fields ...contract.Field) contract.Field {
+			return contract.Field{Name: "o", Type: contract.Object, Fields: fields}
+		}
+		refuses := func(index string, payload string, want bool) {
+			t.Helper()
+			r := bulk(t, c, search.Operation{Index: index, ID: payload, Source: []byte(`{"payload":` + payload + `}`)})
+			if got := r[0].Status == search.Permanent; got != want {
+				t.Errorf("%s: %s refused: %t (%v)", index, payload, got, r[0].Err)
+			}
+		}
+		first := []*contract.Contract{version(1, number("a"), object(number("x")))}
+		if err := c.ExtendEnriched(t.Context(), first); err != nil {
+			t.Errorf("no index is there: %v", err)
+		}
+		if err := c.EnsureEnriched(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 2 {
+			refuses(extended(n), `{"b":"text","o":{"y":"text"}}`, false)
+		}
+		second := slices.Concat(first, []*contract.Contract{version(2, number("b"), object(number("y")))})
+		for _, versions := range [][]*contract.Contract{second, second, first} {
+			if err := c.ExtendEnriched(t.Context(), versions); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n := range 2 {
+			refuses(extended(n), `{"b":"more text"}`, true)
+			refuses(extended(n), `{"o":{"y":"more text"}}`, true)
+			refuses(extended(n), `{"a":1,"b":2,"o":{"x":3,"y":4}}`, false)
+		}
+		// Today's index comes to have a field that the contract types in another way.
+		post(t, url+"/"+extended(1)+"/_mapping", `{"properties":{"payload":{"properties":{"c":{"type":"keyword"}}}}}`)
+		third := slices.Concat(second, []*contract.Contract{version(3, number("c"), number("d"))})
+		err := c.ExtendEnriched(t.Context(), third)
+		var refused *search.MappingError
+		if !errors.As(err, &refused) || refused.Index != extended(1) || !strings.Contains(refused.Reason, "payload.c is keyword there and long") ||
+			strings.Contains(err.Error(), extended(0)) {
+			t.Errorf("a field of another type: %v", err)
+		}
+		refuses(extended(1), `{"c":"text"}`, false)
+		refuses(extended(0), `{"c":"text"}`, true)
+		for n := range 2 {
+			refuses(extended(n), `{"d":"text"}`, true)
+		}
+		if err := c.ExtendDead(t.Context()); err != nil {
+			t.Errorf("of dead letters: %v", err)
 		}
 	})
 

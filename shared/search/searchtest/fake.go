@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -16,8 +17,8 @@ import (
 	"testing"
 )
 
-// A Fake is Elasticsearch as far as shared/search asks it: _bulk with create and external versions, _mget, index templates,
-// in memory. Its hooks make it fail; they are called one at a time and may be changed between requests with Set.
+// A Fake is Elasticsearch as far as shared/search asks it: _bulk with create and external versions, _mget, index templates, and
+// the mappings of indexes, in memory. Its hooks make it fail; they are called one at a time and may be changed between requests with Set.
 type Fake struct {
 	URL string
 
@@ -25,6 +26,7 @@ type Fake struct {
 	hooks     Hooks
 	docs      map[string]map[string]*Doc // by index and id
 	templates map[string]json.RawMessage
+	indexes   map[string]properties // what is mapped: the template's fields when the index was made, and those added since
 	unmapped  []string
 	bulks     int
 }
@@ -49,7 +51,7 @@ type Doc struct {
 
 // NewFake starts a fake that ends with the test.
 func NewFake(t testing.TB) *Fake {
-	f := &Fake{docs: map[string]map[string]*Doc{}, templates: map[string]json.RawMessage{}}
+	f := &Fake{docs: map[string]map[string]*Doc{}, templates: map[string]json.RawMessage{}, indexes: map[string]properties{}}
 	srv := httptest.NewServer(f)
 	t.Cleanup(srv.Close)
 	f.URL = srv.URL
@@ -169,8 +171,11 @@ func (f *Fake) serve(r *http.Request, body []byte) (int, any) {
 	case isTemplate && r.Method == http.MethodDelete:
 		delete(f.templates, name)
 		return 200, map[string]any{"acknowledged": true}
+	case strings.HasSuffix(r.URL.Path, "/_mapping"):
+		return f.mapping(r.Method, path.Dir(r.URL.Path[1:]), body)
 	case r.Method == http.MethodDelete:
 		delete(f.docs, strings.TrimPrefix(r.URL.Path, "/"))
+		delete(f.indexes, strings.TrimPrefix(r.URL.Path, "/"))
 		return 200, map[string]any{"acknowledged": true}
 	}
 	return failure(400, "illegal_argument_exception", "the fake does not know "+r.Method+" "+r.URL.Path)
@@ -221,14 +226,14 @@ func (f *Fake) write(op, index, id string, version int64, source []byte) (status
 	if err := json.Unmarshal(source, &doc); err != nil {
 		return 400, "document_parsing_exception", "failed to parse: " + err.Error()
 	}
-	mappings, found := f.mappings(index)
 	if f.docs[index] == nil {
 		f.docs[index] = map[string]*Doc{}
-		if !found {
+		mappings, found := f.mappings(index)
+		if f.indexes[index] = mappings; !found {
 			f.unmapped = append(f.unmapped, index)
 		}
 	}
-	if field, kind := misfit(mappings, doc, ""); field != "" {
+	if field, kind := misfit(f.indexes[index], doc, ""); field != "" {
 		return 400, "document_parsing_exception", fmt.Sprintf("[1:1] failed to parse field [%s] of type [%s] in document with id '%s'. Preview of field's value: '...'", field, kind, id)
 	}
 	old := f.docs[index][id]
@@ -249,9 +254,60 @@ func (f *Fake) write(op, index, id string, version int64, source []byte) (status
 	return 201, "", ""
 }
 
-type properties map[string]struct {
-	Type       string     `json:"type"`
-	Properties properties `json:"properties"`
+type properties map[string]property
+
+type property struct {
+	Type       string     `json:"type,omitempty"`
+	Properties properties `json:"properties,omitempty"`
+}
+
+// mapping adds fields to the indexes of a pattern, to all or to none, or shows them.
+func (f *Fake) mapping(method, pattern string, body []byte) (int, any) {
+	var ask struct {
+		Properties properties `json:"properties"`
+	}
+	if method != http.MethodGet {
+		if err := json.Unmarshal(body, &ask); err != nil {
+			return failure(400, "x_content_parse_exception", err.Error())
+		}
+	}
+	shown, grown := map[string]any{}, map[string]properties{}
+	for index, p := range f.indexes {
+		if ok, err := path.Match(pattern, index); err != nil || !ok {
+			continue
+		}
+		all, reason := join(p, ask.Properties, "")
+		if reason != "" {
+			return failure(400, "illegal_argument_exception", reason)
+		}
+		grown[index] = all
+		shown[index] = map[string]any{"mappings": map[string]any{"properties": all}}
+	}
+	if method != http.MethodGet {
+		maps.Copy(f.indexes, grown)
+		return 200, map[string]any{"acknowledged": true}
+	}
+	return 200, shown
+}
+
+// join returns the fields of both, or why they do not fit.
+func join(p, more properties, at string) (all properties, reason string) {
+	if all = maps.Clone(p); all == nil {
+		all = properties{}
+	}
+	for name, m := range more {
+		old, ok := all[name]
+		if ok && m.Type != old.Type {
+			return nil, fmt.Sprintf("mapper [%s%s] cannot be changed from type [%s] to [%s]", at, name, old.Type, m.Type)
+		}
+		if m.Properties != nil || old.Properties != nil {
+			if m.Properties, reason = join(old.Properties, m.Properties, at+name+"."); reason != "" {
+				return nil, reason
+			}
+		}
+		all[name] = m
+	}
+	return all, ""
 }
 
 func (f *Fake) mappings(index string) (properties, bool) {
