@@ -76,7 +76,7 @@ func report(outcomes []*outcome, took time.Duration) string {
 		if !o.ok() {
 			verdict = "**" + verdict + ", did not hold**"
 		}
-		lake := a.LakeRaw.Rows - a.Raw.Rows + a.Foreign + a.LakeEnriched.Rows - a.Enriched.Rows + a.LakeDead.Rows - a.Dead.Rows
+		lake := a.LakeRaw.Rows - a.Raw.Rows + a.LakeEnriched.Rows - a.Enriched.Rows + a.LakeDead.Rows - a.Dead.Rows
 		fmt.Fprintf(&b, "| %s | %s | %d | %d / %d | %d / %d / %d | %d | %d / %d | %d | %s | %d / %d / %d / %d | %s / %s |\n", o.row.name, seconds(o.fault), a.Sent,
 			a.Final[load.Accepted], a.Final[load.DeadLettered], a.Answers[load.Busy], a.Answers[load.Unconfirmed], a.Answers[load.NoAnswer],
 			a.Search.Distinct, a.LakeRaw.Distinct, a.LakeEnriched.Distinct, a.DeadIndex.Distinct, verdict,

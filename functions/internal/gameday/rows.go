@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
+	"hash/fnv"
+	"net/http"
 	"syscall"
 	"time"
 
 	"millrace/functions/internal/gameday/internal/ledger"
 	"millrace/functions/internal/gameday/internal/load"
-	"millrace/shared/event"
+	"millrace/functions/internal/gameday/internal/proxy"
+	"millrace/functions/internal/gameday/internal/server"
 )
 
 // row is one fault.
@@ -32,68 +35,156 @@ type row struct {
 	check func(s *scene, a *ledger.Account) error
 }
 
-// rows are the table.
-var rows = []row{
-	{name: "nothing fails"},
-	{name: "enrich killed, 5 times", short: true, inject: signalled(syscall.SIGKILL, 5, "enrich"), lasts: 5 * pace},
-}
-
-// pace is the time between two signals.
+// pace is the time between two signals, at most.
 const pace = 1500 * time.Millisecond
 
-// trip is an event that only its id tells apart; every 50th goes too far for its contract.
-func trip(source string, i int) load.Event {
-	distance := "2.5"
-	if i%50 == 49 {
-		distance = "62359"
-	}
-	return tripOf(source, i, distance)
+// rows are the table. The limits of Elasticsearch's and Kafka's clients, 10 s and 30 s, are what some of the times go by.
+var rows = []row{
+	{name: "nothing fails", short: true},
+
+	{name: "collect killed 5 times", inject: signalled(syscall.SIGKILL, 5, "collect"), lasts: 5 * pace, check: answered(load.NoAnswer)},
+	{name: "enrich killed 5 times", short: true, inject: signalled(syscall.SIGKILL, 5, "enrich"), lasts: 5 * pace},
+	{name: "load-search killed 5 times", inject: signalled(syscall.SIGKILL, 5, "load-search"), lasts: 5 * pace},
+	{name: "load-lake killed 5 times", inject: signalled(syscall.SIGKILL, 5, "load-lake"), lasts: 5 * pace},
+	{name: "SIGTERM to each function in mid-batch, 3 times", inject: signalled(syscall.SIGTERM, 3, "collect", "enrich", "load-search", "load-lake"), lasts: 12 * pace},
+	{name: "the platform killed (gateway, Triggers, all functions)", inject: platformKilled, end: platformStarted, check: answered(load.NoAnswer)},
+
+	{name: "Kafka killed, started 5 s later", short: true, inject: killed(kafkaOf), end: started(kafkaOf), stays: true, lasts: 5 * time.Second, check: answered(load.Busy, load.Unconfirmed)},
+	{
+		name: "Kafka stopped (SIGSTOP) for 30 s", inject: sending(kafkaOf, syscall.SIGSTOP), end: sending(kafkaOf, syscall.SIGCONT), stays: true, lasts: 30 * time.Second,
+		check: answered(load.Unconfirmed),
+	},
+	{name: "connections to Kafka hang for 20 s", inject: way(kafkaWay, proxy.Hang), end: way(kafkaWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: answered(load.Unconfirmed)},
+	{name: "connections to Kafka cut in mid-response for 20 s", inject: way(kafkaWay, proxy.Cut), end: way(kafkaWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(kafkaWay)},
+	{name: "a rebalance storm of 30 s", inject: storm, lasts: 30 * time.Second},
+
+	{name: "Elasticsearch killed, started 60 s later", inject: killed(searchOf), end: started(searchOf), stays: true, lasts: time.Minute},
+	{
+		name: "Elasticsearch answers 429 for 20 s", inject: answering(http.StatusTooManyRequests), end: answering(0), stays: true, lasts: 20 * time.Second,
+		check: func(s *scene, _ *ledger.Account) error {
+			return happened("429", s.documents.Answered.Swap(0))
+		},
+	},
+	{name: "Elasticsearch rejects documents for 20 s: 1 in 10 for now, 1 in 20 for good", short: true, inject: rejecting, end: accepting, stays: true, lasts: 20 * time.Second, check: rejected},
+	{
+		name: "Elasticsearch away for 40 s, Triggers give up after 6 s", retries: 3, inject: way(searchWay, proxy.Refuse), end: way(searchWay, proxy.Pass), stays: true, lasts: 40 * time.Second,
+		check: func(_ *scene, a *ledger.Account) error {
+			return happened("delivery_exhausted", int64(a.Codes["load-search delivery_exhausted"]))
+		},
+	},
+	{name: "connections to Elasticsearch hang for 20 s", inject: way(searchWay, proxy.Hang), end: way(searchWay, proxy.Pass), stays: true, lasts: 20 * time.Second},
+	{name: "connections to Elasticsearch cut in mid-response for 20 s", inject: way(searchWay, proxy.Cut), end: way(searchWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(searchWay)},
+
+	{name: "object storage killed, started 30 s later", inject: killed(storageOf), end: started(storageOf), stays: true, lasts: 30 * time.Second},
+	{name: "object storage slow for 30 s", inject: way(storageWay, proxy.Slow), end: way(storageWay, proxy.Pass), stays: true, lasts: 30 * time.Second},
+	{name: "connections to object storage cut in mid-response for 20 s", inject: way(storageWay, proxy.Cut), end: way(storageWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(storageWay)},
+
+	{name: "poison: 1 event in 3 of 14 kinds, and records that are no events", short: true, events: poison, inject: junk, check: poisoned},
+	{name: "clients break off: half before, half after the whole request", abandon: true, check: answered(load.NoAnswer)},
 }
 
-func tripOf(source string, i int, distance string) load.Event {
-	id := fmt.Sprintf("trip/%d", i)
-	return load.Event{RootID: event.Identity(source, id), Body: fmt.Appendf(nil, `{"event_type":"YellowTaxiTripRecords","schema_version":"0-0-1","source":%q,"id":%q,"payload":{`+
-		`"VendorID":2,"tpep_pickup_datetime":"2023-01-01T00:%02d:%02d","tpep_dropoff_datetime":"2023-01-01T00:40:36","passenger_count":1,`+
-		`"trip_distance":%s,"RatecodeID":1,"store_and_fwd_flag":"N","PULocationID":%d,"DOLocationID":%d,"payment_type":2,"fare_amount":9.3,`+
-		`"extra":1.0,"mta_tax":0.5,"tip_amount":0.0,"tolls_amount":0.0,"improvement_surcharge":1.0,"total_amount":14.3,"congestion_surcharge":2.5,"airport_fee":0.0}}`,
-		source, id, i/60%30, i%60, distance, 1+i%260, 1+i*7%260)}
+func kafkaOf(s *scene) *server.Server   { return s.kafka }
+func searchOf(s *scene) *server.Server  { return s.search }
+func storageOf(s *scene) *server.Server { return s.s3 }
+func kafkaWay(s *scene) *proxy.TCP      { return s.kafkaWay }
+func searchWay(s *scene) *proxy.TCP     { return s.searchWay }
+func storageWay(s *scene) *proxy.TCP    { return s.s3At }
+
+func killed(of func(*scene) *server.Server) func(context.Context, *scene) error {
+	return func(ctx context.Context, s *scene) error { return of(s).Kill(ctx) }
 }
 
-// signalled sends a signal to the processes of functions, in turn, n times each, while events flow.
-func signalled(signal syscall.Signal, n int, functions ...string) func(context.Context, *scene) error {
-	return func(ctx context.Context, s *scene) error {
-		last := map[string]int{}
-		var sent []string
-		for range n {
-			for _, name := range functions {
-				limit := time.Now().Add(time.Minute)
-				for {
-					pid, err := s.platform.Child(name)
-					if err != nil {
-						return err
-					}
-					if pid != 0 && pid != last[name] {
-						last[name] = pid
-						if err := syscall.Kill(pid, signal); err != nil {
-							continue // it had ended by itself
-						}
-						sent = append(sent, name)
-						break
-					}
-					if time.Now().After(limit) {
-						return fmt.Errorf("no new process of %s within a minute", name)
-					}
-					if !wait(ctx, 20*time.Millisecond) {
-						return context.Cause(ctx)
-					}
-				}
-				// Long enough for a process to be in the midst of work, and never in step with it.
-				if !wait(ctx, pace/2+time.Duration(s.random.Int64N(int64(pace/2)))) {
-					return context.Cause(ctx)
-				}
-			}
-		}
-		s.notes = append(s.notes, fmt.Sprintf("%s to %s", signal, strings.Join(sent, ", ")))
+func started(of func(*scene) *server.Server) func(context.Context, *scene) error {
+	return func(ctx context.Context, s *scene) error { return of(s).Start(ctx) }
+}
+
+func sending(of func(*scene) *server.Server, what syscall.Signal) func(context.Context, *scene) error {
+	return func(_ context.Context, s *scene) error { return of(s).Signal(what) }
+}
+
+func way(of func(*scene) *proxy.TCP, mode proxy.Mode) func(context.Context, *scene) error {
+	return func(ctx context.Context, s *scene) error { return of(s).Set(ctx, mode) }
+}
+
+func answering(status int) func(context.Context, *scene) error {
+	return func(_ context.Context, s *scene) error {
+		s.documents.Answer(status)
 		return nil
 	}
+}
+
+// happened says that a fault had no effect: then the row has shown nothing.
+func happened(what string, n int64) error {
+	if n == 0 {
+		return fmt.Errorf("the row shows nothing: not one %s", what)
+	}
+	return nil
+}
+
+// answered wants at least one answer of one of the statuses.
+func answered(any ...load.Status) func(*scene, *ledger.Account) error {
+	return func(_ *scene, a *ledger.Account) error {
+		n := 0
+		for _, s := range any {
+			n += a.Answers[s]
+		}
+		return happened(fmt.Sprint(any), int64(n))
+	}
+}
+
+func cut(of func(*scene) *proxy.TCP) func(*scene, *ledger.Account) error {
+	return func(s *scene, _ *ledger.Account) error {
+		n := of(s).Cuts.Swap(0)
+		s.notes = append(s.notes, fmt.Sprintf("%d connections cut", n))
+		return happened("cut connection", n)
+	}
+}
+
+func platformKilled(_ context.Context, s *scene) error {
+	return s.platform.Stop(syscall.SIGKILL, time.Minute)
+}
+
+func platformStarted(ctx context.Context, s *scene) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	return s.platform.Start(ctx)
+}
+
+// rejecting refuses documents of events for good by their root ids, which are 36 bytes long, so that each time gives the same answer; and any document for now, now and then.
+func rejecting(_ context.Context, s *scene) error {
+	s.documents.Judge(func(id string) proxy.Verdict {
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(id)) // a hash takes everything
+		switch n := h.Sum32(); {
+		case len(id) == 36 && n%20 == 0:
+			return proxy.Never
+		case s.documents.Seen.Add(1)%10 == 0:
+			return proxy.Full
+		}
+		return proxy.Through
+	})
+	return nil
+}
+
+func accepting(_ context.Context, s *scene) error {
+	s.documents.Judge(nil)
+	return nil
+}
+
+func rejected(s *scene, a *ledger.Account) error {
+	full, never := s.documents.Full.Swap(0), s.documents.Never.Swap(0)
+	s.notes = append(s.notes, fmt.Sprintf("%d documents refused for now, %d for good", full, never))
+	return errors.Join(happened("document refused for now", full), happened("search_rejected", int64(a.Codes["load-search search_rejected"])))
+}
+
+// poisoned wants each poison to have been found out where it should be.
+func poisoned(_ *scene, a *ledger.Account) error {
+	var errs []error
+	for _, code := range poisonCodes {
+		errs = append(errs, happened("dead letter "+code, int64(a.Codes[code])))
+	}
+	if a.Foreign != junkRecords {
+		errs = append(errs, fmt.Errorf("%d records of events.raw are no events, not %d", a.Foreign, junkRecords))
+	}
+	return errors.Join(errs...)
 }

@@ -35,9 +35,10 @@ type Search struct {
 	pass    *httputil.ReverseProxy
 	status  atomic.Int64 // answers everything where it is not 0
 	judge   atomic.Pointer[func(id string) Verdict]
-	// Refused counts documents by verdict, Answered whole requests.
-	Full, Never, Answered atomic.Int64
-	done                  chan struct{}
+	done    chan struct{}
+
+	// Full and Never count documents by verdict, Answered whole requests; Seen is for judges.
+	Full, Never, Answered, Seen atomic.Int64
 }
 
 // NewSearch listens on a free port of loopback and passes requests to target, host:port. Close must follow.

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -48,6 +49,9 @@ type TCP struct {
 	closed   bool
 
 	running sync.WaitGroup
+
+	// Cuts counts the connections that were cut.
+	Cuts atomic.Int64
 }
 
 // NewTCP listens on address and passes connections to target. Close must follow.
@@ -227,6 +231,7 @@ func (p *TCP) gate(c *pair, n int, answer bool) (pass int, alive bool) {
 			}
 		case Cut:
 			if cut {
+				p.Cuts.Add(1)
 				return n / 2, false
 			}
 		case Refuse:
