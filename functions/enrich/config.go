@@ -8,6 +8,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 
 	"millrace/shared/function"
+	"millrace/shared/kafka"
 )
 
 // config is all that enrich reads from its environment.
@@ -21,6 +22,7 @@ type config struct {
 
 	SendTimeout time.Duration `envconfig:"SEND_TIMEOUT" default:"10s" desc:"time for one batch to one sink"`
 
+	from       kafka.Subscription
 	sink, dead function.Target
 }
 
@@ -43,6 +45,8 @@ func (c *config) Validate() error {
 	}
 	var err error
 	c.sink, err = c.Out(c.Brokers, "kafka:///events.enriched")
+	errs = append(errs, err)
+	c.from, err = c.From(c.Brokers)
 	errs = append(errs, err)
 	c.dead, err = c.Dead(c.Brokers)
 	return errors.Join(append(errs, err)...)

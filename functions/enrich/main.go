@@ -1,6 +1,7 @@
 // Command enrich proves events against their contracts and adds what the contracts' steps ask for.
 //
-// Consumes: CloudEvents of events.raw over HTTP, one a request, from the Trigger enrich.
+// Consumes: CloudEvents of events.raw over HTTP, one a request, from the Trigger enrich; or, with INTAKE, straight from Kafka in batches, in order within a
+// partition key.
 //
 // Emits: to SINK (events.enriched) the same event with the attribute stage=enriched, the dataschema <contract>/enriched and the data
 // {"payload": <the bytes as they came>, "enrichment": {...}}. The same event delivered again gives the same bytes.
@@ -59,6 +60,6 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	f.Follow(contracts, c.Contracts, h.reloaded)
-	intake := f.Intake(c.Intake, h, sinks.Open(c.dead))
+	intake := f.Intake(function.In{Intake: c.Intake, From: c.from, Ordered: true, Dead: sinks.Open(c.dead)}, h)
 	return serve.Run(ctx, f.Server(), intake)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 
 	"millrace/shared/function"
+	"millrace/shared/kafka"
 	"millrace/shared/search"
 )
 
@@ -29,6 +30,7 @@ type config struct {
 
 	ContractsWait time.Duration `envconfig:"CONTRACTS_WAIT" default:"30s" desc:"how long events wait for a contract that enrich has read earlier"`
 
+	from kafka.Subscription
 	dead function.Target
 }
 
@@ -53,6 +55,8 @@ func (c *config) Validate() error {
 		errs = append(errs, errors.New("ELASTICSEARCH_REQUEST_TIMEOUT, BULK_BYTES and BULK_DOCUMENTS must be above 0"))
 	}
 	var err error
+	c.from, err = c.From(c.Brokers)
+	errs = append(errs, err)
 	c.dead, err = c.Dead(c.Brokers)
 	return errors.Join(append(errs, err)...)
 }

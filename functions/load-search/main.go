@@ -1,6 +1,6 @@
 // Command load-search makes events searchable: it writes enriched events and dead letters to Elasticsearch.
 //
-// Consumes: CloudEvents over HTTP, one a request, from the Triggers load-search-enriched and load-search-dead.
+// Consumes: CloudEvents over HTTP, one a request, from the Triggers load-search-enriched and load-search-dead; or, with INTAKE, straight from Kafka in batches.
 //
 // Emits: documents in enriched-<type>-<MODEL>-YYYY.MM.DD and dead-YYYY.MM.DD, each once however often its event comes. Not guaranteed for an event that
 // came past collect (by a Broker's own ingress, from another team's producer) and has no time: delivered to enrich again on another day, it is there twice,
@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"millrace/shared/contract"
-	"millrace/shared/deadletter"
 	"millrace/shared/function"
 	"millrace/shared/kafka"
 	"millrace/shared/search"
@@ -66,6 +65,6 @@ func run(ctx context.Context, args []string) error {
 	h.reload, h.interval, h.wait = contracts.Reload, c.Interval, c.ContractsWait
 	f.Follow(contracts, c.Contracts, h.reloaded)
 	dead := f.OpenSinks(kafka.ProducerOptions{}).Open(c.dead)
-	intake := f.Intake(c.Intake, h, dead, deadletter.ReadsDead())
+	intake := f.Intake(function.In{Intake: c.Intake, From: c.from, Dead: dead, ReadsDead: true}, h)
 	return serve.Run(ctx, f.Server(), intake)
 }

@@ -23,13 +23,14 @@ const maxTracked = 10_000
 // alone. Its outcome is Failed with a [*PanicError]; the others have their own. A panic on another goroutine than the one that called next ends
 // the process, as ever.
 //
-// It counts in memory, as well as it can: a restart forgets, and of more than 10,000 failing events the longest untouched are forgotten. Both only
-// mean more attempts.
-func Attempts(next Handler, limit int) Handler {
-	return &attempts{next: next, limit: limit, byID: make(map[string]*list.Element), order: list.New()}
+// It counts in memory, as well as it can: a restart forgets what nobody kept ([AttemptCounter.Count], [AttemptCounter.Restore]), and of more than 10,000
+// failing events the longest untouched are forgotten. Both only mean more attempts.
+func Attempts(next Handler, limit int) *AttemptCounter {
+	return &AttemptCounter{next: next, limit: limit, byID: make(map[string]*list.Element), order: list.New()}
 }
 
-type attempts struct {
+// AttemptCounter is the handler that [Attempts] returns. It is safe for concurrent use.
+type AttemptCounter struct {
 	next  Handler
 	limit int
 
@@ -42,10 +43,11 @@ type attempts struct {
 type attempt struct {
 	id     string
 	count  int
-	passed uint64 // value of attempts.passed when it was last counted
+	passed uint64 // value of AttemptCounter.passed when it was last counted
 }
 
-func (a *attempts) Handle(ctx context.Context, events []*event.Event) Outcomes {
+// Handle implements [Handler].
+func (a *AttemptCounter) Handle(ctx context.Context, events []*event.Event) Outcomes {
 	out := NewOutcomes(len(events))
 	a.guarded(ctx, events, out)
 	a.mu.Lock()
@@ -72,7 +74,7 @@ func (a *attempts) Handle(ctx context.Context, events []*event.Event) Outcomes {
 }
 
 // guarded fills out with next's outcomes for events, whatever next does. Handling events twice is no harm: handlers are safe to repeat.
-func (a *attempts) guarded(ctx context.Context, events []*event.Event, out Outcomes) {
+func (a *AttemptCounter) guarded(ctx context.Context, events []*event.Event, out Outcomes) {
 	got, panicked := a.call(ctx, events)
 	switch {
 	case panicked == nil:
@@ -90,7 +92,7 @@ func (a *attempts) guarded(ctx context.Context, events []*event.Event, out Outco
 	}
 }
 
-func (a *attempts) call(ctx context.Context, events []*event.Event) (got Outcomes, panicked error) {
+func (a *AttemptCounter) call(ctx context.Context, events []*event.Event) (got Outcomes, panicked error) {
 	defer func() {
 		if p := recover(); p != nil {
 			panicked = &PanicError{Value: p, Stack: debug.Stack()}
@@ -100,18 +102,13 @@ func (a *attempts) call(ctx context.Context, events []*event.Event) (got Outcome
 }
 
 // count notes a failure and returns how many of this event's failures count.
-func (a *attempts) count(key string) int {
+func (a *AttemptCounter) count(key string) int {
 	el, ok := a.byID[key]
 	if !ok {
-		if a.order.Len() >= maxTracked {
-			oldest := a.order.Back()
-			delete(a.byID, a.order.Remove(oldest).(*attempt).id)
-		}
-		t := &attempt{id: key}
+		t := a.add(key).Value.(*attempt)
 		if a.passed > 0 {
-			t.count, t.passed = 1, a.passed
+			t.count = 1
 		}
-		a.byID[key] = a.order.PushFront(t)
 		return t.count
 	}
 	a.order.MoveToFront(el)
@@ -122,7 +119,41 @@ func (a *attempts) count(key string) int {
 	return t.count
 }
 
-func (a *attempts) forget(key string) {
+// Count returns how many failures of e count so far; 0 also where it passed or was given up since. Whoever brings events keeps it beyond this process.
+func (a *AttemptCounter) Count(e *event.Event) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if el, ok := a.byID[attemptKey(e)]; ok {
+		return el.Value.(*attempt).count
+	}
+	return 0
+}
+
+// Restore says that n failures of e were counted before, elsewhere. A count that is higher here stays.
+func (a *AttemptCounter) Restore(e *event.Event, n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := attemptKey(e)
+	el, ok := a.byID[key]
+	if !ok {
+		el = a.add(key)
+	}
+	t := el.Value.(*attempt)
+	t.count = max(t.count, n)
+}
+
+// add begins to remember an event, in the place of the longest untouched where there are too many.
+func (a *AttemptCounter) add(key string) *list.Element {
+	if a.order.Len() >= maxTracked {
+		oldest := a.order.Back()
+		delete(a.byID, a.order.Remove(oldest).(*attempt).id)
+	}
+	el := a.order.PushFront(&attempt{id: key, passed: a.passed})
+	a.byID[key] = el
+	return el
+}
+
+func (a *AttemptCounter) forget(key string) {
 	if el, ok := a.byID[key]; ok {
 		a.order.Remove(el)
 		delete(a.byID, key)

@@ -7,9 +7,11 @@ import "fmt"
 //
 // Its memory is proportional to the distance between the oldest unfinished offset and the newest handed out; whoever hands out bounds that.
 type Offsets struct {
-	next   int64 // the position to commit: everything below is finished
-	start  int64 // offset of window[0]
-	window []offsetState
+	next       int64 // the position to commit: everything below is finished
+	start      int64 // offset of window[head]
+	window     []offsetState
+	head       int
+	unfinished int
 }
 
 type offsetState uint8
@@ -25,37 +27,45 @@ func NewOffsets(next int64) *Offsets { return &Offsets{next: next, start: next} 
 // Start says that offset was handed out. Offsets come in growing order; those left out (control records, compacted ones) need no finishing.
 // An offset that is not above the last one is an error: it was handed out before.
 func (o *Offsets) Start(offset int64) error {
-	end := o.start + int64(len(o.window))
+	end := o.start + int64(len(o.window)-o.head)
 	if offset < end {
 		return fmt.Errorf("offset %d came after %d", offset, end-1)
 	}
-	if len(o.window) == 0 {
-		o.start, o.next = offset, offset
+	if len(o.window) == o.head {
+		o.window, o.head = o.window[:0], 0
+		o.start, o.next, end = offset, offset, offset
 	}
-	for o.start+int64(len(o.window)) < offset {
+	for ; end < offset; end++ {
 		o.window = append(o.window, offsetFinished)
 	}
 	o.window = append(o.window, offsetOpen)
+	o.unfinished++
 	return nil
 }
 
 // Finish says that an offset that was handed out is done. It reports whether the position moved.
 func (o *Offsets) Finish(offset int64) (moved bool) {
 	i := offset - o.start
-	if i < 0 || i >= int64(len(o.window)) {
+	if i < 0 || i >= int64(len(o.window)-o.head) {
 		return false
 	}
-	o.window[i] = offsetFinished
-	n := 0
-	for n < len(o.window) && o.window[n] == offsetFinished {
-		n++
+	if at := o.head + int(i); o.window[at] == offsetOpen {
+		o.window[at] = offsetFinished
+		o.unfinished--
 	}
-	if n == 0 {
+	first := o.head
+	for o.head < len(o.window) && o.window[o.head] == offsetFinished {
+		o.head++
+	}
+	if o.head == first {
 		return false
 	}
-	o.window = append(o.window[:0], o.window[n:]...)
-	o.start += int64(n)
+	o.start += int64(o.head - first)
 	o.next = o.start
+	if o.head > len(o.window)/2 { // moving what is left costs less than was gone through since the last time
+		o.window = append(o.window[:0], o.window[o.head:]...)
+		o.head = 0
+	}
 	return true
 }
 
@@ -63,12 +73,4 @@ func (o *Offsets) Finish(offset int64) (moved bool) {
 func (o *Offsets) Next() int64 { return o.next }
 
 // Unfinished returns how many events were handed out and are not finished.
-func (o *Offsets) Unfinished() int {
-	n := 0
-	for _, s := range o.window {
-		if s == offsetOpen {
-			n++
-		}
-	}
-	return n
-}
+func (o *Offsets) Unfinished() int { return o.unfinished }

@@ -2,9 +2,9 @@
 // order in which they start and end. A function's main names its handler and its own clients, and leaves the rest to this package.
 //
 //	f := function.New("enrich", c.Process)
-//	sinks := f.OpenSinks(c.Delivery())
+//	sinks := f.OpenSinks(kafka.ProducerOptions{})
 //	h := newEnricher(sinks.Open(c.sink), ...)
-//	in := f.Intake(c.Intake, h, sinks.Open(c.dead))
+//	in := f.Intake(function.In{Intake: c.Intake, From: c.from, Dead: sinks.Open(c.dead)}, h)
 //	return serve.Run(ctx, f.Server(), in)
 //
 // It guarantees: events go through [deadletter.Handler] and [delivery.Attempts] whichever way they come; the intake is drained before the sinks are

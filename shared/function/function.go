@@ -60,15 +60,44 @@ func (f *Function) Follow(contracts *contract.Source, c Contracts, report func(c
 	})
 }
 
-// Intake brings events to h, writes what it gives up to dead, and counts attempts. It returns what answers requests.
-func (f *Function) Intake(i Intake, h delivery.Handler, dead delivery.Publisher, options ...deadletter.Option) http.Handler {
-	h = deadletter.Handler(delivery.Attempts(h, i.Attempts), dead, f.Name, time.Now, options...)
-	in := serve.Events(h, serve.Options{
-		MaxBytes: i.InFlight, MaxBatch: i.Events, MaxBatchBytes: i.Bytes, MaxWait: i.Flush, Timeout: i.BatchTimeout,
-		Logger: f.Logger, Registerer: f.Registry, OnUndecodable: deadletter.Undecodable(dead, "/millrace/"+f.Name, f.Name, time.Now),
+// In says how events come to a handler.
+type In struct {
+	Intake
+	From kafka.Subscription // no topics: HTTP
+	// Ordered keeps order within a Kafka record's key; over HTTP there is none.
+	Ordered bool
+	// Dead is where what the handler gives up is written, and what is no event.
+	Dead delivery.Publisher
+	// ReadsDead is [deadletter.ReadsDead].
+	ReadsDead bool
+}
+
+// Intake brings events to h, writes what it gives up to in.Dead, and counts attempts. It returns what answers requests on the function's port, which is nothing
+// but not found where events come from Kafka.
+func (f *Function) Intake(in In, h delivery.Handler) http.Handler {
+	var options []deadletter.Option
+	if in.ReadsDead {
+		options = append(options, deadletter.ReadsDead())
+	}
+	attempts := delivery.Attempts(h, in.Attempts)
+	h = deadletter.Handler(attempts, in.Dead, f.Name, time.Now, options...)
+	undecodable := deadletter.Undecodable(in.Dead, "/millrace/"+f.Name, f.Name, time.Now)
+	if len(in.From.Topics) == 0 {
+		over := serve.Events(h, serve.Options{
+			MaxBytes: in.InFlight, MaxBatch: in.Events, MaxBatchBytes: in.Bytes, MaxWait: in.Flush, Timeout: in.BatchTimeout,
+			Logger: f.Logger, Registerer: f.Registry, OnUndecodable: undecodable,
+		})
+		f.intake = append(f.intake, serve.Hook{Name: "intake", Do: over.Drain})
+		return over
+	}
+	from := kafka.NewIntake(in.From.Brokers, in.From.Topics, in.From.Group, h, kafka.IntakeOptions{
+		ClientID: "millrace-" + f.Name, MaxBytes: in.InFlight, MaxBatch: in.Events, MaxBatchBytes: in.Bytes, MaxWait: in.Flush, Timeout: in.BatchTimeout,
+		Drain: f.server.Grace / 3, Start: in.From.Start, Ordered: in.Ordered, Attempts: attempts, OnUndecodable: undecodable,
+		Logger: f.Logger, Registerer: f.Registry,
 	})
-	f.intake = append(f.intake, serve.Hook{Name: "intake", Do: in.Drain})
-	return in
+	f.server.Components = append(f.server.Components, serve.Component{Name: "intake", Run: from.Run})
+	f.ready = append(f.ready, from.Ready)
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
 }
 
 // Server returns how the function's server is run, with everything opened so far; a function may change it.

@@ -3,6 +3,7 @@ package function
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"millrace/shared/kafka"
@@ -34,6 +35,7 @@ func (c Contracts) Validate() error { return positive("CONTRACTS_INTERVAL", c.In
 
 // Intake is how events come and in what batches they are handled.
 type Intake struct {
+	URL          string        `envconfig:"INTAKE" desc:"kafka://brokers/topic,topic?group=name: straight from Kafka; http or empty: requests on PORT"`
 	Flush        time.Duration `envconfig:"FLUSH_INTERVAL" default:"5ms" desc:"how long an event waits for others"`
 	Events       int           `envconfig:"FLUSH_EVENTS" default:"500" desc:"events of one batch"`
 	Bytes        int64         `envconfig:"FLUSH_BYTES" default:"5242880" desc:"bytes of one batch"`
@@ -48,6 +50,17 @@ func (i Intake) Validate() error {
 		positive("FLUSH_INTERVAL", i.Flush), positive("FLUSH_EVENTS", i.Events), positive("FLUSH_BYTES", i.Bytes),
 		positive("MAX_BYTES_IN_FLIGHT", i.InFlight), positive("BATCH_TIMEOUT", i.BatchTimeout), positive("MAX_ATTEMPTS", i.Attempts),
 	)
+}
+
+// From returns what the intake's URL says; no topics mean HTTP.
+func (i Intake) From(b Brokers) (s kafka.Subscription, err error) {
+	if i.URL == "" || i.URL == "http" || strings.HasPrefix(i.URL, "http://") {
+		return s, nil
+	}
+	if s, err = kafka.ParseIntakeURL(i.URL, kafka.SplitBrokers(b.Brokers)); err != nil {
+		return s, fmt.Errorf("INTAKE: %w", err)
+	}
+	return s, nil
 }
 
 // Brokers are the Kafka brokers of URLs that name none.

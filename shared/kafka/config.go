@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +66,51 @@ func ParseURL(u string, defaultBrokers []string) (brokers []string, topic string
 		return nil, "", fmt.Errorf("%q names no brokers, and KAFKA_BROKERS is empty", u)
 	}
 	return brokers, topic, nil
+}
+
+// Subscription is what an intake's URL says.
+type Subscription struct {
+	Brokers []string
+	Topics  []string
+	Group   string
+	Start   Start // of a group that has committed nothing
+}
+
+// ParseIntakeURL reads an intake's URL: kafka://broker:9092,broker:9092/topic,topic?group=name, optionally &start=newest (else oldest). Where the host is left out the
+// brokers are defaultBrokers.
+func ParseIntakeURL(u string, defaultBrokers []string) (s Subscription, err error) {
+	var list string
+	if s.Brokers, list, err = ParseURL(u, defaultBrokers); err != nil {
+		return Subscription{}, err
+	}
+	for topic := range strings.SplitSeq(list, ",") {
+		if topic = strings.TrimSpace(topic); topic == "" || slices.Contains(s.Topics, topic) {
+			return Subscription{}, fmt.Errorf("%q names an empty topic, or one twice", u)
+		}
+		s.Topics = append(s.Topics, topic)
+	}
+	_, query, _ := strings.Cut(u, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return Subscription{}, fmt.Errorf("%q: %w", u, err)
+	}
+	for name, v := range values {
+		switch {
+		case len(v) != 1:
+			return Subscription{}, fmt.Errorf("%q says %s %d times", u, name, len(v))
+		case name == "group":
+			s.Group = v[0]
+		case name == "start" && v[0] == "newest":
+			s.Start = StartNewest
+		case name == "start" && v[0] == "oldest":
+		default:
+			return Subscription{}, fmt.Errorf("%q: %s=%s is not known; group=name, start=oldest and start=newest are", u, name, v[0])
+		}
+	}
+	if s.Group == "" {
+		return Subscription{}, fmt.Errorf("%q names no group: kafka://broker:9092/topic?group=name", u)
+	}
+	return s, nil
 }
 
 // SplitBrokers splits a list host:port,host:port and leaves out empty parts.

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -11,15 +10,6 @@ import (
 	"github.com/IBM/sarama"
 
 	"millrace/shared/delivery"
-)
-
-// Start is where a group begins on a partition for which it has committed nothing.
-type Start int
-
-// The starts.
-const (
-	StartOldest Start = iota // at the oldest record that the topic holds
-	StartNewest              // at the topic's end, which is committed before the first record is read
 )
 
 // Message is a record in a handler's hands. It belongs to the handler.
@@ -53,15 +43,13 @@ type ConsumerOptions struct {
 // A record that takes long holds one in-flight slot; it delays neither other partitions nor, until Window is reached, its own. Beyond Window its partition
 // is not read on.
 type Consumer struct {
-	brokers []string
-	topic   string
-	group   string
-	handle  MessageHandler
-	o       ConsumerOptions
+	member member
+	topic  string
+	handle MessageHandler
+	o      ConsumerOptions
 
 	slots    chan struct{}
 	handlers sync.WaitGroup
-	began    bool // StartNewest was seen to; of Run alone
 
 	mu     sync.Mutex
 	claims map[int32]*claim
@@ -87,34 +75,21 @@ func NewConsumer(brokers []string, topic, group string, handle MessageHandler, o
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &Consumer{
-		brokers: brokers, topic: topic, group: group, handle: handle, o: o,
-		slots: make(chan struct{}, o.InFlight), claims: map[int32]*claim{},
+	c := &Consumer{topic: topic, handle: handle, o: o, slots: make(chan struct{}, o.InFlight), claims: map[int32]*claim{}}
+	c.member = member{
+		brokers: brokers, topics: []string{topic}, group: group, start: o.Start, logger: o.Logger, config: c.config,
+		session: func(client sarama.Client) sarama.ConsumerGroupHandler { return &session{c: c, client: client} },
 	}
+	return c
 }
 
 func (c *Consumer) config() *sarama.Config {
-	s := NewConfig(c.o.ClientID)
-	s.Metadata.Retry.Max = 3 // Run tries again
-	s.Consumer.Return.Errors = true
-	s.Consumer.Offsets.Initial = sarama.OffsetOldest
-	s.Consumer.Offsets.AutoCommit.Enable = true
-	s.Consumer.Offsets.AutoCommit.Interval = c.o.Commit
-	// A claim must be let go within this time of its revocation.
-	s.Consumer.Group.Rebalance.Timeout = max(s.Consumer.Group.Rebalance.Timeout, 2*c.o.Drain+abandonAfter)
+	s := groupConfig(c.o.ClientID, c.o.Commit, c.o.Drain)
 	if c.o.Config != nil {
 		c.o.Config(s)
 	}
 	return s
 }
-
-const (
-	firstConsumerWait = 100 * time.Millisecond
-	maxConsumerWait   = 5 * time.Second
-	maxHandlerWait    = 10 * time.Second
-	// abandonAfter is how long a handler may take to return once its context ended, before its partition is let go without it.
-	abandonAfter = time.Second
-)
 
 // Run reads until ctx ends; then it hands out nothing more, gives what is in hand the time Drain, commits, leaves the group and returns nil. Errors of Kafka are
 // logged and tried again with a growing pause; only settings that cannot work are returned.
@@ -122,115 +97,7 @@ const (
 // Run returns only when all handlers did: a handler that ignores its context holds it up.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.handlers.Wait()
-	for wait := firstConsumerWait; ; wait = min(2*wait, maxConsumerWait) {
-		began := time.Now()
-		err := c.consume(ctx)
-		if ctx.Err() != nil {
-			if err != nil && !errors.Is(err, ctx.Err()) {
-				c.o.Logger.Warn("left the group with an error; what was not committed comes again", "topic", c.topic, "group", c.group, "error", err)
-			}
-			return nil
-		}
-		var bad sarama.ConfigurationError
-		if errors.As(err, &bad) {
-			return fmt.Errorf("consume %s as %s: %w", c.topic, c.group, err)
-		}
-		if time.Since(began) > time.Minute {
-			wait = firstConsumerWait
-		}
-		level := slog.LevelWarn
-		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-			level = slog.LevelInfo // provision has not made it yet
-		}
-		c.o.Logger.Log(ctx, level, "cannot consume, trying again", "topic", c.topic, "group", c.group, "wait", wait.String(), "error", err)
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-	}
-}
-
-// consume joins the group, again after each rebalance, until ctx ends or something fails.
-func (c *Consumer) consume(ctx context.Context) (err error) {
-	client, err := sarama.NewClient(c.brokers, c.config())
-	if err != nil {
-		return fmt.Errorf("connect to Kafka: %w", err)
-	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	if c.o.Start == StartNewest && !c.began {
-		if err := c.commitEnd(client); err != nil {
-			return err
-		}
-		c.began = true
-	}
-	group, err := sarama.NewConsumerGroupFromClient(c.group, client)
-	if err != nil {
-		return fmt.Errorf("join group: %w", err)
-	}
-	var errs sync.WaitGroup
-	errs.Go(func() {
-		for e := range group.Errors() {
-			c.o.Logger.Warn("consumer group", "topic", c.topic, "group", c.group, "error", e)
-		}
-	})
-	defer func() {
-		err = errors.Join(err, group.Close())
-		errs.Wait()
-	}()
-	for ctx.Err() == nil {
-		if err := group.Consume(ctx, []string{c.topic}, &session{c: c, client: client}); err != nil {
-			return fmt.Errorf("consume: %w", err)
-		}
-	}
-	return nil
-}
-
-// commitEnd commits the topic's end for a group that has committed nothing on it, so that what is written from now on is read even if this process ends before it
-// commits for the first time. A group with a commit on any partition is not new: partitions without one were added to the topic, or nothing of them is finished
-// yet, and are read from their oldest record.
-func (c *Consumer) commitEnd(client sarama.Client) error {
-	admin, err := sarama.NewClusterAdminFromClient(client)
-	if err != nil {
-		return fmt.Errorf("commit the end of %s: %w", c.topic, err)
-	}
-	a := &Admin{client: client, admin: admin} // closing it would close the client
-	missing, all, err := a.uncommitted(GroupTopic{Group: c.group, Topic: c.topic})
-	if err != nil || len(missing) < all {
-		return err
-	}
-	offsets := make(map[int32]sarama.OffsetAndMetadata, len(missing))
-	for _, p := range missing {
-		end, err := client.GetOffset(c.topic, p, sarama.OffsetNewest)
-		if err != nil {
-			return fmt.Errorf("end of %s/%d: %w", c.topic, p, err)
-		}
-		first, err := client.GetOffset(c.topic, p, sarama.OffsetOldest)
-		if err != nil {
-			return fmt.Errorf("beginning of %s/%d: %w", c.topic, p, err)
-		}
-		if first < end {
-			c.o.Logger.Error("a group without a position begins at the topic's end: what is there already is not delivered (provision gives it a position before the first event)",
-				"topic", c.topic, "group", c.group, "partition", p, "first", first, "last", end-1)
-		}
-		offsets[p] = sarama.OffsetAndMetadata{Offset: end, LeaderEpoch: -1}
-	}
-	res, err := admin.AlterConsumerGroupOffsets(c.group, map[string]map[int32]sarama.OffsetAndMetadata{c.topic: offsets}, nil)
-	if err != nil {
-		return fmt.Errorf("commit the end of %s: %w", c.topic, err)
-	}
-	for p, kerr := range res.Errors[c.topic] {
-		switch {
-		case errors.Is(kerr, sarama.ErrNoError):
-		case errors.Is(kerr, sarama.ErrUnknownMemberId), errors.Is(kerr, sarama.ErrRebalanceInProgress), errors.Is(kerr, sarama.ErrNonEmptyGroup):
-			return nil // the group has members, each of which did this before it joined
-		default:
-			return fmt.Errorf("commit the end of %s/%d: %w", c.topic, p, kerr)
-		}
-	}
-	return nil
+	return c.member.run(ctx)
 }
 
 // session is the group handler of one generation.
@@ -246,7 +113,7 @@ func (*session) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 func (s *session) ConsumeClaim(gs sarama.ConsumerGroupSession, gc sarama.ConsumerGroupClaim) error {
 	c := s.c
 	if gc.InitialOffset() < 0 {
-		s.tellReset(gc)
+		c.member.tellReset(s.client, gc)
 	}
 	// What is in hand outlives the session's context by the time it has to drain.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(gs.Context()))
@@ -293,40 +160,6 @@ func (s *session) ConsumeClaim(gs sarama.ConsumerGroupSession, gc sarama.Consume
 			})
 		}
 	}
-}
-
-// tellReset says what is lost where sarama did not begin at the committed offset, since Kafka does not hold it.
-func (s *session) tellReset(gc sarama.ConsumerGroupClaim) {
-	log := s.c.o.Logger.With("topic", gc.Topic(), "group", s.c.group, "partition", gc.Partition())
-	at, oldest, err := s.committed(gc)
-	switch {
-	case err != nil:
-		log.Warn("reading begins at the oldest record; cannot find out whether any were lost", "error", err)
-	case at < 0: // the group is new
-	case at < oldest:
-		log.Error("records are lost: Kafka deleted them before they were read", "first", at, "last", oldest-1)
-	default:
-		log.Error("the topic ends before the committed offset, as after it was made anew; reading begins at its oldest record", "committed", at, "oldest", oldest)
-	}
-}
-
-// committed returns what the group committed, -1 for nothing, and the oldest offset that the partition holds.
-func (s *session) committed(gc sarama.ConsumerGroupClaim) (at, oldest int64, err error) {
-	admin, err := sarama.NewClusterAdminFromClient(s.client) // closing it would close the client
-	if err != nil {
-		return 0, 0, fmt.Errorf("committed offset: %w", err)
-	}
-	res, err := admin.ListConsumerGroupOffsets(s.c.group, map[string][]int32{gc.Topic(): {gc.Partition()}})
-	if err != nil {
-		return 0, 0, fmt.Errorf("committed offset: %w", err)
-	}
-	if oldest, err = s.client.GetOffset(gc.Topic(), gc.Partition(), sarama.OffsetOldest); err != nil {
-		return 0, 0, fmt.Errorf("oldest offset: %w", err)
-	}
-	if b := res.GetBlock(gc.Topic(), gc.Partition()); b != nil {
-		return b.Offset, oldest, nil
-	}
-	return -1, oldest, nil
 }
 
 // hand gives the record to the handler until it is finished or the partition is given up.

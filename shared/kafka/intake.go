@@ -1,0 +1,349 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"millrace/shared/delivery"
+	"millrace/shared/event"
+)
+
+// IntakeOptions are the settings of an [Intake]; zero values take the defaults.
+type IntakeOptions struct {
+	ClientID             string        // default "millrace"
+	MaxBytes             int64         // bytes of records held at one time, those that wait included; default 24 MiB
+	MaxBatch             int           // events in one batch; default 500
+	MaxBatchBytes        int64         // size at which a batch is full, in bytes of records; default 8 MiB
+	MaxWait              time.Duration // how long an event waits for others; default 5 ms
+	MaxConcurrentBatches int           // batches in the handler at one time; default 2
+	Timeout              time.Duration // of one batch in the handler; default 30 s
+	Window               int64         // the distance, in offsets, from a partition's oldest unfinished record to its newest in hand, at most; default 100,000
+	Commit               time.Duration // how often offsets are committed; default 1 s
+	Drain                time.Duration // how long batches may take when partitions are given up, before their contexts end; default 10 s
+	Start                Start
+	// Ordered keeps order within a record's key: an event is not handed out while an earlier one with its key, on its partition, is unfinished. Others go on.
+	Ordered bool
+	// Attempts counts failures, and is told those that were counted before a rebalance or restart. nil: they are forgotten then.
+	Attempts AttemptKeeper
+	// OnUndecodable keeps a record that is no CloudEvent, as a dead letter; nil means that it is durable, an error that it is tried again. header holds the record's headers
+	// as HTTP has them (ce_id is Ce-Id), reason quotes no values. It is called concurrently. Required.
+	OnUndecodable func(ctx context.Context, header http.Header, value []byte, reason error) error
+	Logger        *slog.Logger          // default slog.Default
+	Registerer    prometheus.Registerer // takes the metrics millrace_intake_*; nil means none
+	Config        func(*sarama.Config)
+}
+
+// AttemptKeeper knows how often events failed. [delivery.AttemptCounter] is one. It is used concurrently.
+type AttemptKeeper interface {
+	Count(e *event.Event) int
+	Restore(e *event.Event, n int)
+}
+
+// Intake reads topics as a member of a group and hands their events to a [delivery.Handler] in batches, over all partitions. It commits behind the oldest
+// unfinished event of each partition, so delivery is at least once: after a crash or a rebalance all from that event on comes again.
+//
+// An event that is not done is kept and handed out again, without being read again. Where a whole batch is Retry, a dependency is away: nothing is handed out for
+// a growing, jittered pause, and then one ever smaller batch at a time to find out, until something is done again. Else what is not done comes again by itself, after a pause of its own.
+// How often it failed, and since when, is kept in the commit's metadata ([IntakeOptions.Attempts]).
+//
+// Memory is bounded by MaxBytes, beside what sarama reads ahead (about 256 KiB a partition, compressed); partitions are not read on while it is used up.
+//
+// Before partitions are given up nothing further is handed out, and batches in the handler have the time Drain; what they finished is committed.
+type Intake struct {
+	handler delivery.Handler
+	o       IntakeOptions
+	member  member
+	bytes   *semaphore.Weighted
+	batches sync.WaitGroup
+	joined  atomic.Bool
+	// metadataLimit is how long a commit's metadata may be: less once a broker refused it.
+	metadataLimit atomic.Int64
+	paused        atomic.Int64 // partitions that wait for room
+	held          atomic.Int64 // bytes
+
+	mu      sync.Mutex
+	current *round // nil outside of generations
+	lastErr error
+
+	batchSize *prometheus.HistogramVec
+	outcomes  *prometheus.CounterVec
+	lost      prometheus.Counter
+}
+
+// NewIntake returns an intake that does nothing until it is run. h is called concurrently, at most MaxConcurrentBatches times.
+func NewIntake(brokers, topics []string, group string, h delivery.Handler, o IntakeOptions) *Intake {
+	o.setDefaults()
+	in := &Intake{handler: h, o: o, bytes: semaphore.NewWeighted(o.MaxBytes)}
+	in.metadataLimit.Store(maxMetadata)
+	in.member = member{
+		brokers: brokers, topics: topics, group: group, start: o.Start, logger: o.Logger,
+		config: func() *sarama.Config {
+			s := groupConfig(o.ClientID, o.Commit, o.Drain)
+			// What is fetched is decompressed at once, some ten times as large, for each partition.
+			s.Consumer.Fetch.Default = 256 << 10
+			s.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRoundRobin()}
+			if o.Config != nil {
+				o.Config(s)
+			}
+			return s
+		},
+		session: in.newRound,
+		onError: in.failed,
+	}
+	in.register()
+	return in
+}
+
+func (o *IntakeOptions) setDefaults() {
+	if o.ClientID == "" {
+		o.ClientID = "millrace"
+	}
+	setDefault(&o.MaxBytes, 24<<20)
+	setDefault(&o.MaxBatch, 500)
+	setDefault(&o.MaxBatchBytes, 8<<20)
+	setDefault(&o.MaxWait, 5*time.Millisecond)
+	setDefault(&o.MaxConcurrentBatches, 2)
+	setDefault(&o.Timeout, 30*time.Second)
+	setDefault(&o.Window, 100_000)
+	setDefault(&o.Commit, time.Second)
+	setDefault(&o.Drain, 10*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+}
+
+func setDefault[T int | int64 | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
+func (in *Intake) register() {
+	r := in.o.Registerer
+	in.batchSize = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "millrace_intake_batch_events", Help: "Events per batch handed to the handler.",
+		Buckets: []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000},
+	}, nil)
+	in.outcomes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "millrace_intake_events_total", Help: "Events handed out, by what became of them (done, failed, retry, dead: no dead letter yet, undecodable); one that comes again counts again.",
+	}, []string{"outcome"})
+	in.lost = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "millrace_intake_lost_offsets_total", Help: "Offsets that Kafka deleted before they were finished, at most: control records, and what was finished behind an unfinished one, count too.",
+	})
+	if r == nil {
+		return
+	}
+	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
+	}
+	r.MustRegister(in.batchSize, in.outcomes, in.lost)
+	for _, topic := range in.member.topics {
+		gauge("millrace_intake_lag_offsets", "Offsets between what is finished and the end, as seen with the last fetch, on partitions of this member.",
+			prometheus.Labels{"topic": topic}, func() float64 { return float64(in.lag(topic)) })
+	}
+	gauge("millrace_intake_partitions", "Partitions assigned to this member.", nil, func() float64 { return float64(in.Status().Partitions) })
+	gauge("millrace_intake_unfinished_events", "Events read and not finished.", nil, func() float64 { return float64(in.Status().Unfinished) })
+	gauge("millrace_intake_failing_events", "Unfinished events that failed at least once.", nil, func() float64 { return float64(in.Status().Failing) })
+	gauge("millrace_intake_oldest_failure_seconds", "Time since the first failure of the event that fails longest; 0 without one.", nil, func() float64 {
+		if first := in.Status().FirstFailure; !first.IsZero() {
+			return time.Since(first).Seconds()
+		}
+		return 0
+	})
+	gauge("millrace_intake_paused_partitions", "Partitions not read on, since the bytes or the window are used up.", nil, func() float64 { return float64(in.paused.Load()) })
+	gauge("millrace_intake_admitted_bytes", "Bytes of records held now.", nil, func() float64 { return float64(in.held.Load()) })
+}
+
+// Run reads until ctx ends; then it hands out nothing more, gives batches in the handler the time Drain, commits, leaves the group and returns nil. Errors of
+// Kafka are logged and tried again with a growing pause; only settings that cannot work are returned.
+//
+// Run returns only when all batches did: a handler that ignores its context holds it up.
+func (in *Intake) Run(ctx context.Context) error {
+	defer in.batches.Wait()
+	return in.member.run(ctx)
+}
+
+// failed remembers an error of Kafka for [Intake.Ready], and makes metadata shorter where they were refused.
+func (in *Intake) failed(err error) {
+	in.mu.Lock()
+	in.lastErr = err
+	s := in.current
+	in.mu.Unlock()
+	if errors.Is(err, sarama.ErrOffsetMetadataTooLarge) {
+		limit := in.metadataLimit.Load() / 2
+		if limit < 64 {
+			limit = 0
+		}
+		in.metadataLimit.Store(limit)
+		if s != nil {
+			s.mark()
+		}
+	}
+}
+
+// Ready is nil once the topics were seen and the group was joined. The error says what is missing.
+func (in *Intake) Ready(context.Context) error {
+	if in.joined.Load() {
+		return nil
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.lastErr != nil {
+		return fmt.Errorf("group %s not joined: %w", in.member.group, in.lastErr)
+	}
+	return fmt.Errorf("group %s not joined yet", in.member.group)
+}
+
+// IntakeStatus says how an intake stands.
+type IntakeStatus struct {
+	Partitions   int       // assigned to this member
+	Unfinished   int       // events read and not finished
+	Failing      int       // those of them that failed before
+	FirstFailure time.Time // the earliest of theirs; zero where there is none
+}
+
+// Status returns how the intake stands. It asks nobody.
+func (in *Intake) Status() (st IntakeStatus) {
+	in.mu.Lock()
+	s := in.current
+	in.mu.Unlock()
+	if s == nil {
+		return st
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.parts {
+		st.Partitions++
+		st.Unfinished += p.offsets.Unfinished()
+		st.Failing += len(p.failing)
+		for _, r := range p.failing {
+			if st.FirstFailure.IsZero() || r.first.Before(st.FirstFailure) {
+				st.FirstFailure = r.first
+			}
+		}
+	}
+	return st
+}
+
+func (in *Intake) lag(topic string) (lag int64) {
+	in.mu.Lock()
+	s := in.current
+	in.mu.Unlock()
+	if s == nil {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.parts {
+		if p.claim.Topic() == topic {
+			lag += max(0, p.claim.HighWaterMarkOffset()-max(0, p.offsets.Next()))
+		}
+	}
+	return lag
+}
+
+// handle hands a batch to the handler, and its records that are no events to OnUndecodable. Whatever they do, one outcome comes back for each record.
+func (in *Intake) handle(ctx context.Context, batch []*item) delivery.Outcomes {
+	ctx, cancel := context.WithTimeout(ctx, in.o.Timeout)
+	defer cancel()
+	out := delivery.NewOutcomes(len(batch))
+	events := make([]*event.Event, 0, len(batch))
+	of := make([]int, 0, len(batch)) // events[n] is batch[of[n]]'s
+	var others sync.WaitGroup
+	slots := make(chan struct{}, 16)
+	for i, r := range batch {
+		if r.event != nil {
+			events, of = append(events, r.event), append(of, i)
+			continue
+		}
+		others.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if err := in.o.OnUndecodable(ctx, header(r.message), r.message.Value, r.reason); err != nil {
+				out.Retry(i, fmt.Errorf("dead letter of a record that is no CloudEvent: %w", err))
+				return
+			}
+			out.Done(i)
+			in.outcomes.WithLabelValues("undecodable").Inc()
+			in.o.Logger.Warn("record is no CloudEvent: it is a dead letter", "topic", r.message.Topic, "partition", r.message.Partition, "offset", r.offset, "reason", r.reason)
+		})
+	}
+	if len(events) > 0 {
+		got := in.call(ctx, events)
+		for n, i := range of {
+			out[i] = got.Of(n)
+			in.outcomes.WithLabelValues(out[i].Status.String()).Inc()
+		}
+	}
+	others.Wait()
+	in.report(batch, out)
+	return out
+}
+
+func (in *Intake) call(ctx context.Context, events []*event.Event) (out delivery.Outcomes) {
+	defer func() {
+		if p := recover(); p != nil {
+			in.o.Logger.Error("handler panicked: all of its batch will be retried", "panic", fmt.Sprint(p), "events", len(events), "stack", string(debug.Stack()))
+			out = delivery.NewOutcomes(len(events))
+			out.RetryAll(errors.New("handler panicked"))
+		}
+	}()
+	in.batchSize.WithLabelValues().Observe(float64(len(events)))
+	out = in.handler.Handle(ctx, events)
+	if len(out) > len(events) {
+		// Which outcome is whose is not known, so all events have failed.
+		in.o.Logger.Error("handler returned more outcomes than events", "outcomes", len(out), "events", len(events))
+		return nil
+	}
+	return out
+}
+
+// report logs one line for a batch in which not all is done, and another for its first panic.
+func (in *Intake) report(batch []*item, out delivery.Outcomes) {
+	left, first := 0, -1
+	for i := range out {
+		if out[i].Status != delivery.Done {
+			if left++; first < 0 {
+				first = i
+			}
+		}
+	}
+	if left == 0 {
+		return
+	}
+	for i := range out {
+		var p *delivery.PanicError
+		if errors.As(out[i].Err, &p) {
+			in.o.Logger.Error("handler panicked", "panic", fmt.Sprint(p.Value), "partition", batch[i].part.claim.Partition(), "offset", batch[i].offset, "stack", string(p.Stack))
+			break // one tells enough
+		}
+	}
+	o, r := out.Of(first), batch[first]
+	in.o.Logger.Warn("events not done: they will be handed out again", "events", left, "of", len(batch), "first_topic", r.part.claim.Topic(),
+		"first_partition", r.part.claim.Partition(), "first_offset", r.offset, "first_status", o.Status.String(), "first_err", o.Err)
+}
+
+// header returns a record's headers as HTTP would have them.
+func header(m *sarama.ConsumerMessage) http.Header {
+	h := make(http.Header, len(m.Headers))
+	for _, rh := range m.Headers {
+		name := string(rh.Key)
+		if rest, ok := strings.CutPrefix(strings.ToLower(name), headerPrefix); ok {
+			name = "Ce-" + rest
+		}
+		h.Add(name, string(rh.Value))
+	}
+	return h
+}
