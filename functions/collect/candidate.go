@@ -48,6 +48,7 @@ type refused struct {
 	contentType string // of whole; "" where it is not known
 	eventType   string // where it could be read
 	version     string
+	source, id  string            // likewise: what the producer calls it, which is not what the dead letter is called
 	attributes  map[string]string // what else could be read, of a binary CloudEvent, whose attributes are not in whole
 }
 
@@ -225,14 +226,14 @@ func headerLen(code event.Code, name, value string) (n int, p *problem) {
 	return len("ce_") + len(name) + encoded, p
 }
 
-// deadLetter makes the dead letter of what failed at the top level: a new identity of the collector's, and the producer's bytes as data as far
-// as an event may hold them.
+// deadLetter makes the dead letter of what failed at the top level: a new identity of the collector's, the producer's bytes as data as far
+// as an event may hold them, and what the producer calls it, so that it can be found by that.
 func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error) {
 	id, err := m.newID()
 	if err != nil {
 		return candidate{}, err
 	}
-	x := make(map[string]any, 10)
+	x := make(map[string]any, 12)
 	size := 0
 	for _, name := range slices.Sorted(maps.Keys(r.attributes)) {
 		value := r.attributes[name]
@@ -267,6 +268,12 @@ func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error)
 	x[event.FailureCode] = string(p.code)
 	x[event.FailureMessage] = message
 	x[event.FailureTime] = now
+	if r.source != "" {
+		x[event.FailureSource] = event.Cut(r.source, event.MaxFailureOrigin)
+	}
+	if r.id != "" {
+		x[event.FailureID] = event.Cut(r.id, event.MaxFailureOrigin)
+	}
 	return candidate{
 		event: &event.Event{Context: v1, DataEncoded: data}, source: m.sourceText, rootID: rootID, code: p.code, message: message,
 	}, nil

@@ -77,14 +77,14 @@ func (m *maker) structured(object []byte, now string) (candidate, error) {
 	r := refused{whole: object, contentType: "application/json"}
 	e, err := event.DecodeStructured(object, m.options()...)
 	if err != nil {
-		r.eventType, r.version = typeAndVersion(object)
+		r.recognize(object)
 		code := event.CodeInvalidCloudEvent
 		if errors.Is(err, event.ErrTooManyAttributes) {
 			code = event.CodeTooLarge
 		}
 		return m.deadLetter(r, wrong(code, "%s", err), now)
 	}
-	r.eventType, r.version = e.Type(), event.Attr(e, event.SchemaVersion)
+	r.eventType, r.version, r.source, r.id = e.Type(), event.Attr(e, event.SchemaVersion), e.Source(), e.ID()
 	return m.admitCloudEvent(e, r, now)
 }
 
@@ -98,28 +98,13 @@ func (m *maker) admitCloudEvent(e *event.Event, r refused, now string) (candidat
 	return m.admit(e, r, now)
 }
 
-// typeAndVersion reads what a dead letter should be found by out of an object that is no CloudEvent.
-func typeAndVersion(object []byte) (eventType, version string) {
-	if rawjson.Kind(object) != '{' {
-		return "", ""
-	}
-	// An error leaves both empty, and the dead letter without them.
-	_ = rawjson.Members(object, func(name string, value []byte) error {
-		switch name {
-		case "type":
-			eventType, _ = rawjson.Unquote(value)
-		case event.SchemaVersion:
-			version, _ = rawjson.Unquote(value)
-		}
-		return nil
-	})
-	return eventType, version
-}
-
-// binary makes the event of a request in binary mode. A dead letter has the body as data and what could be read of the attributes as its own; the
-// producer's id and source, which are not the letter's, as producerid and producersource.
+// binary makes the event of a request in binary mode. A dead letter has the body as data and what could be read of the attributes as its own, but for the
+// producer's id and source, which are not the letter's.
 func (m *maker) binary(h http.Header, body []byte, now string) (candidate, error) {
-	r := refused{whole: body, contentType: h.Get("Content-Type"), eventType: event.DecodeHeader(h.Get("Ce-Type")), version: h.Get("Ce-Schemaversion")}
+	r := refused{
+		whole: body, contentType: h.Get("Content-Type"), eventType: event.DecodeHeader(h.Get("Ce-Type")), version: h.Get("Ce-Schemaversion"),
+		source: event.DecodeHeader(h.Get("Ce-Source")), id: event.DecodeHeader(h.Get("Ce-Id")),
+	}
 	e, err := event.DecodeHTTP(h, body, m.options()...)
 	if err != nil {
 		r.attributes = binaryAttributes(h)
@@ -164,8 +149,6 @@ func binaryAttributes(h http.Header) map[string]string {
 		switch {
 		case !ok, len(values) != 1, !event.ValidExtensionName(name), event.Reserved(name):
 			continue
-		case name == "id", name == "source":
-			name = "producer" + name
 		case coreAttribute(name), name == event.SchemaVersion:
 			continue
 		}

@@ -193,7 +193,7 @@ func TestCloudEventRules(t *testing.T) {
 	f(map[string]string{"Ce-Specversion": ""}, "{}", event.CodeInvalidCloudEvent)
 	f(map[string]string{"Ce-Type": ""}, "{}", event.CodeInvalidCloudEvent)
 	d := f(map[string]string{"Ce-Source": "", "Ce-Id": "mine", "Ce-Subject": "S", "Ce-Comment": "Z%C3%BCrich", "Ce-Schemaversion": "1-0-0", "Ce-Stage": "secret"}, "{}", event.CodeInvalidCloudEvent)
-	for name, want := range map[string]string{"type": "T", "producerid": "mine", "comment": "Zürich", "schemaversion": "1-0-0", "stage": "", "source": "/collect", "datacontenttype": "application/json"} {
+	for name, want := range map[string]string{"type": "T", "failureid": "mine", "comment": "Zürich", "schemaversion": "1-0-0", "stage": "", "source": "/collect", "datacontenttype": "application/json"} {
 		if got := event.Attr(d, name); got != want {
 			t.Errorf("dead letter: %s = %q, want %q", name, got, want)
 		}

@@ -7,8 +7,13 @@
 // receipt; a lost payload is visible, and its producer was told.
 //
 // 2026-11-21, dead letters of binary CloudEvents. Context: a dead letter's data is the producer's object as it came, but in binary mode the attributes are
-// headers. Decision: the body is the data; attributes that could be read and are nobody's own stay attributes; the producer's id and source, which
-// are not the letter's identity, are producerid and producersource. Consequences: nothing that was sent is lost, and bytes stay bytes.
+// headers. Decision: the body is the data; attributes that could be read and are nobody's own stay attributes. Consequences: nothing that was sent is lost, and
+// bytes stay bytes.
+//
+// 2026-11-21, a dead letter says what its producer calls it. Context: what fails at the top level gets a new id and the collector's source, and whoever looks for
+// an event by its own had to search payloads, which are not indexed and which a dead letter too_large does not have. Decision: source and id that can be read, of a
+// body that is no JSON too as far as it goes, are failuresource and failureid, at most 1 KiB each; they are not its identity, since nothing proved them. Those of an
+// array that is no JSON are not, for they would be one event's of many. Consequences: failure.origin_source and failure.origin_id find it in search.
 //
 // 2026-11-21, no CloudEvent within a CloudEvent. Context: a datacontenttype of application/cloudevents+json becomes the record's content type, which declares
 // the whole record to be in structured mode. Decision: such an event is a dead letter. Consequences: producers nest events as application/json.

@@ -97,8 +97,26 @@ func (m *maker) unparsed(body []byte, why string, now string) ([]candidate, erro
 	if len(body) > event.MaxSize {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d: %s", errTooLarge, len(body), event.MaxSize, why)
 	}
-	c, err := m.deadLetter(refused{whole: body}, wrong(event.CodeUnparsed, "%s", why), now)
+	r := refused{whole: body}
+	r.recognize(body)
+	r.eventType, r.version = "", "" // what is not JSON is of no type
+	c, err := m.deadLetter(r, wrong(event.CodeUnparsed, "%s", why), now)
 	return []candidate{c}, err
+}
+
+// recognize reads what an event is called, of what type and version, out of an object that is no event, or no JSON: as far as the top level can be read.
+func (r *refused) recognize(object []byte) {
+	if rawjson.Kind(object) != '{' {
+		return
+	}
+	into := map[string]*string{"id": &r.id, "source": &r.source, "type": &r.eventType, event.SchemaVersion: &r.version}
+	// What comes before an error is what can be read.
+	_ = rawjson.Members(object, func(name string, value []byte) error {
+		if s := into[name]; s != nil && *s == "" {
+			*s, _ = rawjson.Unquote(value)
+		}
+		return nil
+	})
 }
 
 // fields are the top-level fields of one object in the JSON form.
@@ -121,7 +139,7 @@ func (m *maker) formEvent(object []byte, f *fields, events *rooms, from sender, 
 	if rawjson.Kind(object) != '{' {
 		return m.deadLetter(r, wrong(event.CodeUnparsed, "an event must be a JSON object"), now)
 	}
-	r.eventType, r.version = f.eventType, f.version
+	r.eventType, r.version, r.source, r.id = f.eventType, f.version, f.source, f.id
 	e := events.next()
 	p := m.formContext(&e.context, f, from.key, index)
 	if f.problem != nil {

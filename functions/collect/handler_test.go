@@ -720,3 +720,72 @@ func TestAstray(t *testing.T) {
 		t.Error("something was written")
 	}
 }
+
+// Guards whoever looks for an event by what its producer calls it: its dead letter says so in every form, also where its data is not kept or it is no JSON, bounded and
+// readable by every consumer, and an event that is accepted does not.
+func TestDeadLetterSaysWhatTheProducerCallsIt(t *testing.T) {
+	r := newRig(t, nil)
+	long := strings.Repeat("x", 2000)
+	big := strings.Repeat("x", event.MaxSize)
+	object := `{"id":"i","source":"/s",`
+	for name, tt := range map[string]struct {
+		path         string
+		header       http.Header
+		body         string
+		source, id   string
+		wantCode     event.Code
+		wantType     string
+		wantSentence string
+	}{
+		"form":             {"/api/v1/collect", nil, object + `"event_type":"T","schema_version":"0-0-1","more":1,"payload":{}}`, "/s", "i", "unknown_field", "T", ""},
+		"form, too large":  {"/api/v1/collect", nil, object + `"event_type":"T","schema_version":"0-0-1","payload":"` + big + `"}`, "/s", "i", "too_large", "T", "bytes were not kept"},
+		"form, half":       {"/api/v1/collect", nil, object + `"event_type":"T","payload":{"a":`, "/s", "i", "unparsed", "millrace.unparsed", ""},
+		"form, broken":     {"/api/v1/collect", nil, `{"payload":{"a":},"source":"/s","id":"i"}`, "/s", "i", "unparsed", "millrace.unparsed", ""},
+		"form, no id":      {"/api/v1/collect", nil, `{"source":"/s"}`, "/s", "", "missing_field", "millrace.unparsed", ""},
+		"form, id no text": {"/api/v1/collect", nil, `{"source":"/s","id":7}`, "/s", "", "invalid_field", "millrace.unparsed", ""},
+		"form, twice":      {"/api/v1/collect", nil, `{"source":"/s","id":"i","id":"j"}`, "/s", "i", "invalid_field", "millrace.unparsed", ""},
+		"form, long":       {"/api/v1/collect", nil, `{"source":"` + long + `","id":"a\u0000\ud800\uffffb"}`, long[:1021] + "...", "a \ufffd\ufffdb", "missing_field", "millrace.unparsed", ""},
+		"form, array":      {"/api/v1/collect", nil, `[` + object + `"payload":`, "", "", "unparsed", "millrace.unparsed", ""},
+		"structured":       {"/api/v1/events", structured, object + `"type":"T"}`, "/s", "i", "invalid_cloudevent", "T", ""},
+		"structured, attribute": {
+			"/api/v1/events", structured, object + `"specversion":"1.0","type":"T","stage":"x"}`, "/s", "i", "reserved_attribute", "T", "",
+		},
+		"structured, half": {"/api/v1/events", structured, object + `"type":"T"`, "/s", "i", "unparsed", "millrace.unparsed", ""},
+		"batch":            {"/api/v1/events", http.Header{"Content-Type": {event.MediaBatch}}, `[` + object + `"type":"T"}]`, "/s", "i", "invalid_cloudevent", "T", ""},
+		"binary": {
+			"/api/v1/events",
+			http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"Z%C3%BCrich"}, "Ce-Source": {"/s"}, "Ce-Type": {"T"}, "Ce-Stage": {"x"}},
+			big[:10],
+			"/s", "Zürich", "reserved_attribute", "T", "",
+		},
+		"binary, too large": {
+			"/api/v1/events",
+			http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"i"}, "Ce-Source": {"/s"}, "Ce-Type": {"T"}},
+			big + "x",
+			"/s", "i", "too_large", "T", "bytes were not kept",
+		},
+		"accepted": {"/api/v1/collect", nil, object + `"event_type":"T","schema_version":"0-0-1","payload":{}}`, "", "", "", "T", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.reset()
+			w := r.post(tt.path, tt.header, []byte(tt.body))
+			got := receiptsOf(t, w)
+			if len(got) != 1 || got[0].Code != string(tt.wantCode) {
+				t.Fatalf("answered %d %+v", w.Code, got)
+			}
+			e := append(slices.Clone(r.raw.events), r.dead.events...)[0]
+			if source, id := event.Attr(e, event.FailureSource), event.Attr(e, event.FailureID); source != tt.source || id != tt.id {
+				t.Errorf("called %q, %q, want %q, %q", source, id, tt.source, tt.id)
+			}
+			if tt.wantCode != "" && (e.ID() == tt.id || e.Source() != "/collect") {
+				t.Errorf("the dead letter's own identity is %s %s", e.Source(), e.ID())
+			}
+			if e.Type() != tt.wantType || !strings.Contains(event.Attr(e, event.FailureMessage), tt.wantSentence) {
+				t.Errorf("type %s: %s", e.Type(), event.Attr(e, event.FailureMessage))
+			}
+			if err := e.Validate(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

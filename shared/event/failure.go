@@ -103,13 +103,16 @@ func DeadLetter(e *Event, f Failure) *Event {
 	return &d
 }
 
-// Cut returns s as valid UTF-8 without control characters, cut to at most limit bytes at a character's edge. A cut text ends
+// Cut returns s as valid UTF-8 without control characters and noncharacters, which no attribute may hold, cut to at most limit bytes at a character's edge. A cut text ends
 // with "...".
 func Cut(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "\ufffd")
 	s = strings.Map(func(r rune) rune {
-		if r < 0x20 || (r >= 0x7f && r < 0xa0) {
+		switch {
+		case r < 0x20, r >= 0x7f && r < 0xa0:
 			return ' '
+		case r >= 0xfdd0 && r <= 0xfdef, r&0xfffe == 0xfffe:
+			return '\ufffd'
 		}
 		return r
 	}, s)
