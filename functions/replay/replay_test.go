@@ -42,7 +42,7 @@ var arrived = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 
 // pipeline is Kafka and search as replay sees them.
 type pipeline struct {
-	*testing.T
+	testing.TB
 	cluster  *kfake.Cluster
 	client   sarama.Client
 	producer *kafka.Producer
@@ -50,14 +50,14 @@ type pipeline struct {
 	dir      string
 }
 
-func newPipeline(t *testing.T) *pipeline {
+func newPipeline(t testing.TB) *pipeline {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "events.raw", "events.enriched", "events.dead"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	p := &pipeline{T: t, cluster: cluster, search: searchtest.NewFake(t), dir: t.TempDir()}
+	p := &pipeline{TB: t, cluster: cluster, search: searchtest.NewFake(t), dir: t.TempDir()}
 	if p.client, err = sarama.NewClient(cluster.ListenAddrs(), kafka.NewConfig("test")); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+
+	"millrace/shared/event"
+	"millrace/shared/landing"
+	"millrace/shared/objectstore"
+	"millrace/shared/objectstore/objectstoretest"
+)
+
+// row has some of the columns of load-lake's dead objects; load-lake's own test reads back all.
+type row struct {
+	Type       string `parquet:"event_type,optional"`
+	Version    string `parquet:"schema_version,optional"`
+	Root       string `parquet:"root_id,optional"`
+	ID         string `parquet:"id,optional"`
+	Source     string `parquet:"source,optional"`
+	Collected  int64  `parquet:"collector_tstamp,optional"`
+	Hash       string `parquet:"data_hash,optional"`
+	Stage      string `parquet:"failure_stage,optional"`
+	Code       string `parquet:"failure_code,optional"`
+	Extensions string `parquet:"extensions,optional"`
+	Partition  int32  `parquet:"kafka_partition,optional"`
+	Offset     int64  `parquet:"kafka_offset,optional"`
+	Stamp      int64  `parquet:"kafka_timestamp,optional"`
+	Payload    []byte `parquet:"payload,optional"`
+}
+
+// land writes one object of dead letters with an entry of the log.
+func land(t *testing.T, bucket *objectstore.Bucket, sequence int64, day string, ids ...string) {
+	t.Helper()
+	log := landing.Open(bucket, "events.dead", "an-old-topic-id")
+	prev, err := log.Tail(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := time.Parse(time.DateOnly, day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := prev.Next()[0]
+	var rows []row
+	for i, id := range ids {
+		rows = append(rows, row{
+			Type: taxi, Version: "0-0-1", Root: event.Identity("/test", id), ID: id, Source: "/test", Collected: arrived.UnixMicro(), Hash: event.Hash([]byte(trip)),
+			Stage: "enrich", Code: string(event.CodeDeliveryExhausted), Extensions: `{"knativeerrordest":"http://enrich.millrace/","color":"red"}`,
+			Offset: from + int64(i), Stamp: at.Add(time.Hour).UnixMicro(), Payload: []byte(trip),
+		})
+	}
+	var body bytes.Buffer
+	w := parquet.NewGenericWriter[row](&body)
+	if _, err := w.Write(rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	key := fmt.Sprintf("landing/dead/date=%s/drain-%d.parquet", day, sequence)
+	if err := bucket.Put(t.Context(), key, body.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	e := landing.Entry{
+		Version: 1, Topic: "events.dead", TopicID: "an-old-topic-id", Sequence: sequence, Drain: "drain", Time: at.Add(2 * time.Hour),
+		Partitions: []landing.Partition{{From: from, Next: from + int64(len(ids))}},
+		Objects:    []landing.Object{{Key: key, Kind: landing.KindDead, Rows: int64(len(ids)), Bytes: int64(body.Len()), SHA256: sum(body.Bytes())}},
+	}
+	if err := log.Append(t.Context(), prev, e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Guards what Kafka has forgotten: a topic of another id, years ago, is planned and replayed from the lake like one that is there; only the days that were asked for are read; and an
+// object that is not the one of the plan any more stops the replay.
+func TestLake(t *testing.T) {
+	p := newPipeline(t)
+	store := objectstoretest.NewServer("private")
+	t.Cleanup(store.Close)
+	bucket, err := objectstore.Open(store.Config("private", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := store.Config("private", 1)
+	t.Setenv("S3_ENDPOINT", c.Endpoint)
+	t.Setenv("S3_BUCKET_PRIVATE", "private")
+	t.Setenv("AWS_ACCESS_KEY_ID", c.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", c.SecretKey)
+	if _, told := p.run(1, "plan", "--lake"); !strings.Contains(told, "no landing log of events.dead") {
+		t.Errorf("an empty lake: %s", told)
+	}
+	land(t, bucket, 1, "2023-03-01", "a", "b", "c")
+	land(t, bucket, 2, "2023-03-02", "d", "a")
+	land(t, bucket, 3, "2023-03-03", "e")
+
+	s, entries := p.plan("day.json", "--lake", "--from", "2023-03-02", "--to", "2023-03-03")
+	if s.Read != 2 || s.Events != 2 || of(entries, "d") != "pass to raw, count 1" {
+		t.Errorf("one day: %+v, %v", s.Summary, entries)
+	}
+	s, _ = p.plan("all.json", "--lake")
+	if s.Read != 6 || s.Events != 5 || s.Duplicates != 1 {
+		t.Errorf("all days: %+v", s.Summary)
+	}
+	p.run(0, "apply", p.file("all.json"))
+	sent := p.read("events.raw")
+	var ids []string
+	for _, e := range sent {
+		ids = append(ids, e.ID())
+		if string(e.Data()) != trip || event.FailureAttributes(e) != nil || event.Attr(e, "color") != "red" || event.Attr(e, event.ReplayID) != s.ID {
+			t.Errorf("event %s", e)
+		}
+	}
+	if !slices.Equal(ids, []string{"a", "b", "c", "d", "e"}) {
+		t.Errorf("sent %v", ids)
+	}
+
+	if err := bucket.Put(t.Context(), "landing/dead/date=2023-03-02/drain-2.parquet", []byte("another")); err != nil {
+		t.Fatal(err)
+	}
+	if _, told := p.run(1, "apply", p.file("day.json")); !strings.Contains(told, "date=2023-03-02/drain-2.parquet") {
+		t.Errorf("another object: %s", told)
+	}
+	if err := bucket.Delete(t.Context(), "landing/dead/date=2023-03-02/drain-2.parquet"); err != nil {
+		t.Fatal(err)
+	}
+	if _, told := p.run(1, "apply", p.file("day.json")); !strings.Contains(told, "gone") || len(p.read("events.raw")) != 5 {
+		t.Errorf("no object: %s", told)
+	}
+	if _, err := os.Stat(p.file("day.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+// BenchmarkPlan plans 100,000 dead letters, of which one in a hundred would fail, and search shows none.
+func BenchmarkPlan(b *testing.B) {
+	const n = 100_000
+	p := newPipeline(b)
+	var batch []*event.Event
+	for i := range n {
+		payload := trip
+		if i%100 == 0 {
+			payload = far
+		}
+		batch = append(batch, letter(raw(b, fmt.Sprint(i), payload), "enrich", event.CodeDeliveryExhausted))
+		if len(batch) == 1000 {
+			p.publish("events.dead", batch...)
+			batch = batch[:0]
+		}
+	}
+	for b.Loop() {
+		s, _ := p.plan("plan.json")
+		if s.Events != n || s.Count("fail") != n/100 {
+			b.Fatalf("%+v", s.Summary)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Seconds())/float64(b.N), "s/100000")
+}
