@@ -45,6 +45,8 @@ type config struct {
 	Events        int           `envconfig:"DRAIN_ENTRY_EVENTS" default:"200000" desc:"events in one entry"`
 	AcceptTopicID string        `envconfig:"DRAIN_ACCEPT_TOPIC_ID" desc:"the id of a topic that was created anew on purpose"`
 
+	LagGroup string `envconfig:"LAG_GROUP" default:"millrace-load-lake" desc:"the consumer group whose committed offsets show where the landing logs end; none where it is set and empty"`
+
 	OrphanAge time.Duration `envconfig:"ORPHAN_AGE" default:"24h" desc:"how old an object that no log names must be for a sweep to delete it; at least 1h and 12 times budget and overrun"`
 	OrphanMax int           `envconfig:"ORPHAN_MAX" default:"1000" desc:"objects that one sweep may delete; where there are more it deletes none of them and is an error"`
 }
@@ -104,7 +106,7 @@ func (c *config) store(private bool) objectstore.Config {
 }
 
 // topics returns what each topic's ticks ask for.
-func (c *config) topics(source drain.Source, contracts *contract.Source, logger *slog.Logger, m *metrics) (map[string]*topic, error) {
+func (c *config) topics(source drain.Source, contracts *contract.Source, logger *slog.Logger, m *metrics, g *gauge) (map[string]*topic, error) {
 	public, err := objectstore.Open(c.store(false))
 	if err != nil {
 		return nil, err
@@ -120,6 +122,10 @@ func (c *config) topics(source drain.Source, contracts *contract.Source, logger 
 		store      *objectstore.Bucket
 	}{{c.TopicRaw, landing.KindRaw, private}, {c.TopicDead, landing.KindDead, private}, {c.TopicEnriched, landing.KindEnriched, public}} {
 		s := drain.Settings{Topic: t.name, Kind: t.kind, AcceptTopicID: c.AcceptTopicID, Limits: drain.Limits{Bytes: c.Bytes, Events: c.Events}, Gate: gate, PublishWithin: c.OrphanAge / 2}
+		s.Progress = func(p drain.Progress) {
+			m.progress(t.name, p)
+			g.set(t.name, p.Next)
+		}
 		if t.kind == landing.KindEnriched { // the others' columns are no contract's
 			s.Refresh = refresh(contracts, logger)
 		}

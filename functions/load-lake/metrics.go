@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"millrace/functions/load-lake/internal/drain"
 	"millrace/functions/load-lake/internal/sweep"
 	"millrace/shared/landing"
 	"millrace/shared/telemetry"
@@ -12,7 +13,8 @@ import (
 type metrics struct {
 	entries, rows, bytes, lost   *prometheus.CounterVec
 	orphans, orphanBytes, sweeps *prometheus.CounterVec
-	foreign                      *prometheus.GaugeVec
+	uncommitted                  *prometheus.CounterVec
+	foreign, lag, last           *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -30,6 +32,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		orphans:     telemetry.Counter(r, "millrace_lake_orphans_deleted_total", "Objects deleted that no landing log named.", "topic"),
 		orphanBytes: telemetry.Counter(r, "millrace_lake_orphan_bytes_deleted_total", "Their bytes.", "topic"),
 		sweeps:      telemetry.Counter(r, "millrace_lake_sweeps_total", "Sweeps that looked at all there was to look at.", "topic"),
+		uncommitted: telemetry.Counter(r, "millrace_lake_position_failures_total", "Positions that could not be shown as the consumer group's offsets.", "topic"),
+		lag:         gauge("millrace_lake_lag_offsets", "Offsets of the topic that are not in the landing log, when a drain last looked."),
+		last:        gauge("millrace_lake_last_entry_timestamp_seconds", "When the landing log's newest entry was written, when a drain last looked."),
 		foreign:     gauge("millrace_lake_foreign_objects", "Objects under landing/ that the last sweep saw and that no drain wrote."),
 	}
 }
@@ -45,6 +50,13 @@ func (m *metrics) published(e landing.Entry) {
 		for _, l := range p.Lost {
 			lost.Add(float64(l.Last - l.First + 1))
 		}
+	}
+}
+
+func (m *metrics) progress(topic string, p drain.Progress) {
+	m.lag.WithLabelValues(topic).Set(float64(p.Lag))
+	if !p.Last.IsZero() {
+		m.last.WithLabelValues(topic).Set(float64(p.Last.UnixMilli()) / 1000)
 	}
 }
 

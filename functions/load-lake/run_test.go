@@ -215,12 +215,22 @@ func TestRun(t *testing.T) {
 	if status, body := l.get(t, "/metrics"); status != 200 || !strings.Contains(body, `millrace_lake_rows_total{topic="events.raw"} 5`) || !strings.Contains(body, `millrace_lake_lost_offsets_total{topic="events.raw"} 0`) {
 		t.Errorf("metrics: %d", status)
 	}
+	if _, body := l.get(t, "/metrics"); !strings.Contains(body, `millrace_lake_lag_offsets{topic="events.raw"} 0`) || !strings.Contains(body, `millrace_lake_last_entry_timestamp_seconds{topic="events.raw"} 1`) {
+		t.Error("the metrics miss the position")
+	}
 	// An outage of the store is the request's 503, not the end of the function.
 	l.s3.Fail(func(string, string, string) objectstoretest.Fault { return objectstoretest.Cut })
 	if status := l.tick(t, "events.raw"); status != 503 {
 		t.Errorf("during an outage: %d", status)
 	}
 	l.end(t)
+	// What was read is to be seen as the group's offsets, at the latest at the end.
+	for _, topic := range []string{"events.raw", "events.enriched", "events.dead"} {
+		committed, err := kafka.Committed(l.client, kafka.GroupTopic{Group: "millrace-load-lake", Topic: topic})
+		if err != nil || committed[0]+committed[1] != 5 {
+			t.Errorf("%s: committed %v, %v", topic, committed, err)
+		}
+	}
 }
 
 // Guards the life of garbage in the function as it is deployed: a drain whose entry could not be written leaves an object, the next one does the work again, and a sweep takes what

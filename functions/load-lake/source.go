@@ -66,6 +66,15 @@ func (s *source) Fetch(ctx context.Context, topic string, partition int32, from 
 	return r.Fetch(ctx, topic, partition, from, maxBytes)
 }
 
+// Commit is kafka.Reader's.
+func (s *source) Commit(ctx context.Context, g kafka.GroupTopic, next map[int32]int64) error {
+	r, err := s.reader(ctx)
+	if err != nil {
+		return err
+	}
+	return r.Commit(ctx, g, next)
+}
+
 // Close closes the client, if there is one. No drain may be under way.
 func (s *source) Close(context.Context) error {
 	s.mu.Lock()

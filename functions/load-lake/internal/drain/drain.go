@@ -99,10 +99,19 @@ type Settings struct {
 	// PublishWithin is how long after its first object an entry may be published; 12 hours where it is 0. It must lie well below the age at which objects
 	// without an entry are deleted.
 	PublishWithin time.Duration
+	// Progress is told where the log ends, once the drain knows and after each entry, its own or another's; nil is not.
+	Progress func(Progress)
 	// Refresh looks for contracts that are new; nil does not. It is called once the drain's end is fixed: an event before the end was enriched before that, by
 	// a contract that was published earlier still, so that the columns of what is drained are known. Where it cannot look, it says so itself, and
 	// the contracts stay.
 	Refresh func(ctx context.Context)
+}
+
+// Progress says where a topic's log ends.
+type Progress struct {
+	Next map[int32]int64 // by partition; empty where the log is. The receiver's to keep
+	Lag  int64           // offsets that were in the topic when the drain began and are not in the log
+	Last time.Time       // of the newest entry; zero where there is none
 }
 
 // Drainer drains one topic. Drain may be called concurrently, in any number of processes.
@@ -136,6 +145,9 @@ func New(s Settings, source Source, store Store, contracts Contracts, clock func
 	}
 	if s.PublishWithin == 0 {
 		s.PublishWithin = 12 * time.Hour
+	}
+	if s.Progress == nil {
+		s.Progress = func(Progress) {}
 	}
 	if observe == nil {
 		observe = func(landing.Entry) {}
@@ -197,17 +209,18 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 			return err
 		}
 	}
-	end := map[int32]int64{}
+	start, end := map[int32]int64{}, map[int32]int64{}
 	for _, p := range topic.Partitions {
 		span, err := d.source.Span(ctx, topic.Name, p)
 		if err != nil {
 			return err
 		}
-		end[p] = span.End
+		start[p], end[p] = span.Start, span.End
 	}
 	if err := shrunk(tail, end); err != nil {
 		return err
 	}
+	d.settings.Progress(progress(tail, start, end))
 	if d.settings.Refresh != nil && remaining(tail, end) {
 		d.settings.Refresh(ctx)
 	}
@@ -241,6 +254,7 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 		default:
 			return err
 		}
+		d.settings.Progress(progress(tail, start, end))
 	}
 	d.result.Done = true
 	return nil
@@ -293,6 +307,15 @@ func shrunk(tail landing.Entry, end map[int32]int64) error {
 		}
 	}
 	return nil
+}
+
+// progress returns where the tail is in a topic of these offsets.
+func progress(tail landing.Entry, start, end map[int32]int64) Progress {
+	p := Progress{Next: tail.Next(), Last: tail.Time}
+	for i, e := range end {
+		p.Lag += max(e-max(p.Next[i], start[i]), 0)
+	}
+	return p
 }
 
 // remaining reports whether there is something to read between the tail and the end. Another drain may have read beyond the end.

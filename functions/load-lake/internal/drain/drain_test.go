@@ -676,3 +676,25 @@ func (a afterPut) Put(ctx context.Context, key string, body []byte) error {
 	a.f()
 	return err
 }
+
+// Guards what is told of the position: how far behind the log is, before, between and after entries, without what Kafka itself no longer has.
+func TestProgress(t *testing.T) {
+	l := newLake(t, "events.raw", 2)
+	l.events(0, 20, 2)
+	l.deleteRecords(0, 3)
+	s := l.settings()
+	s.Limits.Events = 10
+	var seen []drain.Progress
+	s.Progress = func(p drain.Progress) { seen = append(seen, p) }
+	d := l.drainer(s, l.bucket(1))
+	if _, err := d.Drain(t.Context(), always); err != nil {
+		t.Fatal(err)
+	}
+	if len(seen) != 3 || seen[0].Lag != 17 || !seen[0].Last.IsZero() || len(seen[0].Next) != 0 || seen[1].Lag != 7 || seen[2].Lag != 0 ||
+		!seen[2].Last.Equal(l.now) || seen[2].Next[0] != 10 || seen[2].Next[1] != 10 {
+		t.Errorf("%+v", seen)
+	}
+	if _, err := d.Drain(t.Context(), always); err != nil || len(seen) != 4 || seen[3].Lag != 0 || seen[3].Next[0] != 10 {
+		t.Errorf("nothing new: %+v, %v", seen, err)
+	}
+}

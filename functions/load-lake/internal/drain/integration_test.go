@@ -5,6 +5,7 @@ package drain_test
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -75,6 +76,18 @@ func TestRealServers(t *testing.T) {
 	x := l.landed(l.id())
 	if len(x.rows) != 342 || x.lost[landing.ReasonBeforeFirst]+x.lost[landing.ReasonRetention] != 10 || x.skipped["aborted"] != 3 || x.skipped["control"] != 5 {
 		t.Errorf("%d rows, lost %v, skipped %v", len(x.rows), x.lost, x.skipped)
+	}
+	group := kafka.GroupTopic{Group: l.topic, Topic: l.topic}
+	for range 2 {
+		if err := kafka.NewReader(l.client).Commit(t.Context(), group, x.next); err != nil {
+			t.Error(err)
+		}
+	}
+	if committed, err := kafka.Committed(l.client, group); err != nil || fmt.Sprint(committed) != fmt.Sprint(x.next) {
+		t.Errorf("committed %v, want %v, %v", committed, x.next, err)
+	}
+	if err := l.admin.DeleteConsumerGroup(group.Group); err != nil {
+		t.Errorf("cleaning up: %v", err)
 	}
 	old := l.id()
 	l.recreate(3)
