@@ -185,6 +185,9 @@ func bare(n Names, e *event.Event) *Document {
 	b = appendText(b, "message", event.Attr(e, event.FailureMessage))
 	b = appendText(b, "hint", event.Code(event.Attr(e, event.FailureCode)).Hint())
 	b = appendTime(b, "time", event.Attr(e, event.FailureTime))
+	b = appendText(b, "origin_source", event.Attr(e, event.FailureSource))
+	b = appendText(b, "origin_id", event.Attr(e, event.FailureID))
+	b = appendText(b, "assumed_version", event.Attr(e, event.FailureVersion))
 	if len(b) > start {
 		b = append(b[:start], b[start+1:]...) // the first comma
 	}
@@ -222,7 +225,12 @@ func appendAttributes(b []byte, e *event.Event) []byte {
 	b = appendTime(b, "time", event.Attr(e, "time"))
 	b = appendText(b, "replay_id", event.Attr(e, event.ReplayID))
 	b = append(b, `,"replay_count":`...)
-	return strconv.AppendInt(b, int64(event.Replays(e)), 10)
+	b = strconv.AppendInt(b, int64(event.Replays(e)), 10)
+	if event.Attr(e, event.VersionAssumed) != "" {
+		b = append(b, `,"version_assumed":true`...)
+	}
+	b = appendText(b, "partition_key", event.Attr(e, event.PartitionKey))
+	return appendExtensions(b, e)
 }
 
 func appendText(b []byte, name, value string) []byte {

@@ -235,6 +235,20 @@ func FailureAttributes(e *Event) []string {
 	return names
 }
 
+// ForeignExtensions returns the names of e's extensions that are neither Millrace's nor Knative's: the producer's own (traceparent, ...), in order.
+func ForeignExtensions(e *Event) []string {
+	var names []string
+	for name := range extensions(e) {
+		switch {
+		case name == SchemaVersion, name == PartitionKey, Reserved(name), slices.Contains(brokerAttributes, name):
+		default:
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // brokerAttributes are added by Knative's Kafka Broker, KafkaSource and by the SDK's Kafka binding to what they read. They tell of a
 // position that is no longer true once the event moves on.
 var brokerAttributes = []string{"knativekafkaoffset", "knativekafkapartition", "kafkaoffset", "kafkapartition", "kafkatopic"}

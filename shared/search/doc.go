@@ -57,4 +57,10 @@
 // Consequences: an added field is found in what is written from then on, in whichever day's index. Documents that are there already hold the field and are not found by
 // it until they are written again: POST enriched-<type>-<MODEL>-*/_update_by_query?conflicts=proceed does that, and is a person's to start, since it
 // rewrites the index. The key that load-search uses needs the right to change mappings (manage); without it, it says so once in ten minutes and loads.
+//
+// # Decision of 2026-11-21: one field for a producer's own extensions
+//
+// Context: extensions (traceparent, a tenant's name) are what people look for, and anyone can invent a thousand of them. Decision: they are one field of the type
+// flattened, at most 8 KiB in a document (package document) and 2,048 characters of a value in the index; what is left out, extensions_truncated says, and the lake has all.
+// Consequences: extensions.traceparent:"00-..." finds, values compare as text, and no producer adds a field to an index.
 package search

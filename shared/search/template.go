@@ -20,7 +20,7 @@ import (
 
 // layout is the version of what this package itself puts into templates. Raise it with every change of mappings or settings
 // here, or existing templates stay as they are.
-const layout = 2
+const layout = 3
 
 // priority of the templates. Those that Elasticsearch ships have at most 101.
 const priority = 200
@@ -240,6 +240,9 @@ func refusal(body []byte) (reason string, ok bool) {
 // maxReason is where a refused template's reason is cut, in bytes: it becomes part of failure messages.
 const maxReason = 600
 
+// maxExtension is how many characters of an extension's value are indexed: with its name it is one term.
+const maxExtension = 2048
+
 func keyword() mapping { return mapping{"type": "keyword", "ignore_above": maxKeyword} }
 func date() mapping    { return mapping{"type": "date"} }
 
@@ -258,6 +261,11 @@ func attributes() mapping {
 		"time":             date(),
 		"replay_id":        keyword(),
 		"replay_count":     mapping{"type": "long"},
+		"version_assumed":  mapping{"type": "boolean"},
+		"partition_key":    keyword(),
+		// One field however many there are: a field for each would let producers fill the index's 1,000.
+		"extensions":           mapping{"type": "flattened", "ignore_above": maxExtension},
+		"extensions_truncated": mapping{"type": "boolean"},
 	}
 }
 
@@ -272,6 +280,10 @@ func (c *Client) deadTemplate() template {
 			"message": mapping{"type": "text", "fields": mapping{"keyword": mapping{"type": "keyword", "ignore_above": event.MaxFailureMessage}}},
 			"hint":    mapping{"type": "keyword", "index": false, "doc_values": false},
 			"time":    date(),
+			// What the producer calls it, where the dead letter is called otherwise.
+			"origin_source":   keyword(),
+			"origin_id":       keyword(),
+			"assumed_version": keyword(),
 		},
 	}
 	fields["payload"] = mapping{"type": "keyword", "index": false, "doc_values": false}

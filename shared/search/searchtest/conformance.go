@@ -192,7 +192,9 @@ func DeadLetters(t *testing.T, url, prefix string) {
 		t.Fatal(err)
 	}
 	for i, message := range []string{"a is missing", "a is missing", "b is missing", strings.Repeat("m", event.MaxFailureMessage)} {
-		source := fmt.Appendf(nil, `{"failure":{"message":%q,"hint":%q}}`, message, strings.Repeat("h", 40_000))
+		// A value of an extension that is too long for a term is kept all the same.
+		source := fmt.Appendf(nil, `{"failure":{"message":%q,"hint":%q,"origin_source":"/s%d","origin_id":"i","assumed_version":"0-0-%d"},"extensions":{"traceparent":"00-%d","long":%q}}`,
+			message, strings.Repeat("h", 40_000), i, i, i, strings.Repeat("é", 4096))
 		want(t, bulk(t, c, search.Operation{Index: dead, ID: fmt.Sprintf("d%d", i), Source: source}), search.Done)
 	}
 	post(t, url+"/"+dead+"/_refresh", "")
@@ -209,6 +211,22 @@ func DeadLetters(t *testing.T, url, prefix string) {
 	text := post(t, url+"/"+dead+"/_search", `{"size":0,"query":{"match":{"failure.message":"missing"}},"aggs":{"reasons":{"terms":{"field":"failure.message.keyword"}}}}`)
 	if err := json.Unmarshal(text, &answer); err != nil || fmt.Sprint(answer.Aggregations.Reasons.Buckets) != "[{a is missing 2} {b is missing 1}]" {
 		t.Errorf("got %s, %v", text, err)
+	}
+	for _, query := range []string{
+		`{"term":{"failure.origin_source":"/s2"}}`, `{"term":{"failure.assumed_version":"0-0-2"}}`, `{"term":{"extensions.traceparent":"00-2"}}`,
+		`{"query_string":{"query":"extensions.traceparent:\"00-2\" AND failure.origin_id:i"}}`,
+	} {
+		var found struct {
+			Hits struct {
+				Hits []struct {
+					ID string `json:"_id"`
+				} `json:"hits"`
+			} `json:"hits"`
+		}
+		text := post(t, url+"/"+dead+"/_search", `{"_source":false,"query":`+query+`}`)
+		if err := json.Unmarshal(text, &found); err != nil || len(found.Hits.Hits) != 1 || found.Hits.Hits[0].ID != "d2" {
+			t.Errorf("%s: got %s, %v", query, text, err)
+		}
 	}
 }
 
