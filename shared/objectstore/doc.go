@@ -26,4 +26,10 @@
 // Context: a PUT whose answer was lost is sent again by the HTTP client, and the second one is refused because the first
 // one succeeded. Decision: PutIfAbsent returns ErrExists in that case too, and the caller reads the object and compares.
 // Consequences: bodies written with PutIfAbsent must tell their writer (the landing log's entries carry the drain's id).
+//
+// # Decision 2026-11-21: errors say what the store answered
+//
+// Context: minio-go's errors hold the store's message, often without status or code, and where the time ends between two attempts only the timeout, so that
+// a full disk read as one. Decision: every refusal (4xx, 5xx) is noted on its way through the transport, and an error says status, code and message of the last one.
+// Consequences: bodies of refusals, some hundred bytes, are read here first.
 package objectstore

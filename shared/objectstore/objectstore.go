@@ -112,7 +112,7 @@ func Open(c Config) (*Bucket, error) {
 			Secure:       u.Scheme == "https",
 			Region:       c.Region,
 			BucketLookup: minio.BucketLookupPath,
-			Transport:    c.Transport,
+			Transport:    listener{c.Transport},
 			MaxRetries:   attempts,
 		})
 	}
@@ -125,6 +125,11 @@ func Open(c Config) (*Bucket, error) {
 		return nil, fmt.Errorf("object store client for %s: %w", c.Endpoint, err)
 	}
 	return &Bucket{core: core, once: once, name: c.Bucket, region: c.Region, timeout: c.Timeout, attempts: c.Attempts}, nil
+}
+
+// begin returns the context of one operation, which remembers what the store answers.
+func (b *Bucket) begin(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithValue(ctx, answerKey{}, new(answer)), b.timeout)
 }
 
 // Name returns the bucket's name.
@@ -142,7 +147,7 @@ func (b *Bucket) PutIfAbsent(ctx context.Context, key string, body []byte) error
 }
 
 func (b *Bucket) put(ctx context.Context, key string, body []byte, ifAbsent bool) error {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	ctx, cancel := b.begin(ctx)
 	defer cancel()
 	sum := sha256.Sum256(body)
 	opts := minio.PutObjectOptions{
@@ -161,13 +166,13 @@ func (b *Bucket) put(ctx context.Context, key string, body []byte, ifAbsent bool
 			return nil
 		}
 		if attempt == b.attempts || !repeatable(err) {
-			return b.wrap("put", key, err)
+			return b.wrap(ctx, "put", key, err)
 		}
 		timer := time.NewTimer(time.Duration(attempt) * 200 * time.Millisecond)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return b.wrap("put", key, err)
+			return b.wrap(ctx, "put", key, err)
 		case <-timer.C:
 		}
 	}
@@ -181,11 +186,11 @@ func repeatable(err error) bool {
 
 // Get returns the whole object. ErrNotFound (wrapped) where there is none.
 func (b *Bucket) Get(ctx context.Context, key string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	ctx, cancel := b.begin(ctx)
 	defer cancel()
 	r, info, _, err := b.core.GetObject(ctx, b.name, key, minio.GetObjectOptions{})
 	if err != nil {
-		return nil, b.wrap("get", key, err)
+		return nil, b.wrap(ctx, "get", key, err)
 	}
 	defer func() { _ = r.Close() }() // a body cut short is seen by its length
 	var buf bytes.Buffer
@@ -193,10 +198,10 @@ func (b *Bucket) Get(ctx context.Context, key string) ([]byte, error) {
 		buf.Grow(int(info.Size) + bytes.MinRead)
 	}
 	if _, err := buf.ReadFrom(r); err != nil {
-		return nil, b.wrap("get", key, err)
+		return nil, b.wrap(ctx, "get", key, err)
 	}
 	if int64(buf.Len()) != info.Size {
-		return nil, b.wrap("get", key, fmt.Errorf("%d bytes of %d: %w", buf.Len(), info.Size, io.ErrUnexpectedEOF))
+		return nil, b.wrap(ctx, "get", key, fmt.Errorf("%d bytes of %d: %w", buf.Len(), info.Size, io.ErrUnexpectedEOF))
 	}
 	return buf.Bytes(), nil
 }
@@ -204,11 +209,11 @@ func (b *Bucket) Get(ctx context.Context, key string) ([]byte, error) {
 // Stat describes the object. ErrNotFound (wrapped) where there is none; since HEAD has no body, that can also mean that
 // the bucket is missing: where the difference counts, use List.
 func (b *Bucket) Stat(ctx context.Context, key string) (Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	ctx, cancel := b.begin(ctx)
 	defer cancel()
 	o, err := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
 	if err != nil {
-		return Info{}, b.wrap("stat", key, err)
+		return Info{}, b.wrap(ctx, "stat", key, err)
 	}
 	return Info{Key: key, Size: o.Size, Modified: o.LastModified}, nil
 }
@@ -219,14 +224,14 @@ func (b *Bucket) List(ctx context.Context, prefix, startAfter string, max int) (
 	if max <= 0 || max > MaxList {
 		max = MaxList
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	ctx, cancel := b.begin(ctx)
 	defer cancel()
 	var out []Info
 	// The listing ends with ctx: leaving the loop early must not leave minio-go's goroutine behind.
 	opts := minio.ListObjectsOptions{Prefix: prefix, StartAfter: startAfter, Recursive: true, MaxKeys: max}
 	for o := range b.core.ListObjectsIter(ctx, b.name, opts) {
 		if o.Err != nil {
-			return nil, b.wrap("list", prefix, o.Err)
+			return nil, b.wrap(ctx, "list", prefix, o.Err)
 		}
 		out = append(out, Info{Key: o.Key, Size: o.Size, Modified: o.LastModified})
 		if len(out) == max {
@@ -234,17 +239,17 @@ func (b *Bucket) List(ctx context.Context, prefix, startAfter string, max int) (
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, b.wrap("list", prefix, err)
+		return nil, b.wrap(ctx, "list", prefix, err)
 	}
 	return out, nil
 }
 
 // Delete removes the object; one that is not there is no error.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	ctx, cancel := b.begin(ctx)
 	defer cancel()
 	if err := b.core.RemoveObject(ctx, b.name, key, minio.RemoveObjectOptions{}); err != nil {
-		if err = b.wrap("delete", key, err); !errors.Is(err, ErrNotFound) {
+		if err = b.wrap(ctx, "delete", key, err); !errors.Is(err, ErrNotFound) {
 			return err
 		}
 	}
@@ -253,11 +258,11 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 
 // EnsureBucket creates the bucket where it is missing.
 func (b *Bucket) EnsureBucket(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	ctx, cancel := b.begin(ctx)
 	defer cancel()
 	ok, err := b.core.BucketExists(ctx, b.name)
 	if err != nil {
-		return b.wrap("look for bucket", "", err)
+		return b.wrap(ctx, "look for bucket", "", err)
 	}
 	if ok {
 		return nil
@@ -266,7 +271,7 @@ func (b *Bucket) EnsureBucket(ctx context.Context) error {
 		if minio.ToErrorResponse(err).Code == "BucketAlreadyOwnedByYou" {
 			return nil
 		}
-		return b.wrap("make bucket", "", err)
+		return b.wrap(ctx, "make bucket", "", err)
 	}
 	return nil
 }
@@ -297,8 +302,13 @@ func (b *Bucket) CheckConditional(ctx context.Context) error {
 }
 
 // wrap names the operation and turns the store's two answers that callers branch on into errors of this package.
-func (b *Bucket) wrap(op, key string, err error) error {
+func (b *Bucket) wrap(ctx context.Context, op, key string, err error) error {
 	r := minio.ToErrorResponse(err)
+	if r.StatusCode != 0 {
+		err = fmt.Errorf("the store answered %d %s: %w", r.StatusCode, r.Code, err)
+	} else if last := heard(ctx); last != "" {
+		err = fmt.Errorf("%w; the store's last answer was %s", err, last)
+	}
 	switch {
 	case r.Code == "NoSuchKey":
 		err = fmt.Errorf("%w: %w", ErrNotFound, err)

@@ -1,9 +1,11 @@
 package objectstore_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"millrace/shared/objectstore"
 	"millrace/shared/objectstore/objectstoretest"
@@ -121,5 +123,44 @@ func TestConfigValidate(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "hush") {
 		t.Error("the secret shows")
+	}
+}
+
+// Guards the operator against a full disk that reads as a timeout: what the store answered is in the error, also where the time ended on a later attempt that had no answer.
+func TestFullDiskSaysSo(t *testing.T) {
+	s := server(t, "bucket")
+	says := func(err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "507 XMinioStorageFull") {
+			t.Errorf("got %v", err)
+		}
+	}
+	s.Fail(func(string, string, string) objectstoretest.Fault { return objectstoretest.Full })
+	says(open(t, s.Config("bucket", 2)).Put(t.Context(), "k", []byte("x")))
+	says(open(t, s.Config("bucket", 2)).PutIfAbsent(t.Context(), "k", []byte("x")))
+	n := 0
+	s.Fail(func(string, string, string) objectstoretest.Fault {
+		if n++; n == 1 {
+			return objectstoretest.Full
+		}
+		return objectstoretest.Hang
+	})
+	c := s.Config("bucket", 4)
+	c.Timeout = time.Second
+	err := open(t, c).Put(t.Context(), "k", []byte("x"))
+	says(err)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	// minio-go repeats what has no body by itself.
+	n = 0
+	s.Fail(func(string, string, string) objectstoretest.Fault {
+		if n++; n == 1 {
+			return objectstoretest.Refuse
+		}
+		return objectstoretest.Hang
+	})
+	if _, err := open(t, c).List(t.Context(), "", "", 0); err == nil || !strings.Contains(err.Error(), "503 SlowDown") {
+		t.Errorf("list: %v", err)
 	}
 }

@@ -36,6 +36,10 @@ const (
 	WriteThenCut
 	// Cut cuts the connection and does nothing.
 	Cut
+	// Full answers as MinIO does where its disk is full, and does nothing.
+	Full
+	// Hang does nothing and answers nothing until the client is gone.
+	Hang
 )
 
 // Server is an S3 server in the process. It is safe for concurrent use.
@@ -131,8 +135,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch fault {
 	case Refuse:
 		fail(w, http.StatusServiceUnavailable, "SlowDown")
+	case Full:
+		fail(w, http.StatusInsufficientStorage, "XMinioStorageFull")
 	case Cut:
 		panic(http.ErrAbortHandler)
+	case Hang:
+		s.mu.Unlock()
+		<-r.Context().Done()
+		s.mu.Lock()
 	case WriteThenFail:
 		s.serve(httptest.NewRecorder(), r, bucket, key, body)
 		fail(w, http.StatusServiceUnavailable, "SlowDown")
