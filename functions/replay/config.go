@@ -93,9 +93,16 @@ func (c *config) search() (*search.Client, error) {
 	return search.New(search.Options{URL: c.SearchURL, APIKey: c.SearchKey, Prefix: c.IndexPrefix, Timeout: 30 * time.Second})
 }
 
+// landed returns the bucket of enriched objects.
+func (c *config) landed() (*objectstore.Bucket, error) { return objectstore.Open(c.store(c.Bucket)) }
+
+func (c *config) store(bucket string) objectstore.Config {
+	return objectstore.Config{Endpoint: c.Endpoint, Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: bucket}
+}
+
 // private returns the bucket of raw and dead objects.
 func (c *config) private() (*objectstore.Bucket, error) {
-	o := objectstore.Config{Endpoint: c.Endpoint, Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: c.BucketPrivate}
+	o := c.store(c.BucketPrivate)
 	if c.PrivateAccessKey != "" {
 		o.AccessKey, o.SecretKey = c.PrivateAccessKey, c.PrivateSecretKey
 	}

@@ -26,6 +26,10 @@ func applyHelp(f *applyFlags) string {
 	return applyText + f.set().FlagUsages() + "\nVariables:\n\n" + usage.Variables(config{})
 }
 
+func reconcileHelp(f *reconcileFlags) string {
+	return reconcileText + f.set().FlagUsages() + "\nVariables:\n\n" + usage.Variables(config{})
+}
+
 const planText = `replay plan selects events, runs today's code over them without side effects, and says what a replay would do:
 
   pass       it passes, and search does not show it yet
@@ -70,6 +74,22 @@ it on all in-sync replicas. What was sent and is not in the journal is sent agai
 nothing in search nor in the lake's tables. What failed at collect has no replaycount: refused again, it is one more dead letter.
 
 It ends with a table. Exit code: 0 once all is sent, 1 where something is left to do (run it again), 2 when called wrongly.
+
+Flags:
+`
+
+const reconcileText = `replay reconcile accounts for every event of a time by what is durable, over distinct root ids: each in events.raw must be in
+events.enriched or a dead letter, each enriched one in search or a dead letter, each dead letter in search, and each record of the three
+topics in the landing log. It prints the sums and names what is missing. It changes nothing.
+
+  replay reconcile --from 1h
+  replay reconcile --from 2026-11-20 --to 2026-11-21 --format json
+  replay reconcile --from 10m --wait 6m     look again until nothing is on its way (load-lake drains every five minutes)
+
+What lies behind the committed offset of the group that reads it, or was not drained yet, waits: it is not missing. Functions with a Kafka intake
+have groups of other names: --group enrich=... names them.
+
+Memory is about 100 bytes an event. Exit code: 0 where nothing is missing, 1 where something is or Kafka has forgotten a part, 2 when called wrongly.
 
 Flags:
 `

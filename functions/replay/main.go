@@ -31,6 +31,7 @@ type command struct {
 var commands = []command{
 	{"plan", "select events and say what a replay of them would do; write that down", runPlan},
 	{"apply", "send the events of a plan", runApply},
+	{"reconcile", "account for every event of a time: what arrived, what waits, what is missing", runReconcile},
 }
 
 var errUsage = errors.New("called wrongly")

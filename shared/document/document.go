@@ -98,27 +98,44 @@ func New(n Names, known Models, e *event.Event) (*Document, error) {
 	return enriched(n, known, e)
 }
 
-func enriched(n Names, known Models, e *event.Event) (*Document, error) {
+// Ref returns where e's document is, without making it or knowing its contract. The errors are New's.
+func Ref(n Names, e *event.Event) (search.Ref, error) {
+	if event.IsDead(e) {
+		return search.Ref{Index: n.DeadIndex(deadDay(e)), ID: deadID(e)}, nil
+	}
+	ref, _, err := enrichedRef(n, e)
+	return ref, err
+}
+
+func enrichedRef(n Names, e *event.Event) (search.Ref, ModelKey, error) {
 	if event.Attr(e, event.Stage) != event.StageEnriched {
-		return nil, delivery.Permanent(event.CodeInvalidAttribute, errors.New("attribute stage is not enriched: only enriched events can be searched"))
+		return search.Ref{}, ModelKey{}, delivery.Permanent(event.CodeInvalidAttribute, errors.New("attribute stage is not enriched: only enriched events can be searched"))
 	}
 	arrived, err := time.Parse(time.RFC3339, event.Attr(e, event.CollectorTime))
 	if err != nil {
-		return nil, delivery.Permanent(event.CodeInvalidAttribute, errors.New("attribute collectortime is no time of RFC 3339"))
+		return search.Ref{}, ModelKey{}, delivery.Permanent(event.CodeInvalidAttribute, errors.New("attribute collectortime is no time of RFC 3339"))
 	}
 	version := event.Attr(e, event.SchemaVersion)
 	if !event.ValidVersion(version) {
-		return nil, delivery.Permanent(event.CodeUnknownContract, errors.New("attribute schemaversion is not MODEL-REVISION-ADDITION"))
+		return search.Ref{}, ModelKey{}, delivery.Permanent(event.CodeUnknownContract, errors.New("attribute schemaversion is not MODEL-REVISION-ADDITION"))
 	}
 	first, _, _ := strings.Cut(version, "-")
 	number, err := strconv.Atoi(first)
 	if err != nil {
-		return nil, delivery.Permanent(event.CodeUnknownContract, fmt.Errorf("attribute schemaversion: %w", err))
+		return search.Ref{}, ModelKey{}, delivery.Permanent(event.CodeUnknownContract, fmt.Errorf("attribute schemaversion: %w", err))
+	}
+	return search.Ref{Index: n.EnrichedIndex(e.Type(), number, day(e, arrived)), ID: event.Attr(e, event.RootID)}, ModelKey{e.Type(), number}, nil
+}
+
+func enriched(n Names, known Models, e *event.Event) (*Document, error) {
+	ref, key, err := enrichedRef(n, e)
+	if err != nil {
+		return nil, err
 	}
 	// The MODEL is enough: a revision or addition that this process does not know yet has the same index.
-	model, ok := known[ModelKey{e.Type(), number}]
+	model, ok := known[key]
 	if !ok {
-		return nil, &UnknownModelError{ModelKey{e.Type(), number}, version}
+		return nil, &UnknownModelError{key, event.Attr(e, event.SchemaVersion)}
 	}
 	payload, enrichment, err := event.SplitEnriched(e.Data())
 	if err != nil {
@@ -126,8 +143,7 @@ func enriched(n Names, known Models, e *event.Event) (*Document, error) {
 	}
 
 	d := &Document{Kind: Enriched, Event: e, Model: model, Hash: event.Attr(e, event.DataHash)}
-	d.Index = n.EnrichedIndex(e.Type(), number, day(e, arrived))
-	d.ID = event.Attr(e, event.RootID)
+	d.Index, d.ID = ref.Index, ref.ID
 	if replays := event.Replays(e); replays > 0 {
 		// A document that was created has version 1, so the first replay's is above it.
 		d.Version = int64(replays) + 1
@@ -170,11 +186,7 @@ func dead(n Names, e *event.Event) *Document {
 // bare returns the document of a dead letter's attributes only.
 func bare(n Names, e *event.Event) *Document {
 	d := &Document{Kind: Dead, Event: e, Hash: event.Attr(e, event.DataHash)}
-	d.Index = n.DeadIndex(deadDay(e))
-	d.ID = event.Attr(e, event.RootID) + ":" + event.Attr(e, event.FailureStage) + ":" + strconv.Itoa(event.Replays(e))
-	if len(d.ID) > maxDeadID {
-		d.ID = event.Hash([]byte(d.ID))
-	}
+	d.Index, d.ID = n.DeadIndex(deadDay(e)), deadID(e)
 	b := make([]byte, 0, 1024+min(len(e.Data()), maxDeadPayload))
 	b = appendAttributes(b, e)
 	b = appendText(b, "stage", event.Attr(e, event.Stage))
@@ -204,11 +216,23 @@ func WithoutPayload(n Names, e *event.Event) *Document {
 	return d
 }
 
+// deadID is a dead letter's id, but for a second one of the same event, stage and replay that has other data: see Distinguish.
+func deadID(e *event.Event) string {
+	id := event.Attr(e, event.RootID) + ":" + event.Attr(e, event.FailureStage) + ":" + strconv.Itoa(event.Replays(e))
+	if len(id) > maxDeadID {
+		return event.Hash([]byte(id))
+	}
+	return id
+}
+
 // Distinguish puts a dead letter's hash into its id.
 func (d *Document) Distinguish() {
 	d.Distinct = true
-	d.ID += ":" + d.Hash[:min(16, len(d.Hash))]
+	d.ID = Distinct(d.ID, d.Hash)
 }
+
+// Distinct returns a dead letter's id with its hash, for one whose plain id is another payload's.
+func Distinct(id, hash string) string { return id + ":" + hash[:min(16, len(hash))] }
 
 // appendAttributes opens the document.
 func appendAttributes(b []byte, e *event.Event) []byte {

@@ -1,0 +1,458 @@
+// Package reconcile accounts for every event of a time: whether each that a topic holds came to where it belongs. It goes by durable state alone, over
+// distinct root ids: Kafka's topics, the documents in search, and the landing log.
+//
+// What must hold: each event of raw is in enriched or a dead letter; each of enriched is in search or a dead letter; each dead letter is in search; each
+// record of the three topics is in the landing log. What does not is a gap, or waits: its record is not yet behind the committed offset of the group that
+// reads it, or not yet drained.
+//
+// It reads a consistent picture of a pipeline at work: positions first, then raw, enriched and dead, each to its end, search with each (by id, so that unrefreshed
+// documents count), and the logs last. So an event that moves meanwhile is seen at its later place, or still waits by the position that was read first.
+//
+// It writes nothing. It does not look into the lake's objects beyond their entries' own sums (see package landing), nor for a document that stands in two days' indexes.
+// Memory: about 40 bytes for each distinct root id, [MaxRoots] at most, and 8 for each record.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"millrace/functions/replay/internal/plan"
+	"millrace/functions/replay/internal/source"
+	"millrace/shared/document"
+	"millrace/shared/event"
+	"millrace/shared/landing"
+	"millrace/shared/search"
+)
+
+// MaxRoots bounds the distinct root ids of one run, and so its memory to about 1.5 GB.
+const MaxRoots = 20_000_000
+
+// lookups is how many documents are asked for at a time.
+const lookups = 1000
+
+// Topic is one of the three topics, as *source.Topic reads it.
+//
+// Scan calls f with each record written at from or later, to the end as it is at the call, and returns the partitions of which Kafka has deleted records since from.
+type Topic interface {
+	Scan(ctx context.Context, from time.Time, f func(source.Record) error) (origin plan.Origin, forgotten []int32, err error)
+}
+
+// Documents is search. Versions returns for each document, in order, whether it is there, and the hash of its event's data; it sees unrefreshed ones.
+type Documents interface {
+	document.Names
+	Versions(ctx context.Context, refs []search.Ref) ([]search.Version, error)
+}
+
+// Log is the landing log of one topic id. Back calls f with its entries from the newest on, and proves that they join.
+type Log interface {
+	Back(ctx context.Context, f func(landing.Entry) (more bool, err error)) error
+}
+
+// Stage is one topic with who reads it and where it is landed.
+type Stage struct {
+	Name  string // of the topic
+	Topic Topic
+	// Group is the consumer group that reads the topic on to the next stage, Committed its offsets by partition as they were before the first Scan; nil where the group has none,
+	// which makes a gap of what would wait.
+	Group     string
+	Committed map[int32]int64
+	// Log opens the landing log of a topic id.
+	Log func(topicID string) Log
+}
+
+// Options say what to account for.
+type Options struct {
+	From, To            time.Time // of the records in Kafka: From <= time < To
+	Raw, Enriched, Dead Stage
+	Documents           Documents
+	MaxRoots            int                                // 0: [MaxRoots]
+	MaxGaps             int                                // gaps that the report names; the others it counts
+	Progress            func(topic string, done, of int64) // told now and then; may be nil
+}
+
+// flags are what was found of one root id.
+type flags uint16
+
+const (
+	inRaw        flags = 1 << iota // in the time asked for
+	inEnriched                     // at any time since
+	inDead                         // a dead letter before it was enriched
+	inDeadAfter                    // a dead letter after it was enriched
+	asked                          // its enriched event or dead letter is of the time asked for, or inRaw
+	inSearch                       // its document
+	inSearchDead                   // the document of each of its dead letters
+	lacksDead                      // not that of one of them
+	waitsRaw                       // its record in raw is behind the committed offset
+	waitsEnriched
+	waitsDead
+)
+
+// Why says at which step an event is missing.
+type Why string
+
+// The gaps.
+const (
+	NotEnriched   Why = "in events.raw, neither enriched nor a dead letter"
+	NotSearchable Why = "enriched, neither in search nor a dead letter"
+	DeadNotFound  Why = "a dead letter that is not in search"
+)
+
+// Gap is one event that did not come to where it belongs.
+type Gap struct {
+	RootID string `json:"root_id"`
+	Why    Why    `json:"why"`
+}
+
+// Landed is how far a topic's records of the time are in the landing log.
+type Landed struct {
+	Topic   string `json:"topic"`
+	TopicID string `json:"topic_id"`
+	Records int64  `json:"records"` // of the time asked for
+	Landed  int64  `json:"landed"`
+	Waiting int64  `json:"waiting"` // not drained yet
+	Lost    int64  `json:"lost"`    // in a lost range of the log
+	Skipped int64  `json:"skipped"` // in a skipped range, though the topic holds a record there
+	Missing int64  `json:"missing"` // behind the log's end, and in no entry
+}
+
+// Report is what came out. The sums are over distinct root ids.
+type Report struct {
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"`
+	Raw      int64     `json:"raw"`
+	Enriched int64     `json:"enriched"`       // of Raw
+	Dead     int64     `json:"dead"`           // of Raw, dead letters before they were enriched
+	Waiting  int64     `json:"waiting"`        // of Raw, for enrich
+	Search   Step      `json:"search"`         // of all that is enriched
+	Letters  Step      `json:"dead_in_search"` // of all dead letters, those of collect among them
+	Landing  []Landed  `json:"landing"`
+	// Undecodable are records that are no CloudEvent, which have no root id.
+	Undecodable map[string]int64 `json:"undecodable"`
+	// Forgotten are partitions of which Kafka has deleted records since From: the time is not whole.
+	Forgotten map[string][]int32 `json:"forgotten"`
+	// Gaps are the first of GapCount.
+	Gaps     []Gap `json:"gaps"`
+	GapCount int64 `json:"gap_count"`
+}
+
+// Step is the sum of one step: All = Found + Dead + Waiting + gaps.
+type Step struct {
+	All     int64 `json:"all"`
+	Found   int64 `json:"found"`
+	Dead    int64 `json:"dead"` // dead letters of this step in place of it
+	Waiting int64 `json:"waiting"`
+}
+
+// Closed reports whether the sums close: nothing is missing, though some may wait.
+func (r *Report) Closed() bool {
+	if r.GapCount > 0 || len(r.Forgotten) > 0 {
+		return false
+	}
+	for _, l := range r.Landing {
+		if l.Lost+l.Missing+l.Skipped > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Waits is how many events and records are under way.
+func (r *Report) Waits() int64 {
+	n := r.Waiting + r.Search.Waiting + r.Letters.Waiting
+	for _, l := range r.Landing {
+		n += l.Waiting
+	}
+	return n
+}
+
+// Run accounts for the time. The error says what could not be read; then there is no report.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	if o.MaxRoots == 0 {
+		o.MaxRoots = MaxRoots
+	}
+	r := &run{o: o, roots: map[uuid.UUID]flags{}, report: &Report{
+		From: o.From, To: o.To, Undecodable: map[string]int64{}, Forgotten: map[string][]int32{}, Landing: []Landed{}, Gaps: []Gap{},
+	}}
+	steps := []struct {
+		stage *Stage
+		note  func(e *event.Event, inTime, waits bool, f flags) flags
+		find  bool
+	}{{&o.Raw, r.raw, false}, {&o.Enriched, r.enriched, true}, {&o.Dead, r.dead, true}}
+	seen := make([]seen, len(steps))
+	for i, s := range steps {
+		if err := r.scan(ctx, s.stage, s.note, s.find, &seen[i]); err != nil {
+			return nil, err
+		}
+	}
+	for i, s := range steps {
+		landed, err := seen[i].landed(ctx, s.stage)
+		if err != nil {
+			return nil, err
+		}
+		r.report.Landing = append(r.report.Landing, landed)
+	}
+	r.sum()
+	return r.report, nil
+}
+
+type run struct {
+	o       Options
+	roots   map[uuid.UUID]flags
+	report  *Report
+	pending []pending
+}
+
+// pending is a document that is to be looked for.
+type pending struct {
+	root uuid.UUID
+	ref  search.Ref
+	hash string
+	dead bool
+	// again: the dead letter's id was another payload's, and this is the id that holds its hash.
+	again bool
+}
+
+// seen are the records of the time, by partition.
+type seen struct {
+	topicID string
+	records map[int32][]int64 // offsets in order
+}
+
+// scan reads a topic to its end and notes what it finds of each root id.
+func (r *run) scan(ctx context.Context, s *Stage, note func(*event.Event, bool, bool, flags) flags, find bool, found *seen) error {
+	found.records = map[int32][]int64{}
+	var done int64
+	origin, forgotten, err := s.Topic.Scan(ctx, r.o.From, func(rec source.Record) error {
+		if done++; r.o.Progress != nil && done%10_000 == 0 {
+			r.o.Progress(s.Name, done, 0)
+		}
+		inTime := rec.Time.Before(r.o.To)
+		if inTime {
+			found.records[rec.Partition] = append(found.records[rec.Partition], rec.Offset)
+		}
+		e := rec.Event
+		if e == nil || event.Derive(e, rec.Time) != nil {
+			if inTime {
+				r.report.Undecodable[s.Name]++
+			}
+			return nil
+		}
+		root, err := uuid.Parse(event.Attr(e, event.RootID))
+		if err != nil { // another producer's: it goes by what it would be
+			root = uuid.MustParse(event.Identity("", event.Attr(e, event.RootID)))
+		}
+		committed, known := s.Committed[rec.Partition]
+		waits := len(s.Committed) > 0 && (!known || rec.Offset >= committed)
+		was, there := r.roots[root]
+		now := note(e, inTime, waits, was)
+		if now == 0 {
+			return nil
+		}
+		if !there && len(r.roots) >= r.o.MaxRoots {
+			return fmt.Errorf("more than %d events between %s and %s: ask for less time", r.o.MaxRoots, r.o.From.Format(time.RFC3339), r.o.To.Format(time.RFC3339))
+		}
+		r.roots[root] = now
+		if !find || now&asked == 0 {
+			return nil
+		}
+		ref, err := document.Ref(r.o.Documents, e)
+		if err != nil {
+			return nil //nolint:nilerr // load-search makes a dead letter of what can be no document; without one it is missing in search, which the sums tell
+		}
+		r.pending = append(r.pending, pending{root: root, ref: ref, hash: event.Attr(e, event.DataHash), dead: event.IsDead(e)})
+		if len(r.pending) >= lookups {
+			return r.lookUp(ctx)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", s.Name, err)
+	}
+	if err := r.lookUp(ctx); err != nil {
+		return err
+	}
+	found.topicID = origin.ID
+	if len(forgotten) > 0 {
+		r.report.Forgotten[s.Name] = forgotten
+	}
+	if r.o.Progress != nil {
+		r.o.Progress(s.Name, done, done)
+	}
+	return nil
+}
+
+func (r *run) raw(_ *event.Event, inTime, waits bool, f flags) flags {
+	if !inTime {
+		return 0
+	}
+	return f | inRaw | asked | when(waits, waitsRaw)
+}
+
+func (r *run) enriched(_ *event.Event, inTime, waits bool, f flags) flags {
+	return f | inEnriched | when(inTime, asked) | when(waits, waitsEnriched)
+}
+
+func (r *run) dead(e *event.Event, inTime, waits bool, f flags) flags {
+	where := inDead
+	if event.Attr(e, event.Stage) == event.StageEnriched {
+		where = inDeadAfter
+	}
+	return f | where | when(inTime, asked) | when(waits, waitsDead)
+}
+
+func when(b bool, f flags) flags {
+	if b {
+		return f
+	}
+	return 0
+}
+
+// lookUp looks for the documents that are pending. A document with the hash of another payload is not the event's.
+func (r *run) lookUp(ctx context.Context) error {
+	for len(r.pending) > 0 {
+		refs := make([]search.Ref, len(r.pending))
+		for i, p := range r.pending {
+			refs[i] = p.ref
+		}
+		versions, err := r.o.Documents.Versions(ctx, refs)
+		if err != nil {
+			return err
+		}
+		if len(versions) != len(refs) {
+			return errors.New("search answered for another number of documents")
+		}
+		var again []pending
+		for i, p := range r.pending {
+			is := versions[i].Found && versions[i].Hash == p.hash
+			switch {
+			case is && p.dead:
+				r.roots[p.root] |= inSearchDead
+			case is:
+				r.roots[p.root] |= inSearch
+			case p.dead && versions[i].Found && !p.again:
+				p.ref.ID, p.again = document.Distinct(p.ref.ID, p.hash), true
+				again = append(again, p)
+			case p.dead:
+				r.roots[p.root] |= lacksDead
+			}
+		}
+		r.pending = append(r.pending[:0], again...)
+	}
+	return nil
+}
+
+// sum fills the report from the flags.
+func (r *run) sum() {
+	var gaps []Gap
+	gap := func(root uuid.UUID, why Why) {
+		r.report.GapCount++
+		gaps = append(gaps, Gap{root.String(), why})
+	}
+	rep := r.report
+	for root, f := range r.roots {
+		if f&asked == 0 {
+			continue
+		}
+		if f&inRaw != 0 {
+			rep.Raw++
+			switch {
+			case f&inEnriched != 0:
+				rep.Enriched++
+			case f&(inDead|inDeadAfter) != 0:
+				rep.Dead++
+			case f&waitsRaw != 0:
+				rep.Waiting++
+			default:
+				gap(root, NotEnriched)
+			}
+		}
+		if f&inEnriched != 0 {
+			rep.Search.All++
+			switch {
+			case f&inSearch != 0:
+				rep.Search.Found++
+			case f&inDeadAfter != 0:
+				rep.Search.Dead++
+			case f&waitsEnriched != 0:
+				rep.Search.Waiting++
+			default:
+				gap(root, NotSearchable)
+			}
+		}
+		if f&(inDead|inDeadAfter) != 0 {
+			rep.Letters.All++
+			switch {
+			case f&lacksDead == 0 && f&inSearchDead != 0:
+				rep.Letters.Found++
+			case f&waitsDead != 0:
+				rep.Letters.Waiting++
+			default:
+				gap(root, DeadNotFound)
+			}
+		}
+	}
+	slices.SortFunc(gaps, func(a, b Gap) int {
+		if a.Why != b.Why {
+			return strings.Compare(string(a.Why), string(b.Why))
+		}
+		return strings.Compare(a.RootID, b.RootID)
+	})
+	rep.Gaps = append(rep.Gaps, gaps[:min(len(gaps), r.o.MaxGaps)]...)
+}
+
+// landed compares the records of the time with the log of their topic id.
+func (s *seen) landed(ctx context.Context, stage *Stage) (Landed, error) {
+	l := Landed{Topic: stage.Name, TopicID: s.topicID}
+	first := map[int32]int64{}
+	for p, offsets := range s.records {
+		l.Records += int64(len(offsets))
+		first[p] = offsets[0]
+	}
+	if l.Records == 0 {
+		return l, nil
+	}
+	from, end := map[int32]int64{}, map[int32]int64{} // what the log's entries cover of each partition, without a hole
+	bad := map[int32][]landing.Range{}
+	open := maps.Clone(first)
+	err := stage.Log(s.topicID).Back(ctx, func(e landing.Entry) (bool, error) {
+		for _, p := range e.Partitions {
+			if _, known := end[p.Partition]; !known {
+				end[p.Partition] = p.Next
+			}
+			from[p.Partition] = p.From
+			bad[p.Partition] = append(append(bad[p.Partition], p.Lost...), p.Skipped...)
+			if at, asked := open[p.Partition]; asked && p.From <= at {
+				delete(open, p.Partition)
+			}
+		}
+		return len(open) > 0, nil
+	})
+	if err != nil {
+		return l, fmt.Errorf("landing log of %s/%s: %w", stage.Name, s.topicID, err)
+	}
+	for p, offsets := range s.records {
+		for _, offset := range offsets {
+			i := slices.IndexFunc(bad[p], func(r landing.Range) bool { return r.First <= offset && offset <= r.Last })
+			switch {
+			case offset >= end[p]:
+				l.Waiting++
+			case offset < from[p]:
+				l.Missing++
+			case i < 0:
+				l.Landed++
+			case bad[p][i].Reason == landing.ReasonRetention || bad[p][i].Reason == landing.ReasonBeforeFirst:
+				l.Lost++
+			default:
+				l.Skipped++
+			}
+		}
+	}
+	return l, nil
+}

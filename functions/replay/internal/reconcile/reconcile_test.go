@@ -1,0 +1,375 @@
+package reconcile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/functions/replay/internal/plan"
+	"millrace/functions/replay/internal/source"
+	"millrace/shared/document"
+	"millrace/shared/event"
+	"millrace/shared/landing"
+	"millrace/shared/search"
+)
+
+var (
+	noon  = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	later = noon.Add(time.Hour)
+)
+
+// fakeTopic holds records of one partition or more; forgotten are those of which it has deleted some.
+type fakeTopic struct {
+	records   []source.Record
+	forgotten []int32
+	err       error
+}
+
+func (t *fakeTopic) Scan(_ context.Context, from time.Time, f func(source.Record) error) (plan.Origin, []int32, error) {
+	for _, r := range t.records {
+		if r.Time.Before(from) {
+			continue
+		}
+		if err := f(r); err != nil {
+			return plan.Origin{}, nil, err
+		}
+	}
+	return plan.Origin{Topic: plan.Topic{ID: "topic-id"}}, t.forgotten, t.err
+}
+
+// add writes an event to the topic's partition 0.
+func (t *fakeTopic) add(e *event.Event, at time.Time) {
+	t.records = append(t.records, source.Record{Place: plan.Place{Offset: int64(len(t.records))}, Event: e, Time: at})
+}
+
+// fakeSearch is what search shows: hashes by index and id.
+type fakeSearch map[search.Ref]string
+
+func (s fakeSearch) EnrichedIndex(eventType string, model int, t time.Time) string {
+	return fmt.Sprintf("enriched-%s-%d-%s", eventType, model, t.Format(time.DateOnly))
+}
+func (s fakeSearch) DeadIndex(t time.Time) string { return "dead-" + t.Format(time.DateOnly) }
+
+func (s fakeSearch) Versions(_ context.Context, refs []search.Ref) ([]search.Version, error) {
+	out := make([]search.Version, len(refs))
+	for i, r := range refs {
+		out[i].Hash, out[i].Found = s[r]
+	}
+	return out, nil
+}
+
+// fakeLog has entries from the oldest on.
+type fakeLog []landing.Entry
+
+func (l fakeLog) Back(_ context.Context, f func(landing.Entry) (bool, error)) error {
+	for _, e := range slices.Backward(l) {
+		if more, err := f(e); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// world is a pipeline's durable state.
+type world struct {
+	t                    *testing.T
+	raw, enriched, dead  fakeTopic
+	search               fakeSearch
+	rawCommitted         int64
+	enrichedCommitted    int64
+	deadCommitted        int64
+	logs                 [3]fakeLog
+	groupsUnknown, noLog bool
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	return &world{t: t, search: fakeSearch{}, rawCommitted: 1000, enrichedCommitted: 1000, deadCommitted: 1000}
+}
+
+func (w *world) event(id string, attributes ...string) *event.Event {
+	w.t.Helper()
+	h := http.Header{
+		"Ce-Specversion": {"1.0"}, "Ce-Type": {"T"}, "Ce-Source": {"/s"}, "Ce-Id": {id}, "Ce-Schemaversion": {"1-0-0"},
+		"Ce-Collectorid": {"c"}, "Ce-Collectortime": {event.FormatTime(noon)}, "Ce-Datahash": {event.Hash([]byte(id))}, "Content-Type": {"application/json"},
+	}
+	for i := 0; i < len(attributes); i += 2 {
+		h.Set("Ce-"+attributes[i], attributes[i+1])
+	}
+	e, err := event.DecodeHTTP(h, []byte(`{"payload":1,"enrichment":{}}`))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := event.Derive(e, noon); err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
+func (w *world) letter(id string, attributes ...string) *event.Event {
+	return w.event(id, append([]string{event.FailureStage, "enrich", event.FailureCode, "not_json", event.FailureTime, event.FormatTime(noon)}, attributes...)...)
+}
+
+func (w *world) index(e *event.Event) {
+	w.t.Helper()
+	ref, err := document.Ref(w.search, e)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.search[ref] = event.Attr(e, event.DataHash)
+}
+
+// pass brings an event all the way.
+func (w *world) pass(id string) {
+	w.raw.add(w.event(id), noon)
+	e := w.event(id, event.Stage, event.StageEnriched)
+	w.enriched.add(e, noon)
+	w.index(e)
+}
+
+func (w *world) run(from, to time.Time) *Report {
+	w.t.Helper()
+	r, err := Run(w.t.Context(), w.options(from, to))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+func (w *world) options(from, to time.Time) Options {
+	stage := func(i int, name string, topic *fakeTopic, committed int64) Stage {
+		log := w.logs[i]
+		if log == nil && !w.noLog {
+			log = fakeLog{{Partitions: []landing.Partition{{Partition: 0, Next: int64(len(topic.records))}}}}
+		}
+		s := Stage{Name: name, Topic: topic, Committed: map[int32]int64{0: committed}, Log: func(id string) Log {
+			if id != "topic-id" {
+				w.t.Errorf("the log of topic id %q is asked for", id)
+			}
+			return log
+		}}
+		if w.groupsUnknown {
+			s.Committed = nil
+		}
+		return s
+	}
+	return Options{
+		From: from, To: to, Documents: w.search, MaxGaps: 10,
+		Raw: stage(0, "events.raw", &w.raw, w.rawCommitted), Enriched: stage(1, "events.enriched", &w.enriched, w.enrichedCommitted),
+		Dead: stage(2, "events.dead", &w.dead, w.deadCommitted),
+	}
+}
+
+func (w *world) closes(r *Report) {
+	w.t.Helper()
+	if !r.Closed() || r.Waits() != 0 {
+		w.t.Errorf("the sums do not close: %+v", r)
+	}
+}
+
+func (w *world) misses(r *Report, why Why, ids ...string) {
+	w.t.Helper()
+	var want []Gap
+	for _, id := range ids {
+		want = append(want, Gap{event.Identity("/s", id), why})
+	}
+	slices.SortFunc(want, func(a, b Gap) int { return strings.Compare(a.RootID, b.RootID) })
+	if r.Closed() || !slices.Equal(r.Gaps, want) || r.GapCount != int64(len(want)) {
+		w.t.Errorf("gaps %d: %v, want %v", r.GapCount, r.Gaps, want)
+	}
+}
+
+// Guards the plain sums: events that passed, a dead letter of enrich, one of collect that raw never saw, one of load-search, and an event that came twice.
+func TestSumsClose(t *testing.T) {
+	w := newWorld(t)
+	w.pass("a")
+	w.pass("b")
+	w.pass("b") // delivered twice: one root id
+	w.raw.add(w.event("bad"), noon)
+	for _, letter := range []*event.Event{
+		w.letter("bad"), w.letter("top", event.FailureStage, "collect"),
+		w.letter("refused", event.FailureStage, "load-search", event.Stage, event.StageEnriched),
+	} {
+		w.dead.add(letter, noon)
+		w.index(letter)
+	}
+	w.raw.add(w.event("refused"), noon)
+	w.enriched.add(w.event("refused", event.Stage, event.StageEnriched), noon)
+	r := w.run(noon, later)
+	w.closes(r)
+	if r.Raw != 4 || r.Enriched != 3 || r.Dead != 1 || r.Search != (Step{All: 3, Found: 2, Dead: 1}) || r.Letters != (Step{All: 3, Found: 3}) {
+		t.Errorf("sums: %+v", r)
+	}
+	if l := r.Landing[0]; l.Records != 5 || l.Landed != 5 {
+		t.Errorf("landed: %+v", l)
+	}
+}
+
+// Guards against events that vanish at each step, which is what the command is for.
+func TestGaps(t *testing.T) {
+	w := newWorld(t)
+	w.pass("a")
+	w.raw.add(w.event("b"), noon)
+	w.raw.add(w.event("c"), noon)
+	w.misses(w.run(noon, later), NotEnriched, "b", "c")
+
+	w = newWorld(t)
+	w.pass("a")
+	clear(w.search)
+	w.misses(w.run(noon, later), NotSearchable, "a")
+
+	w = newWorld(t)
+	w.raw.add(w.event("a"), noon)
+	w.dead.add(w.letter("a"), noon)
+	w.misses(w.run(noon, later), DeadNotFound, "a")
+
+	// A dead letter from before an event was enriched does not stand for what load-search lost after a replay.
+	w = newWorld(t)
+	w.pass("a")
+	clear(w.search)
+	letter := w.letter("a")
+	w.dead.add(letter, noon)
+	w.index(letter)
+	w.misses(w.run(noon, later), NotSearchable, "a")
+
+	// Nor does one of two dead letters that is in search stand for the other.
+	w = newWorld(t)
+	w.raw.add(w.event("a"), noon)
+	w.dead.add(letter, noon)
+	w.index(letter)
+	w.dead.add(w.letter("a", event.ReplayCount, "1"), noon)
+	w.misses(w.run(noon, later), DeadNotFound, "a")
+}
+
+// Guards against taking another payload's document for the event's: load-search makes an identity_conflict of it, and without one it is missing.
+func TestAnotherPayloadIsNotTheEvent(t *testing.T) {
+	w := newWorld(t)
+	w.raw.add(w.event("a"), noon)
+	e := w.event("a", event.Stage, event.StageEnriched)
+	w.enriched.add(e, noon)
+	ref, err := document.Ref(w.search, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.search[ref] = "another"
+	w.misses(w.run(noon, later), NotSearchable, "a")
+
+	// A dead letter whose id is taken stands under the one with its hash.
+	w = newWorld(t)
+	letter := w.letter("a")
+	w.dead.add(letter, noon)
+	if ref, err = document.Ref(w.search, letter); err != nil {
+		t.Fatal(err)
+	}
+	w.search[ref] = "another"
+	w.misses(w.run(noon, later), DeadNotFound, "a")
+	w.search[search.Ref{Index: ref.Index, ID: document.Distinct(ref.ID, event.Attr(letter, event.DataHash))}] = event.Attr(letter, event.DataHash)
+	w.closes(w.run(noon, later))
+}
+
+// Guards the difference between what is missing and what is on its way: behind the committed offset an event waits, before it is missing; without a group nothing waits.
+func TestWaiting(t *testing.T) {
+	w := newWorld(t)
+	for i := range 4 {
+		w.raw.add(w.event(strconv.Itoa(i)), noon)
+	}
+	w.rawCommitted = 2
+	r := w.run(noon, later)
+	if r.Raw != 4 || r.Waiting != 2 || r.GapCount != 2 {
+		t.Errorf("raw %d, waiting %d, missing %d; want 4, 2, 2", r.Raw, r.Waiting, r.GapCount)
+	}
+	w.rawCommitted = 0
+	if r = w.run(noon, later); !r.Closed() || r.Waits() != 4 {
+		t.Errorf("all wait, and the report says %+v", r)
+	}
+	w.groupsUnknown = true
+	if r = w.run(noon, later); r.GapCount != 4 {
+		t.Errorf("without a group, %d are missing, want 4", r.GapCount)
+	}
+}
+
+// Guards the bounds: what came before or after the time counts nowhere, but an event of the time is followed beyond its end.
+func TestTime(t *testing.T) {
+	w := newWorld(t)
+	w.raw.add(w.event("before"), noon.Add(-time.Second))
+	w.raw.add(w.event("in"), later.Add(-time.Second))
+	w.raw.add(w.event("after"), later)
+	for _, id := range []string{"in", "after"} {
+		e := w.event(id, event.Stage, event.StageEnriched)
+		w.enriched.add(e, later)
+		if id == "in" {
+			w.index(e)
+		}
+	}
+	r := w.run(noon, later)
+	w.closes(r)
+	if r.Raw != 1 || r.Enriched != 1 || r.Search.Found != 1 {
+		t.Errorf("sums: %+v", r)
+	}
+}
+
+// Guards the accounting of the lake: what the log's end has not reached waits, what it lost, skipped or never held is told.
+func TestLanding(t *testing.T) {
+	w := newWorld(t)
+	for i := range 10 {
+		w.pass(strconv.Itoa(i))
+	}
+	w.logs[0] = fakeLog{
+		{Partitions: []landing.Partition{{Partition: 0, From: 1, Next: 4, Lost: []landing.Range{{First: 2, Last: 3, Reason: landing.ReasonRetention}}}}},
+		{Partitions: []landing.Partition{{Partition: 0, From: 4, Next: 8, Skipped: []landing.Range{{First: 5, Last: 5, Reason: landing.ReasonAborted}}}}},
+	}
+	r := w.run(noon, later)
+	want := Landed{Topic: "events.raw", TopicID: "topic-id", Records: 10, Landed: 4, Waiting: 2, Lost: 2, Skipped: 1, Missing: 1}
+	if r.Landing[0] != want || r.Closed() {
+		t.Errorf("landed %+v, want %+v", r.Landing[0], want)
+	}
+	w.logs[0], w.noLog = nil, true // no drain yet: all wait
+	if r = w.run(noon, later); r.Landing[0].Waiting != 10 || !r.Closed() {
+		t.Errorf("without a log: %+v", r.Landing[0])
+	}
+}
+
+// Guards a time of which Kafka has deleted a part, and records that are no events: neither passes as whole.
+func TestWhatCannotBeAccountedFor(t *testing.T) {
+	w := newWorld(t)
+	w.pass("a")
+	w.raw.forgotten = []int32{3}
+	w.raw.add(nil, noon)
+	r := w.run(noon, later)
+	if r.Closed() || !slices.Equal(r.Forgotten["events.raw"], []int32{3}) || r.Undecodable["events.raw"] != 1 {
+		t.Errorf("report: %+v", r)
+	}
+	var b bytes.Buffer
+	if err := r.Print(&b); err != nil || !strings.Contains(b.String(), "do not close") || !strings.Contains(b.String(), "[3]") {
+		t.Errorf("printed (%v):\n%s", err, b.String())
+	}
+}
+
+// Guards memory: beyond the most root ids it says what to do.
+func TestTooMany(t *testing.T) {
+	w := newWorld(t)
+	w.pass("a")
+	w.pass("b")
+	o := w.options(noon, later)
+	o.MaxRoots = 1
+	if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "ask for less time") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Guards against a report of what could not be read.
+func TestErrorsAreNoGaps(t *testing.T) {
+	w := newWorld(t)
+	w.pass("a")
+	w.enriched.err = errors.New("away")
+	if r, err := Run(t.Context(), w.options(noon, later)); err == nil {
+		t.Errorf("a report %+v without events.enriched", r)
+	}
+}

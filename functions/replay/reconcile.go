@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"millrace/functions/replay/internal/reconcile"
+	"millrace/functions/replay/internal/source"
+	"millrace/shared/kafka"
+	"millrace/shared/landing"
+	"millrace/shared/objectstore"
+	"millrace/shared/progress"
+)
+
+// errGap says that the sums do not close.
+var errGap = errors.New("events are missing, or the time is not whole: replay trace ID tells the way of one")
+
+type reconcileFlags struct {
+	from, to   string
+	start, end time.Time
+	groups     map[string]string
+	format     string
+	maxGaps    int
+	wait       time.Duration
+}
+
+// The stages whose groups tell what waits, and the groups that provision makes for their Triggers.
+const (
+	stageEnrich     = "enrich"
+	stageSearch     = "load-search-enriched"
+	stageSearchDead = "load-search-dead"
+)
+
+func defaultGroups() map[string]string {
+	const trigger = "knative-trigger-millrace-"
+	return map[string]string{stageEnrich: trigger + stageEnrich, stageSearch: trigger + stageSearch, stageSearchDead: trigger + stageSearchDead}
+}
+
+func (f *reconcileFlags) set() *pflag.FlagSet {
+	set := pflag.NewFlagSet("replay reconcile", pflag.ContinueOnError)
+	set.SortFlags = false
+	set.Usage = func() {}
+	set.StringVar(&f.from, "from", "24h", "events whose record was written at this `time` or later: 2026-11-21, 2026-11-21T10:00:00Z, or 6h for six hours ago")
+	set.StringVar(&f.to, "to", "", "and before this `time` (default now)")
+	set.StringToStringVar(&f.groups, "group", defaultGroups(), "the consumer group of each stage, as `stage=group`: what lies behind its committed offset is waiting, not missing")
+	set.DurationVar(&f.wait, "wait", 0, "where something waits, look again until nothing does, at most for so long")
+	set.IntVar(&f.maxGaps, "max-gaps", 20, "name at most so many events that are missing")
+	set.StringVar(&f.format, "format", "table", "`table`, or json for machines")
+	return set
+}
+
+func (f *reconcileFlags) parse(args []string, now time.Time) error {
+	set := f.set()
+	if err := set.Parse(args); err != nil {
+		return err
+	}
+	var errs []error
+	if set.NArg() > 0 {
+		errs = append(errs, fmt.Errorf("reconcile takes no arguments: %q", set.Args()))
+	}
+	if f.format != "table" && f.format != "json" {
+		errs = append(errs, errors.New("--format must be table or json"))
+	}
+	var err error
+	if f.start, err = moment(f.from, now); err != nil {
+		errs = append(errs, fmt.Errorf("--from: %w", err))
+	}
+	if f.end, err = moment(f.to, now); err != nil {
+		errs = append(errs, fmt.Errorf("--to: %w", err))
+	}
+	if f.end.IsZero() {
+		f.end = now.UTC()
+	}
+	if len(errs) == 0 && !f.start.Before(f.end) {
+		errs = append(errs, errors.New("--from must be before --to"))
+	}
+	groups := defaultGroups()
+	for stage, group := range f.groups {
+		if _, ok := groups[stage]; !ok {
+			errs = append(errs, fmt.Errorf("--group: %q is none of %s, %s, %s", stage, stageEnrich, stageSearch, stageSearchDead))
+		}
+		groups[stage] = group
+	}
+	f.groups = groups
+	if f.maxGaps < 0 {
+		errs = append(errs, errors.New("--max-gaps must not be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+func runReconcile(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	var f reconcileFlags
+	if err := f.parse(args, time.Now()); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			fmt.Fprint(stdout, reconcileHelp(&f))
+			return err
+		}
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	c, err := readConfig()
+	if err != nil {
+		return err
+	}
+	client, err := c.kafka()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	shown, err := c.search()
+	if err != nil {
+		return err
+	}
+	defer shown.Close()
+	landed, err := c.landed()
+	if err != nil {
+		return err
+	}
+	private, err := c.private()
+	if err != nil {
+		return err
+	}
+
+	var topic atomic.Value
+	var done, total atomic.Int64
+	topic.Store(c.TopicRaw)
+	bar := progress.Start(stderr, func() progress.State {
+		return progress.State{Name: topic.Load().(string), Done: done.Load(), Total: total.Load(), What: "records"}
+	})
+	defer bar.Stop()
+	look := func() (*reconcile.Report, error) {
+		o := reconcile.Options{
+			From: f.start, To: f.end, Documents: shown, MaxGaps: f.maxGaps,
+			Progress: func(name string, n, of int64) { topic.Store(name); done.Store(n); total.Store(of) },
+		}
+		for _, s := range []struct {
+			stage  *reconcile.Stage
+			name   string
+			group  string
+			bucket *objectstore.Bucket
+		}{
+			{&o.Raw, c.TopicRaw, f.groups[stageEnrich], private},
+			{&o.Enriched, c.TopicEnriched, f.groups[stageSearch], landed},
+			{&o.Dead, c.TopicDead, f.groups[stageSearchDead], private},
+		} {
+			committed, err := kafka.Committed(client, kafka.GroupTopic{Group: s.group, Topic: s.name})
+			if err != nil {
+				return nil, err
+			}
+			if len(committed) == 0 {
+				fmt.Fprintf(stderr, "the group %s has no committed offset on %s: what waits for it counts as missing (--group names another)\n", s.group, s.name)
+			}
+			*s.stage = reconcile.Stage{
+				Name: s.name, Topic: source.NewTopic(client, s.name), Group: s.group, Committed: committed,
+				Log: func(id string) reconcile.Log { return landing.Open(s.bucket, s.name, id) },
+			}
+		}
+		return reconcile.Run(ctx, o)
+	}
+	report, err := settle(ctx, f.wait, look)
+	bar.Stop()
+	if err != nil {
+		return err
+	}
+	if f.format == "json" {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		err = e.Encode(report)
+	} else {
+		err = report.Print(stdout)
+	}
+	if err == nil && !report.Closed() {
+		return errGap
+	}
+	return err
+}
+
+// settle looks again until nothing waits, or the time is up.
+func settle(ctx context.Context, wait time.Duration, look func() (*reconcile.Report, error)) (*reconcile.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(wait, time.Nanosecond))
+	defer cancel()
+	for {
+		report, err := look()
+		if err != nil || report.Waits() == 0 {
+			return report, err
+		}
+		select {
+		case <-ctx.Done():
+			return report, nil
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
