@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace/functions/load-lake/internal/drain"
 	"millrace/functions/load-lake/internal/sweep"
 	"millrace/shared/contract"
 	"millrace/shared/delivery"
 	"millrace/shared/event"
+	"millrace/shared/telemetry"
 )
 
 // drainer drains one topic, as drain.Drainer does: it blocks until the end or until more says no, may be repeated, and its errors are
@@ -128,6 +132,23 @@ func (h *handler) sweep(ctx context.Context, t tick, topic *topic, more func() b
 			"orphans", r.Orphans, "deleted", r.Deleted, "bytes", r.Bytes, "foreign", r.Foreign, "foreign_example", r.Example, "seconds", h.clock().Sub(start).Seconds())
 	}
 	return nil
+}
+
+// invalid returns what logs, and counts, the contract files that a set does without. Events of such a contract that come all the same, since an enrich that was not started
+// anew has it, go to _rescued as a whole: the log's position cannot wait for one type.
+func invalid(logger *slog.Logger, r prometheus.Registerer) func(*contract.Set) error {
+	var n atomic.Int64
+	telemetry.Gauge(r, "millrace_contract_files_invalid", "Contract files that are wrong and therefore not in use: alarm above 0.", func() float64 {
+		return float64(n.Load())
+	})
+	return func(set *contract.Set) error {
+		files := set.Invalid()
+		n.Store(int64(len(files)))
+		for _, v := range files {
+			logger.Error("a contract file is wrong", "contract", v)
+		}
+		return nil
+	}
 }
 
 // refresh returns what looks at the contracts before a drain uses them, and logs what came of it.

@@ -14,7 +14,7 @@
 // Its own metrics, at /metrics: millrace_lake_lag_offsets and millrace_lake_last_entry_timestamp_seconds by topic say how far the lake is behind, as the last drain saw it;
 // alarm above 0 of millrace_lake_lost_offsets_total.
 //
-// Variables: load-lake --help lists them, from config.go. GOGC and GOMEMLIMIT mean what they mean to every Go program; where they are not set they are 400 and 700MiB.
+// Variables: load-lake --help lists them, from config.go.
 package main
 
 import (
@@ -23,7 +23,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -36,24 +35,12 @@ import (
 const component = "load-lake"
 
 func main() {
-	boundMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
 		slog.Error("load-lake ended", "error", err)
 		os.Exit(1)
-	}
-}
-
-// boundMemory collects garbage when there is some, not whenever the little that lives has doubled, which saves a quarter of a small drain's processor time; the limit, below the
-// container's, holds large ones.
-func boundMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(700 << 20)
 	}
 }
 
@@ -65,9 +52,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	f := function.New(component, c.Process)
+	f := function.New(component, c.Process, 700<<20)
 	source := newSource(c.Brokers)
-	contracts, err := contract.Open(ctx, c.Contracts)
+	contracts, err := contract.Open(ctx, c.Contracts, invalid(f.Logger, f.Registry))
 	if err != nil {
 		return err
 	}

@@ -285,7 +285,8 @@ func TestRunSweeps(t *testing.T) {
 }
 
 // Guards the columns of new types: a file in CONTRACTS may take the place of an embedded contract, and one that is published while the function runs gives
-// the very next drain its columns, where the drain before put whole payloads into _rescued; a broken one changes nothing.
+// the very next drain its columns, where the drain before put whole payloads into _rescued; a broken one is counted, keeps the
+// function from nothing, at its start neither, and changes nothing.
 func TestRunReadsContractsAgain(t *testing.T) {
 	dir := t.TempDir()
 	embedded, err := contract.Embedded()
@@ -304,6 +305,7 @@ func TestRunReadsContractsAgain(t *testing.T) {
 		}
 	}
 	write("page.odcs.yaml", string(c.Source()))
+	write("wrong.odcs.yaml", "version: 0.0.1")
 	l := start(t, "CONTRACTS", dir)
 	sent := 0
 	known := func() bool {
@@ -337,6 +339,18 @@ func TestRunReadsContractsAgain(t *testing.T) {
 	write("broken.odcs.yaml", "no contract")
 	if !known() {
 		t.Fatal("a broken file takes the contracts away")
+	}
+	if _, body := l.get(t, "/metrics"); !strings.Contains(body, "\nmillrace_contract_files_invalid 2\n") {
+		t.Error("the metrics miss the broken file")
+	}
+	if err := os.Remove(filepath.Join(dir, "broken.odcs.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if !known() {
+		t.Fatal("without the broken file")
+	}
+	if _, body := l.get(t, "/metrics"); !strings.Contains(body, "\nmillrace_contract_files_invalid 1\n") {
+		t.Error("the metrics still count a file that is gone")
 	}
 	l.end(t)
 }
