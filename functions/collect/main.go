@@ -32,15 +32,14 @@
 //	SHUTDOWN_GRACE        25s                   for the end; below the pod's grace period
 //	LOG_LEVEL             info                  debug, info, warn, error
 //	LOG_FORMAT            json                  json, text
-//
-// GOGC and GOMEMLIMIT mean what they mean to every Go program; where they are not set they are 400 and 96MiB.
+//	GOGC                                        as for every Go program; else 400
+//	GOMEMLIMIT                                  as for every Go program; else three quarters of what knative/ allows
 package main
 
 import (
 	"context"
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"knative.dev/pkg/signals"
 
@@ -49,21 +48,9 @@ import (
 )
 
 func main() {
-	boundMemory()
 	if err := run(signals.NewContext(), os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "collect:", err)
 		os.Exit(1)
-	}
-}
-
-// boundMemory collects garbage when there is some, not whenever the little that lives has doubled: an event is garbage after milliseconds. It saves a tenth of the processor
-// time of a single event, and the limit, below the container's, holds it where batches come fast.
-func boundMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(96 << 20)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 
 // assemble puts collect together: the function with its sinks, and what answers producers.
 func assemble(cfg *config) (*function.Function, *collector) {
-	f := function.New(stage, cfg.Process)
+	f := function.New(stage, cfg.Process, 96<<20)
 	sinks := f.OpenSinks(kafka.ProducerOptions{Timeout: cfg.SendTimeout, Buffer: cfg.SendBufferBytes, Linger: cfg.SendLinger})
 	c := newCollector(cfg, sinks.Open(cfg.sink), sinks.Open(cfg.dead), time.Now, f.Logger)
 	c.register(f.Registry)

@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	f := function.New(stage, c.Process)
+	f := function.New(stage, c.Process, 96<<20)
 	tables, err := enrichment.Reference()
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	f := function.New(stage, c.Process)
+	f := function.New(stage, c.Process, 192<<20)
 	client, err := search.New(c.search())
 	if err != nil {
 		return err

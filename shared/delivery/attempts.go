@@ -58,6 +58,9 @@ func (a *AttemptCounter) Handle(ctx context.Context, events []*event.Event) Outc
 		}
 	}
 	for i, e := range events {
+		if (out[i].Status == Done || out[i].Status == Retry) && len(a.byID) == 0 {
+			continue // nearly always
+		}
 		key := attemptKey(e)
 		switch out[i].Status {
 		case Done, Dead:

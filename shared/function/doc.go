@@ -1,7 +1,7 @@
 // Package function is what every function is put together from: the settings that all share, the way in (INTAKE), the ways out (SINK, DEAD_SINK), and the
 // order in which they start and end. A function's main names its handler and its own clients, and leaves the rest to this package.
 //
-//	f := function.New("enrich", c.Process)
+//	f := function.New("enrich", c.Process, 96<<20)
 //	sinks := f.OpenSinks(kafka.ProducerOptions{})
 //	h := newEnricher(sinks.Open(c.sink), ...)
 //	in := f.Intake(function.In{Intake: c.Intake, From: c.from, Dead: sinks.Open(c.dead)}, h)

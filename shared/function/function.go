@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,7 +32,16 @@ type Function struct {
 }
 
 // New returns a function with its logger, which becomes slog's default, and its metrics.
-func New(name string, p Process) *Function {
+//
+// Garbage is collected when there is some, not whenever the little that lives has doubled: an event is garbage after milliseconds. memory, in bytes, is the
+// limit that holds it where batches come fast, below the container's. GOGC and GOMEMLIMIT go before both, which Go itself sees to.
+func New(name string, p Process, memory int64) *Function {
+	if p.GOGC == "" {
+		debug.SetGCPercent(400)
+	}
+	if p.MemLimit == "" {
+		debug.SetMemoryLimit(memory)
+	}
 	f := &Function{Name: name, Logger: telemetry.Logger(os.Stderr, p.Log, name), Registry: telemetry.NewRegistry(name)}
 	slog.SetDefault(f.Logger)
 	f.server = serve.Config{Listen: p.Listen(), Grace: p.Grace, Metrics: f.Registry, Logger: f.Logger}

@@ -16,7 +16,9 @@ type Process struct {
 	telemetry.Log
 	serve.Address
 
-	Grace time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s" desc:"for the end; below the pod's grace period"`
+	Grace    time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s" desc:"for the end; below the pod's grace period"`
+	GOGC     string        `envconfig:"GOGC" desc:"as for every Go program; else 400"`
+	MemLimit string        `envconfig:"GOMEMLIMIT" desc:"as for every Go program; else three quarters of what knative/ allows"`
 }
 
 // Validate joins everything that is wrong.

@@ -1,14 +1,10 @@
 package kafka
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/IBM/sarama"
-	"github.com/cloudevents/sdk-go/protocol/kafka_sarama/v2"
-	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/types"
 
 	"millrace/shared/event"
@@ -175,47 +171,3 @@ func (c *encoder) encode(r *outgoing, e *event.Event) error {
 }
 
 var headerContentType = []byte("content-type")
-
-// Decode returns the CloudEvent that a record holds, in binary or structured mode, with what is missing derived ([event.Derive]) by the record's time. Its data aliases
-// m.Value. The error wraps [ErrNotCloudEvent].
-func Decode(m *sarama.ConsumerMessage) (*event.Event, error) {
-	plain := *m
-	plain.Headers = make([]*sarama.RecordHeader, 0, len(m.Headers))
-	contentType := ""
-	for _, h := range m.Headers {
-		switch name := strings.ToLower(string(h.Key)); {
-		case name == "content-type":
-			contentType = string(h.Value)
-			plain.Headers = append(plain.Headers, h)
-		case strings.HasPrefix(name, headerPrefix):
-			plain.Headers = append(plain.Headers, &sarama.RecordHeader{Key: h.Key, Value: []byte(event.DecodeHeader(string(h.Value)))})
-		}
-	}
-	e, err := decode(&plain, contentType)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s/%d@%d: %w", ErrNotCloudEvent, m.Topic, m.Partition, m.Offset, err)
-	}
-	if err := event.Derive(e, m.Timestamp); err != nil {
-		return nil, fmt.Errorf("%w: %s/%d@%d: %w", ErrNotCloudEvent, m.Topic, m.Partition, m.Offset, err)
-	}
-	return e, nil
-}
-
-func decode(m *sarama.ConsumerMessage, contentType string) (*event.Event, error) {
-	if event.IsStructured(contentType) {
-		return event.DecodeStructured(m.Value)
-	}
-	value := m.Value
-	m.Value = nil // the binding would copy it
-	e, err := binding.ToEvent(context.Background(), kafka_sarama.NewMessageFromConsumerMessage(m))
-	if err != nil {
-		return nil, err
-	}
-	if len(value) > 0 {
-		e.DataEncoded = value
-	}
-	if err := e.Validate(); err != nil {
-		return nil, err
-	}
-	return e, nil
-}

@@ -202,11 +202,11 @@ func (s *round) take(p *part, m *sarama.ConsumerMessage, size int64) (more bool,
 	return true, nil
 }
 
-// recordSize is what a record holds in memory, about.
+// recordSize is what a record and its event hold in memory, about, with what a handler makes of its data.
 func recordSize(m *sarama.ConsumerMessage) int64 {
-	n := len(m.Key) + len(m.Value) + 512
+	n := len(m.Key) + 2*len(m.Value) + 1024
 	for _, h := range m.Headers {
-		n += len(h.Key) + len(h.Value) + 64
+		n += 2*(len(h.Key)+len(h.Value)) + 96
 	}
 	return int64(n)
 }
