@@ -6,7 +6,11 @@
 // that does not fit its mapping fails its item with the type and status Elasticsearch gives; what it does not know (path,
 // parameter, query, aggregation, mapping parameter, setting) is refused with 400 in Elasticsearch's shape, never ignored.
 //
-// Where it differs from Elasticsearch 8:
+// That it answers as Elasticsearch does is checked by records: testdata/golden holds requests with Elasticsearch's whole answers, which `go test` compares with
+// this package's and `make integration` with a server's. testdata/differences.json is the list of the answers that differ, each with what this package says and why.
+// `go test -tags integration -run Golden . -update` records Elasticsearch, the same without the tag the differences.
+//
+// Where it differs from Elasticsearch 8 beyond that list:
 //   - A write is searchable at once; refresh does nothing.
 //   - Scores are all 1: hits without a sort come in the order of their first indexing. boost is accepted and without effect.
 //   - nested fields are treated as plain objects: a nested query may combine values of two of a document's nested objects.

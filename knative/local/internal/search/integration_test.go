@@ -16,3 +16,12 @@ func TestConformanceElasticsearch(t *testing.T) {
 	}
 	conformance(t, base)
 }
+
+// The answers on record must be Elasticsearch's; -update records them.
+func TestGoldenElasticsearch(t *testing.T) {
+	base := strings.TrimSuffix(os.Getenv("ELASTICSEARCH_URL"), "/")
+	if base == "" {
+		t.Skip("ELASTICSEARCH_URL is not set")
+	}
+	golden(t, base)
+}

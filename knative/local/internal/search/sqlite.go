@@ -128,7 +128,7 @@ func (d *database) Write(ctx context.Context, f func(engine.Writer) error) error
 
 type reader struct{ tx *sql.Tx }
 
-func (r reader) Load(ctx context.Context, field func(uint32, string) error, template func(name, body string) error, index func(engine.IndexRow) error) error {
+func (r reader) Load(ctx context.Context, field func(uint32, string), template func(name, body string) error, index func(engine.IndexRow) error) error {
 	return errors.Join(
 		r.each(ctx, "SELECT id, name FROM fields", func(rows *sql.Rows) error {
 			var id uint32
@@ -136,7 +136,8 @@ func (r reader) Load(ctx context.Context, field func(uint32, string) error, temp
 			if err := rows.Scan(&id, &name); err != nil {
 				return err
 			}
-			return field(id, name)
+			field(id, name)
+			return nil
 		}),
 		r.each(ctx, "SELECT name, body FROM templates", func(rows *sql.Rows) error {
 			var name, body string

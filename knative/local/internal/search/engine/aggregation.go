@@ -163,7 +163,7 @@ func (a *aggregation) bindField(cs []*compiler, plan *plan) error {
 		case key != "" || leaf.typ == "flattened":
 			return unsupported("aggregation on flattened field [%s]", f.str)
 		case leaf.typ == "text":
-			return shardError(c.ix.name, illegal("Fielddata is disabled on [%s] in [%s]. Text fields are not optimised for operations that require per-document field data like aggregations and sorting, so these operations are disabled by default. Please use a keyword field instead.", f.str, c.ix.name))
+			return shardError(c.ix.name, illegal("Fielddata is disabled on [%s] in [%s]. Text fields are not optimised for operations that require per-document field data like aggregations and sorting, so these operations are disabled by default. Please use a keyword field instead. Alternatively, set fielddata=true on [%s] in order to load field data by uninverting the inverted index. Note that this can use significant memory.", f.str, c.ix.name, f.str))
 		case !leaf.docValues:
 			return shardError(c.ix.name, illegal("Can't load fielddata on [%s] because fielddata is unsupported on fields of type [%s]. Use doc values instead.", f.str, leaf.typ))
 		case a.field != nil && class(a.field) != class(leaf):

@@ -32,6 +32,9 @@ func parseBulk(body, defaultIndex string, requireAlias bool) ([]*op, error) {
 		}
 		o.requireAlias = o.requireAlias || requireAlias
 		if o.action != "delete" {
+			if body == "" {
+				break // as in Elasticsearch, an action without a document is none
+			}
 			source, rest, terminated := strings.Cut(body, "\n")
 			if !terminated {
 				return nil, illegal("The bulk request must be terminated by a newline [\\n]")
@@ -153,7 +156,7 @@ func (o *op) set(key, v string, lineNumber int) error {
 		o.index = v
 	case "_id":
 		if v == "" {
-			return illegal("if _id is specified it must not be empty")
+			o.refused = illegal("if _id is specified it must not be empty")
 		}
 		o.id = v
 	case "version", "_version":
@@ -227,11 +230,11 @@ func (s *Server) bulk(r *request) (any, error) {
 	}
 	failed := false
 	items := make([]map[string]any, len(outcomes))
-	replicas := s.replicas()
+	replicas, forced := s.replicas(), r.forcesRefresh()
 	for i := range outcomes {
 		o := &outcomes[i]
 		failed = failed || o.err != nil
-		items[i] = map[string]any{o.op.action: o.render(replicas, true)}
+		items[i] = map[string]any{o.op.action: o.render(replicas, forced, true)}
 	}
 	return map[string]any{"errors": failed, "took": time.Since(began).Milliseconds(), "items": items}, nil
 }
@@ -243,6 +246,7 @@ type itemAnswer struct {
 	Version *int64         `json:"_version,omitempty"`
 	Result  string         `json:"result,omitempty"`
 	Shards  *shardCount    `json:"_shards,omitempty"`
+	Forced  bool           `json:"forced_refresh,omitempty"`
 	Seq     *int64         `json:"_seq_no,omitempty"`
 	Term    int            `json:"_primary_term,omitempty"`
 	Status  int            `json:"status,omitempty"`
@@ -255,7 +259,8 @@ type shardCount struct {
 	Failed     int `json:"failed"`
 }
 
-func (o *outcome) render(replicas func(string) int, status bool) itemAnswer {
+// render makes the item's answer. A refresh needs no forcing here, but whoever asked for it is told so.
+func (o *outcome) render(replicas func(string) int, forced, status bool) itemAnswer {
 	a := itemAnswer{Index: o.op.index, ID: o.op.id}
 	if status {
 		a.Status = o.status
@@ -264,7 +269,7 @@ func (o *outcome) render(replicas func(string) int, status bool) itemAnswer {
 		a.Error = o.err.object()
 		return a
 	}
-	a.Version, a.Seq, a.Term, a.Result = &o.version, &o.seq, 1, o.result
+	a.Version, a.Seq, a.Term, a.Result, a.Forced = &o.version, &o.seq, 1, o.result, forced
 	a.Shards = &shardCount{Total: 1 + replicas(o.op.index), Successful: 1}
 	return a
 }

@@ -42,7 +42,7 @@ func (e *encoder) encode(src string) error {
 	doc, err := parseJSON(src)
 	if err != nil {
 		var s *syntaxError
-		if errors.As(err, &s) && s.extra != "" {
+		if errors.As(err, &s) && strings.HasPrefix(s.extra, "START_") {
 			return illegal("Malformed content, found extra data after parsing: %s", s.extra)
 		}
 		return e.malformed(err)
@@ -85,7 +85,11 @@ func (e *encoder) member(f *field, key string, m *member, dynamic string) error 
 		if strings.IndexByte(key, '.') >= 0 {
 			name, rest, dotted = cut(key)
 		}
-		if strings.TrimSpace(name) == "" || dotted && strings.TrimSpace(rest) == "" {
+		if f == e.m.root && metadataFields[name] {
+			cause := fail(http.StatusBadRequest, "document_parsing_exception", "[1:%d] Field [%s] is a metadata field and cannot be added inside a document. Use the index API request parameters.", m.val.off+1, name)
+			return fail(http.StatusBadRequest, "document_parsing_exception", "[1:%d] failed to parse field [%s] of type [%s] in document with id '%s'. Preview of field's value: '%s'", m.val.off+1, name, name, e.id, m.val.preview()).causedBy(cause)
+		}
+		if blankPart(name, rest, dotted) {
 			reason := "field name cannot be an empty string"
 			if key != "" {
 				reason = fmt.Sprintf("field name cannot contain only whitespace: ['%s']", key)
@@ -120,6 +124,26 @@ func (e *encoder) member(f *field, key string, m *member, dynamic string) error 
 		dynamic = child.dynamic
 	}
 	return e.member(child, rest, m, dynamic)
+}
+
+// metadataFields are no document's to set.
+var metadataFields = map[string]bool{
+	"_id": true, "_index": true, "_source": true, "_routing": true, "_version": true, "_seq_no": true, "_field_names": true, "_ignored": true, "_nested_path": true, "_tier": true,
+}
+
+// blankPart says whether a field's name, which dots divide, has a part without a character.
+func blankPart(name, rest string, dotted bool) bool {
+	if strings.TrimSpace(name) == "" {
+		return true
+	}
+	if dotted {
+		for part := range strings.SplitSeq(rest, ".") {
+			if strings.TrimSpace(part) == "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func cut(key string) (name, rest string, dotted bool) { return strings.Cut(key, ".") }

@@ -78,10 +78,17 @@ func (e *apiError) body() map[string]any {
 			"type": "search_phase_execution_exception", "reason": "all shards failed", "phase": "query", "grouped": true,
 			"failed_shards": []any{map[string]any{"shard": 0, "index": e.shard, "node": nodeID, "reason": e.object()}},
 		}
+		if e.typ == "illegal_argument_exception" {
+			o["caused_by"] = e.object()
+		}
 	} else {
 		o = e.object()
 	}
-	o["root_cause"] = []any{e.rootCause()}
+	root := e
+	for root.typ == "mapper_parsing_exception" && root.cause != nil {
+		root = root.cause
+	}
+	o["root_cause"] = []any{root.rootCause()}
 	return map[string]any{"error": o, "status": e.status}
 }
 

@@ -394,7 +394,7 @@ func (s *Server) write(r *request, o *op) (any, error) {
 		return nil, out[0].err
 	}
 	r.status = out[0].status
-	return out[0].render(s.replicas(), false), nil
+	return out[0].render(s.replicas(), r.forcesRefresh(), false), nil
 }
 
 func (s *Server) putDoc(r *request) (any, error) {
@@ -531,6 +531,9 @@ func (s *Server) putMapping(r *request) (any, error) {
 	}
 	if body == nil {
 		return nil, fail(http.StatusBadRequest, "parse_exception", "request body is required")
+	}
+	if !r.query.Has("allow_no_indices") {
+		r.query.Set("allow_no_indices", "false") // whoever maps fields is to know that nothing has them
 	}
 	err = s.store.update(r.ctx(), func(b *batch) error {
 		indices, err := r.indices(b.next)

@@ -27,11 +27,9 @@ func (m *memory) Read(_ context.Context, f func(engine.Reader) error) error  { r
 func (m *memory) Write(_ context.Context, f func(engine.Writer) error) error { return f(m) }
 func (m *memory) Close() error                                               { return nil }
 
-func (m *memory) Load(_ context.Context, field func(uint32, string) error, template func(name, body string) error, index func(engine.IndexRow) error) error {
+func (m *memory) Load(_ context.Context, field func(uint32, string), template func(name, body string) error, index func(engine.IndexRow) error) error {
 	for i, name := range m.fields {
-		if err := field(uint32(i+1), name); err != nil {
-			return err
-		}
+		field(uint32(i+1), name)
 	}
 	for name, body := range m.templates {
 		if err := template(name, body); err != nil {

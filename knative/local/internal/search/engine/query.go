@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -106,6 +107,10 @@ type (
 		lenient bool
 	}
 	anyField struct{ make func(field string) query }
+	// unfitting matches nothing where a value cannot be its field's, as query_string has it.
+	unfitting struct{ query }
+	// malformed is a query_string that does not parse, which Elasticsearch finds out on the shard.
+	malformed struct{ err *apiError }
 )
 
 // parseQuery reads one query object.
@@ -220,7 +225,7 @@ func parseTerm(name string, n *node, _ int) (query, error) {
 		return nil, parsing(v.off, "[term] query does not support array of values")
 	}
 	if err := scalar(name, v); err != nil {
-		return nil, illegal("value cannot be null")
+		return nil, illegal("field name is null or empty")
 	}
 	q.vals = []*node{v}
 	return q, nil
@@ -1119,6 +1124,19 @@ func (q *matchQuery) compile(c *compiler) (matcher, error) {
 		}
 		return q.and
 	}, nil
+}
+
+func (q unfitting) compile(c *compiler) (matcher, error) {
+	m, err := q.query.compile(c)
+	var refused *apiError
+	if errors.As(err, &refused) {
+		return never, nil
+	}
+	return m, err
+}
+
+func (q malformed) compile(c *compiler) (matcher, error) {
+	return nil, c.refuse(q.err.cause, "%s", q.err.reason)
 }
 
 func (q anyField) compile(c *compiler) (matcher, error) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 )
@@ -14,6 +15,7 @@ type queryString struct {
 	pos          int
 	defaultField string
 	and          bool
+	strict       bool // a value that cannot be its field's is refused, where otherwise it matches nothing
 	depth        int
 }
 
@@ -35,7 +37,19 @@ func parseQueryString(name string, n *node, _ int) (query, error) {
 			return nil, illegal("operator needs to be either and or or, but not [%s]", op.text())
 		}
 	}
-	return p.parse()
+	if l := n.get("lenient"); l != nil {
+		lenient, err := boolOf("lenient", l)
+		if err != nil {
+			return nil, err
+		}
+		p.strict = !lenient
+	}
+	parsed, err := p.parse()
+	var bad *apiError
+	if errors.As(err, &bad) {
+		return malformed{bad}, nil
+	}
+	return parsed, err
 }
 
 func (p *queryString) parse() (query, error) {
@@ -112,16 +126,25 @@ func (p *queryString) clauses(field string) (query, error) {
 		if p.and && !or || and {
 			occur = required
 		}
+		modified := true
 		switch {
 		case p.word("NOT"), p.word("!"), p.word("-"):
 			occur = excluded
 		case p.word("+"):
 			occur = required
+		default:
+			modified = false
 		}
 		p.space()
-		q, err := p.clause(field)
-		if err != nil {
-			return nil, err
+		var q query
+		if !modified {
+			q = p.words(field)
+		}
+		if q == nil {
+			var err error
+			if q, err = p.clause(field); err != nil {
+				return nil, err
+			}
 		}
 		if and && all[len(all)-1].occur == optional {
 			all[len(all)-1].occur = required
@@ -149,6 +172,54 @@ func (p *queryString) clauses(field string) (query, error) {
 	return b, nil
 }
 
+// words takes bare terms that follow each other without an operator as one value, as Lucene does: a keyword has to equal all of it, text is analyzed as a whole. It takes
+// none, and returns nil, where fewer than two stand there.
+func (p *queryString) words(field string) query {
+	if field == "" {
+		field = p.defaultField
+	}
+	from := p.pos
+	var all []string
+	for {
+		at := p.pos
+		s, pattern := p.term()
+		next := p.pos
+		p.space()
+		operator := false
+		if p.pos < len(p.src) && p.pos > next {
+			here := p.pos
+			operator = p.word("AND") || p.word("OR") || p.word("&&") || p.word("||")
+			p.pos = here
+		}
+		bare := s != "" && !pattern && !operator && s != "AND" && s != "OR" && s != "NOT" && strings.IndexByte("+-!<>/&|=", p.src[at]) < 0
+		if bare && next < len(p.src) && strings.IndexByte(":^~[]{}(\"", p.src[next]) >= 0 {
+			bare = false
+		}
+		if !bare {
+			p.pos = at
+			break
+		}
+		all = append(all, s)
+	}
+	if len(all) < 2 {
+		p.pos = from
+		return nil
+	}
+	value := &node{kind: kindString, str: strings.Join(all, " ")}
+	make := func(f string) query { return &matchQuery{field: f, val: value, and: p.and, lenient: field == ""} }
+	if field == "" {
+		return anyField{make}
+	}
+	return p.fitting(make(field))
+}
+
+func (p *queryString) fitting(q query) query {
+	if p.strict {
+		return q
+	}
+	return unfitting{q}
+}
+
 func (p *queryString) clause(field string) (query, error) {
 	if p.pos == len(p.src) {
 		return nil, p.fail("Encountered \"<EOF>\" where a term was expected")
@@ -170,6 +241,9 @@ func (p *queryString) clause(field string) (query, error) {
 	}
 	from := p.pos
 	name, _ := p.term()
+	if text := p.src[from:p.pos]; text == "AND" || text == "OR" || text == "NOT" {
+		return nil, p.fail("Encountered \"%s\" where a term was expected", text)
+	}
 	if name != "" && p.pos < len(p.src) && p.src[p.pos] == ':' {
 		p.pos++
 		p.space()
@@ -240,7 +314,7 @@ func (p *queryString) value(field string) (query, error) {
 		if field == "" {
 			return anyField{make}, nil
 		}
-		return make(field), nil
+		return p.fitting(make(field)), nil
 	}
 	if p.pos == len(p.src) {
 		return nil, p.fail("Encountered \"<EOF>\" where a term was expected")

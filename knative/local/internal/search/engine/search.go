@@ -256,7 +256,7 @@ func (k *sortKey) bind(cs []*compiler, p *plan) error {
 		case key != "" || f.typ == "flattened":
 			return unsupported("sort on flattened field [%s]", k.field)
 		case f.typ == "text":
-			return shardError(c.ix.name, illegal("Fielddata is disabled on [%s] in [%s]. Text fields are not optimised for operations that require per-document field data like aggregations and sorting, so these operations are disabled by default. Please use a keyword field instead.", k.field, c.ix.name))
+			return shardError(c.ix.name, illegal("Fielddata is disabled on [%s] in [%s]. Text fields are not optimised for operations that require per-document field data like aggregations and sorting, so these operations are disabled by default. Please use a keyword field instead. Alternatively, set fielddata=true on [%s] in order to load field data by uninverting the inverted index. Note that this can use significant memory.", k.field, c.ix.name, k.field))
 		case !f.docValues:
 			return shardError(c.ix.name, illegal("Can't load fielddata on [%s] because fielddata is unsupported on fields of type [%s]. Use doc values instead.", k.field, f.typ))
 		case k.leaf != nil && sortClass(k.leaf.typ) != sortClass(f.typ):

@@ -105,6 +105,11 @@ func (r *request) refreshParam() error {
 	}
 }
 
+func (r *request) forcesRefresh() bool {
+	v := r.query.Get("refresh")
+	return r.query.Has("refresh") && (v == "" || v == "true")
+}
+
 // json parses the body; nil where there is none.
 func (r *request) json() (*node, error) {
 	if strings.TrimSpace(r.body) == "" {

@@ -19,7 +19,7 @@ type Storage interface {
 // Reader reads rows of one moment. Bytes that it hands out are the reader's, and valid only until its next call.
 type Reader interface {
 	// Load calls for every row but documents.
-	Load(ctx context.Context, field func(id uint32, name string) error, template func(name, body string) error, index func(IndexRow) error) error
+	Load(ctx context.Context, field func(id uint32, name string), template func(name, body string) error, index func(IndexRow) error) error
 	// Scan calls f with the values of the documents of an index that are not deleted, by sequence, limit of them at most where it is not negative.
 	Scan(ctx context.Context, index int64, limit int, f func(pk int64, values []byte) error) error
 	// Values returns the values of one document by its primary key; nil where it has none.

@@ -73,10 +73,7 @@ func (s *store) close() error {
 
 func (s *store) load(ctx context.Context) (*catalog, error) {
 	c := &catalog{indices: map[string]*index{}, templates: map[string]*template{}, fields: map[string]uint32{}}
-	field := func(id uint32, name string) error {
-		c.fields[name] = id
-		return nil
-	}
+	field := func(id uint32, name string) { c.fields[name] = id }
 	template := func(name, body string) error {
 		t, err := parseTemplate(name, body)
 		c.templates[name] = t
@@ -302,6 +299,7 @@ type op struct {
 	ifSeq        int64  // -1: unconditional
 	ifTerm       int64
 	requireAlias bool
+	refused      *apiError // whatever the index holds
 	source       string
 }
 
@@ -326,6 +324,9 @@ func (b *batch) apply(o *op) (outcome, error) {
 }
 
 func (b *batch) tryApply(o *op) (outcome, error) {
+	if o.refused != nil {
+		return outcome{}, o.refused
+	}
 	if o.requireAlias {
 		return outcome{}, fail(http.StatusNotFound, "index_not_found_exception", "no such index [%s] and [require_alias] request flag is [true] and [%s] is not an alias", o.index, o.index).
 			with("index_uuid", "_na_", "index", o.index)
@@ -464,7 +465,7 @@ func checkIndexName(name string) error {
 	case name == "":
 		return bad("must not be empty")
 	case strings.ContainsAny(name, "\\/*?\"<>| ,"):
-		return bad("must not contain the following characters ['\\','/','*','?','\"','<','>','|',' ',',']")
+		return bad("must not contain the following characters [' ','\"','*',',','/','<','>','?','\\','|']")
 	case strings.Contains(name, "#"):
 		return bad("must not contain '#'")
 	case strings.Contains(name, ":"):
