@@ -55,6 +55,9 @@ type row struct {
 	FailCode    *string `parquet:"failure_code,optional"`
 	FailMessage *string `parquet:"failure_message,optional"`
 	FailTime    *int64  `parquet:"failure_time,optional"`
+	FailSource  *string `parquet:"failure_origin_source,optional"`
+	FailID      *string `parquet:"failure_origin_id,optional"`
+	FailVersion *string `parquet:"failure_assumed_version,optional"`
 	ReplayID    *string `parquet:"replay_id,optional"`
 	ReplayCount *int64  `parquet:"replay_count,optional"`
 	Extensions  *string `parquet:"extensions,optional"`
@@ -162,6 +165,9 @@ func (r *row) event() (*event.Event, error) {
 	set(event.FailureCode, r.FailCode)
 	set(event.FailureMessage, r.FailMessage)
 	instant(event.FailureTime, r.FailTime)
+	set(event.FailureSource, r.FailSource)
+	set(event.FailureID, r.FailID)
+	set(event.FailureVersion, r.FailVersion)
 	set(event.ReplayID, r.ReplayID)
 	if r.ReplayCount != nil {
 		v1.Extensions[event.ReplayCount] = fmt.Sprint(*r.ReplayCount)
@@ -189,4 +195,37 @@ func (r *row) event() (*event.Event, error) {
 		}
 	}
 	return &event.Event{Context: v1, DataEncoded: bytes.Clone(r.Payload)}, nil
+}
+
+// place has the columns that say where in Kafka a row was. Every object of load-lake's has them, enriched ones too.
+type place struct {
+	Partition *int32 `parquet:"kafka_partition,optional"`
+	Offset    *int64 `parquet:"kafka_offset,optional"`
+}
+
+// Locate returns the index, from 0, of the row in an object of any kind that holds a topic's record, and whether there is one. It reads two columns.
+func Locate(object []byte, partition int32, offset int64) (index int64, found bool, err error) {
+	file, err := parquet.OpenFile(bytes.NewReader(object), int64(len(object)))
+	if err != nil {
+		return 0, false, fmt.Errorf("open the object: %w", err)
+	}
+	reader := parquet.NewGenericReader[place](file)
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	rows := make([]place, 1024)
+	for {
+		clear(rows)
+		n, err := reader.Read(rows)
+		for _, r := range rows[:n] {
+			if r.Partition != nil && r.Offset != nil && *r.Partition == partition && *r.Offset == offset {
+				return index, true, nil
+			}
+			index++
+		}
+		if errors.Is(err, io.EOF) {
+			return 0, false, nil
+		}
+		if err != nil {
+			return 0, false, fmt.Errorf("read row %d: %w", index, err)
+		}
+	}
 }

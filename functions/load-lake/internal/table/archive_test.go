@@ -29,7 +29,7 @@ func TestArchiveGivesTheEventsBack(t *testing.T) {
 	if err := event.Derive(full, arrived); err != nil {
 		t.Fatal(err)
 	}
-	letter := event.DeadLetter(full, event.Failure{Stage: "enrich", Code: event.CodeContractViolation, Message: "m", Time: arrived})
+	letter := event.DeadLetter(full, event.Failure{Stage: "enrich", Code: event.CodeContractViolation, Message: "m", Time: arrived, Source: "/theirs", ID: "9", Version: "0-0-1"})
 	letter.SetExtension(event.ReplayID, "r")
 	letter.SetExtension(event.ReplayCount, 2)
 	knative := newEvent("{}")

@@ -18,8 +18,9 @@
 //
 // Context: `time` and the like are timestamps of microseconds in UTC for SQL, but the producer's text may name an offset, or
 // nanoseconds, or be no time at all. Decision: an attribute whose column does not give the same text back stands in
-// `extensions` too, under its CloudEvents name. Consequences: the raw row is exact, at no cost for the times that
-// collect writes.
+// `extensions` too, under its CloudEvents name; collectortime and failuretime, as our own functions
+// spell them, are cut to microseconds without a word, since nothing rests on what is finer. Consequences: the raw row holds
+// what a producer said exactly, at no cost for what we add. Every other attribute with a column is in its column alone, and every attribute without one in `extensions`.
 //
 // # Decision 2026-11-21: payload and enrichment are structs, names are lower case
 //

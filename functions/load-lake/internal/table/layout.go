@@ -213,7 +213,7 @@ func (l *Layout) add(r *row) {
 			f.bytes(b)
 			continue
 		}
-		n, ok, exact := typed(a.kind, b)
+		n, ok, exact := typed(a, b)
 		if ok {
 			f.add(parquet.Int64Value(n), 0)
 		} else {

@@ -23,6 +23,7 @@ type attribute struct {
 	column  string
 	kind    kind
 	failure bool // only on dead letters: no column of enriched tables
+	ours    bool // a time of a function of ours: what is finer than its column is no loss
 }
 
 type kind uint8
@@ -43,7 +44,7 @@ var attributes = []attribute{
 	{name: "subject", column: "subject"},
 	{name: "time", column: "time", kind: instant},
 	{name: event.CollectorID, column: "collector_id"},
-	{name: event.CollectorTime, column: "collector_tstamp", kind: instant},
+	{name: event.CollectorTime, column: "collector_tstamp", kind: instant, ours: true},
 	{name: event.DataHash, column: "data_hash"},
 	{name: "dataschema", column: "data_schema"},
 	{name: "datacontenttype", column: "content_type"},
@@ -52,7 +53,10 @@ var attributes = []attribute{
 	{name: event.FailureStage, column: "failure_stage", failure: true},
 	{name: event.FailureCode, column: "failure_code", failure: true},
 	{name: event.FailureMessage, column: "failure_message", failure: true},
-	{name: event.FailureTime, column: "failure_time", kind: instant, failure: true},
+	{name: event.FailureTime, column: "failure_time", kind: instant, failure: true, ours: true},
+	{name: event.FailureSource, column: "failure_origin_source", failure: true},
+	{name: event.FailureID, column: "failure_origin_id", failure: true},
+	{name: event.FailureVersion, column: "failure_assumed_version", failure: true},
 	{name: event.ReplayID, column: "replay_id"},
 	{name: event.ReplayCount, column: "replay_count", kind: number},
 }
@@ -222,10 +226,10 @@ func decode(b []byte) []byte {
 	return nonNil(b)
 }
 
-// typed reads the attribute's value as its column's type. exact is false where the column does not give the same text back.
-func typed(k kind, b []byte) (n int64, ok, exact bool) {
+// typed reads the attribute's value as its column's type. exact is false where the column does not give the same text back, what is finer in a time of ours left out.
+func typed(a attribute, b []byte) (n int64, ok, exact bool) {
 	s := unsafe.String(unsafe.SliceData(b), len(b))
-	if k == number {
+	if a.kind == number {
 		n, err := strconv.ParseInt(s, 10, 64)
 		return n, err == nil, err == nil && strconv.FormatInt(n, 10) == s
 	}
@@ -233,7 +237,7 @@ func typed(k kind, b []byte) (n int64, ok, exact bool) {
 	if err != nil {
 		return 0, false, false
 	}
-	return t.UnixMicro(), true, t.Nanosecond()%1000 == 0 && sameText(t, s)
+	return t.UnixMicro(), true, (a.ours || t.Nanosecond()%1000 == 0) && sameText(t, s)
 }
 
 // sameText reports whether s is how event.FormatTime spells t.

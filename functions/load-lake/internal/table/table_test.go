@@ -87,6 +87,9 @@ type rawRow struct {
 	FailCode    *string `parquet:"failure_code,optional"`
 	FailMessage *string `parquet:"failure_message,optional"`
 	FailTime    *int64  `parquet:"failure_time,optional"`
+	FailSource  *string `parquet:"failure_origin_source,optional"`
+	FailID      *string `parquet:"failure_origin_id,optional"`
+	FailVersion *string `parquet:"failure_assumed_version,optional"`
 	ReplayID    *string `parquet:"replay_id,optional"`
 	ReplayCount *int64  `parquet:"replay_count,optional"`
 	Extensions  *string `parquet:"extensions,optional"`
@@ -132,14 +135,14 @@ func TestRawRow(t *testing.T) {
 	if err := event.Derive(e, arrived); err != nil {
 		t.Fatal(err)
 	}
-	d := event.DeadLetter(e, event.Failure{Stage: "enrich", Code: event.CodeNotJSON, Message: "no", Time: arrived})
+	d := event.DeadLetter(e, event.Failure{Stage: "enrich", Code: event.CodeNotJSON, Message: "no", Time: arrived, Source: "/from/ä", ID: "theirs", Version: "0-0-1"})
 	rows := read[rawRow](t, encode(t, Raw(), record(t, d)))
 	want := rawRow{
 		Type: ptr("Test"), Version: ptr("0-0-1"), Assumed: ptr("true"), Root: ptr(event.Identity("/s", "1")), ID: ptr("1"), Source: ptr("/s"),
 		Subject: ptr("Zürich \"50%\""), Time: ptr(time.Date(2023, 1, 1, 0, 32, 10, 0, time.UTC).UnixMicro()), CollectorID: ptr("c"),
 		Collected: ptr(time.Date(2026, 11, 21, 9, 59, 59, 5e8, time.UTC).UnixMicro()), Hash: ptr(event.Hash([]byte(payload))),
 		Schema: ptr("urn:millrace:contract:Test:0-0-1"), ContentType: ptr("application/json"), Key: ptr("ключ"), Stage: ptr("x"),
-		FailStage: ptr("enrich"), FailCode: ptr("not_json"), FailMessage: ptr("no"), FailTime: ptr(arrived.UnixMicro()), ReplayID: ptr("r"), ReplayCount: ptr(int64(2)),
+		FailStage: ptr("enrich"), FailCode: ptr("not_json"), FailMessage: ptr("no"), FailTime: ptr(arrived.UnixMicro()), FailSource: ptr("/from/ä"), FailID: ptr("theirs"), FailVersion: ptr("0-0-1"), ReplayID: ptr("r"), ReplayCount: ptr(int64(2)),
 		Partition: ptr(int32(3)), Offset: ptr(int64(42)), Stamp: ptr(arrived.UnixMicro()), Payload: []byte(payload),
 	}
 	if len(rows) != 1 {
@@ -152,6 +155,39 @@ func TestRawRow(t *testing.T) {
 	rows[0].Extensions = nil
 	if got := show(rows[0]); got != show(want) {
 		t.Errorf("got  %s\nwant %s", got, show(want))
+	}
+}
+
+// Guards against attributes that stand twice: what has a column is not in extensions, with the nanoseconds that our own functions write, in raw, dead and enriched rows, structured and
+// binary; the partition key is in its column, and what has none in extensions.
+func TestNothingTwice(t *testing.T) {
+	e := newEvent("{}")
+	e.SetTime(time.Date(2023, 1, 1, 0, 32, 10, 123456000, time.UTC))
+	e.SetExtension(event.CollectorTime, "2026-11-21T09:00:00.123456789Z")
+	e.SetExtension(event.CollectorID, "c")
+	e.SetExtension(event.PartitionKey, "k")
+	e.SetExtension("foreign", "x")
+	if err := event.Derive(e, arrived); err != nil {
+		t.Fatal(err)
+	}
+	d := event.DeadLetter(e, event.Failure{Stage: "enrich", Code: event.CodeNotJSON, Message: "no", Time: time.Date(2026, 11, 21, 9, 0, 1, 987654321, time.UTC)})
+	m := record(t, d)
+	structured, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sarama.ConsumerMessage{Key: m.Key, Value: structured, Timestamp: m.Timestamp, Headers: []*sarama.RecordHeader{{Key: []byte("content-type"), Value: []byte("application/cloudevents+json")}}}
+	for i, r := range read[rawRow](t, encode(t, Raw(), m, s)) {
+		if r.Extensions == nil || *r.Extensions != `{"foreign":"x"}` || *r.Key != "k" || *r.Collected != 1795251600123456 || *r.FailTime != 1795251601987654 {
+			t.Errorf("%d: %s", i, show(r))
+		}
+	}
+	x := read[struct {
+		Extensions *string `parquet:"extensions,optional"`
+		Key        *string `parquet:"partition_key,optional"`
+	}](t, encode(t, Enriched(contract.Model{}), record(t, e)))[0]
+	if *x.Extensions != `{"foreign":"x"}` || *x.Key != "k" {
+		t.Errorf("enriched: %s, %s", *x.Extensions, *x.Key)
 	}
 }
 
