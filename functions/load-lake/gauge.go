@@ -33,13 +33,13 @@ type gauge struct {
 	closed  bool
 }
 
-// newGauge returns a gauge that is at work until Close.
-func newGauge(group string, to committer, failed *prometheus.CounterVec, logger *slog.Logger) *gauge {
+// newGauge returns a gauge that is at work until Close, beyond ctx.
+func newGauge(ctx context.Context, group string, to committer, failed *prometheus.CounterVec, logger *slog.Logger) *gauge {
 	g := &gauge{
 		group: group, to: to, failed: failed, logger: logger, wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		pending: map[string]map[int32]int64{}, shown: map[string]map[int32]int64{},
 	}
-	go g.run()
+	go g.run(context.WithoutCancel(ctx)) // each commit is one request, bounded by the client's timeouts
 	return g
 }
 
@@ -57,7 +57,7 @@ func (g *gauge) set(topic string, next map[int32]int64) {
 	}
 }
 
-func (g *gauge) run() {
+func (g *gauge) run(ctx context.Context) {
 	defer close(g.ended)
 	for range g.wake {
 		g.mu.Lock()
@@ -68,7 +68,6 @@ func (g *gauge) run() {
 			if maps.Equal(g.shown[topic], next) {
 				continue
 			}
-			ctx := context.Background() // one request, bounded by the client's timeouts
 			if err := g.to.Commit(ctx, kafka.GroupTopic{Group: g.group, Topic: topic}, next); err != nil {
 				g.failed.WithLabelValues(topic).Inc()
 				g.logger.WarnContext(ctx, "the lake's position is not shown as the group's offsets; the log is unharmed", "topic", topic, "error", err)

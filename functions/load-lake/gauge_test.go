@@ -17,7 +17,7 @@ import (
 type commits struct {
 	mu    sync.Mutex
 	all   []string
-	fail  int64 // this offset of partition 0 is refused, where it is above 0
+	fail  int64         // this offset of partition 0 is refused, where it is above 0
 	enter chan struct{} // where it is not nil, each commit sends to it first
 }
 
@@ -41,7 +41,7 @@ func (c *commits) got() string {
 }
 
 func testGauge(group string, c committer) *gauge {
-	return newGauge(group, c, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"topic"}), slog.New(slog.DiscardHandler))
+	return newGauge(context.Background(), group, c, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"topic"}), slog.New(slog.DiscardHandler))
 }
 
 // Guards what lag tools see: the last position reaches Kafka before the end, an equal one is not sent again, and without a group nothing is.

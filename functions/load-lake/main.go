@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	m := newMetrics(f.Registry)
-	position := newGauge(c.LagGroup, source, m.uncommitted, f.Logger)
+	position := newGauge(ctx, c.LagGroup, source, m.uncommitted, f.Logger)
 	topics, err := c.topics(source, contracts, f.Logger, m, position)
 	if err != nil {
 		return errors.Join(err, position.Close(ctx))
