@@ -5,6 +5,7 @@ import (
 
 	"millrace/knative/local/internal/broker"
 	"millrace/knative/local/internal/kafka"
+	"millrace/knative/local/internal/manifest"
 	"millrace/knative/local/internal/objectstore"
 	"millrace/knative/local/internal/platform"
 	"millrace/knative/local/internal/search"
@@ -35,6 +36,6 @@ func eventing(p *platform.Platform) (platform.Dispatcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Handle(broker.IngressHost, e.Ingress())
+	p.Handle(manifest.IngressHost, e.Ingress())
 	return e, nil
 }

@@ -16,9 +16,6 @@ import (
 	"millrace/shared/kafka"
 )
 
-// IngressHost is the name that Brokers of class Kafka have in a cluster; a Broker's URL is http://IngressHost/NAMESPACE/NAME.
-const IngressHost = "kafka-broker-ingress.knative-eventing.svc.cluster.local"
-
 // Config is what [New] needs. All but the last three are required.
 type Config struct {
 	Brokers   []string      // Kafka's, host:port
@@ -66,7 +63,7 @@ func New(c Config) (*Eventing, error) {
 	}
 	e := &Eventing{log: c.Log, brokers: map[manifest.Key]*topicTarget{}}
 	for key := range c.Manifests.Brokers {
-		e.brokers[key] = &topicTarget{url: "http://" + IngressHost + "/" + key.Namespace + "/" + key.Name}
+		e.brokers[key] = &topicTarget{url: manifest.BrokerURL(key)}
 	}
 	var errs []error
 	for _, t := range manifest.Sorted(c.Manifests.Triggers) {
@@ -132,19 +129,23 @@ func (e *Eventing) newTrigger(c Config, m *manifest.Trigger) (*trigger, error) {
 
 // target returns where a destination leads. replies is where answers that are events go, nil for nowhere.
 func (e *Eventing) target(c Config, d *manifest.Destination, namespace string, replies *topicTarget) (target, error) {
+	if key, is := d.Broker(namespace); is {
+		b, ok := e.brokers[key]
+		if !ok {
+			at := d.Pos
+			if d.Ref != nil {
+				at = d.Ref.Pos
+			}
+			return nil, &manifest.Error{Pos: at, Message: fmt.Sprintf("there is no Broker %s", key)}
+		}
+		return b, nil
+	}
 	if d.Ref == nil {
 		return &httpTarget{url: d.URI, transport: c.Transport, replies: replies}, nil
 	}
 	key := manifest.Key{Namespace: d.Ref.Namespace, Name: d.Ref.Name}
 	if key.Namespace == "" {
 		key.Namespace = namespace
-	}
-	if d.Ref.Kind == "Broker" {
-		b, ok := e.brokers[key]
-		if !ok {
-			return nil, &manifest.Error{Pos: d.Ref.Pos, Message: fmt.Sprintf("there is no Broker %s", key)}
-		}
-		return b, nil
 	}
 	base, err := url.Parse("http://" + key.Name + "." + key.Namespace + ".svc.cluster.local")
 	if err != nil {

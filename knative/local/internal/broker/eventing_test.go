@@ -385,6 +385,19 @@ func TestDeadLettersAndReply(t *testing.T) {
 	}
 }
 
+// Guards a dead letter sink that is spelled out as the address of a Broker's ingress, as a Broker's own must be on a cluster: here no name server knows that host, and the event
+// would be held and sent again for ever.
+func TestADeadLetterSinkByAddress(t *testing.T) {
+	addr, _ := newKafka(t)
+	yaml := strings.Replace(trigger1(0, "PT0S"), "ref: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: dead}", "uri: http://"+manifest.IngressHost+"/ns/dead", 1)
+	e, _ := run(t, addr, yaml, Config{}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) })
+	dead := topicEvents(t, addr, "events.dead")
+	mustPost(t, e, "/ns/raw", "1", "{}")
+	if ev := receive(t, dead); ev.ID() != "1" || ev.Extensions()[event.KnativeErrCode] != "400" {
+		t.Errorf("dead letter %v", ev)
+	}
+}
+
 // Guards the good ones beside poison that waits for its retry for ever, and beside a record that is no CloudEvent: all are delivered, and the commit stays behind the poison.
 func TestPoisonAmongGood(t *testing.T) {
 	addr, _ := newKafka(t)

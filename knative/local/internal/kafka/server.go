@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"millrace/knative/local/internal/lock"
 )
 
 // Options are the settings of a [Server].
@@ -27,7 +28,7 @@ type Options struct {
 // Server is a running Kafka broker.
 type Server struct {
 	cluster *kfake.Cluster
-	lock    *os.File
+	lock    *lock.Lock
 	addr    string
 }
 
@@ -47,9 +48,9 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	if err != nil || port < 1 || port > 65535 {
 		return nil, fmt.Errorf("address of Kafka %q: the port must be a number from 1 to 65535", o.Listen)
 	}
-	lock, err := acquire(o.Dir)
+	held, err := lock.Acquire(o.Dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start Kafka: %w", err)
 	}
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1), kfake.Ports(port), kfake.DataDir(filepath.Join(o.Dir, "data")), kfake.ClusterID("millrace"),
@@ -58,9 +59,9 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 		kfake.BrokerConfigs(map[string]string{"default.replication.factor": "1", "log.cleaner.backoff.ms": cleanEvery}),
 	)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start Kafka on %s: %w", o.Listen, err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("start Kafka on %s: %w", o.Listen, err), held.Release())
 	}
-	return &Server{cluster: cluster, lock: lock, addr: cluster.ListenAddrs()[0]}, nil
+	return &Server{cluster: cluster, lock: held, addr: cluster.ListenAddrs()[0]}, nil
 }
 
 // listen names the address in its error where another program has it.
@@ -72,24 +73,6 @@ func listen(ctx context.Context, network, addr string) (net.Listener, error) {
 	return l, err
 }
 
-// acquire takes the directory for this process; the system gives it back when the process ends in whatever way.
-func acquire(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make the directory of Kafka: %w", err)
-	}
-	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("lock the directory of Kafka: %w", err)
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = errors.New("another process uses it")
-		}
-		return nil, errors.Join(fmt.Errorf("lock the directory of Kafka %s: %w", dir, err), file.Close())
-	}
-	return file, nil
-}
-
 // Addr returns the address on which it listens, host:port.
 func (s *Server) Addr() string { return s.addr }
 
@@ -99,7 +82,7 @@ func (s *Server) Close(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() {
 		s.cluster.Close()
-		done <- s.lock.Close()
+		done <- s.lock.Release()
 	}()
 	select {
 	case err := <-done:

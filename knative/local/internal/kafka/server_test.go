@@ -276,7 +276,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close(context.WithoutCancel(t.Context()))
-	if _, err := Open(t.Context(), Options{Dir: dir, Listen: freeAddr(t)}); err == nil || !strings.Contains(err.Error(), "another process uses it") {
+	if _, err := Open(t.Context(), Options{Dir: dir, Listen: freeAddr(t)}); err == nil || !strings.Contains(err.Error(), "is in use by process") {
 		t.Errorf("directory in use: %v", err)
 	}
 	if _, err := Open(t.Context(), Options{Dir: filepath.Join(dir, "x"), Listen: "127.0.0.1:kafka"}); err == nil {

@@ -228,37 +228,36 @@ func finishPingSource(d *decoder, n *yaml.Node, p *PingSource) {
 }
 
 // Check reports every reference from one object to another that leads nowhere: a Trigger's Broker, destinations, and the ConfigMaps
-// and Secrets that a container needs.
+// and Secrets that a container needs; and Brokers that can never be ready, since each waits for the address of its dead letter sink.
 func (s *Set) Check() error {
 	var errs []error
 	report := func(p Pos, format string, args ...any) {
 		errs = append(errs, &Error{Pos: p, Message: fmt.Sprintf(format, args...)})
 	}
 	destination := func(v *Destination, namespace string) {
-		if v == nil || v.Ref == nil {
+		if v == nil {
 			return
 		}
-		key := Key{v.Ref.Namespace, v.Ref.Name}
-		if key.Namespace == "" {
-			key.Namespace = namespace
+		if key, is := v.Broker(namespace); is {
+			if _, ok := s.Brokers[key]; !ok {
+				at := v.Pos
+				if v.Ref != nil {
+					at = v.Ref.Pos
+				}
+				report(at, "there is no Broker %s%s", key, suggest(key.String(), names(s.Brokers)))
+			}
+			return
 		}
-		var known []string
-		switch v.Ref.APIVersion + " " + v.Ref.Kind {
-		case "eventing.knative.dev/v1 Broker":
-			if _, ok := s.Brokers[key]; ok {
-				return
-			}
-			known = names(s.Brokers)
-		case "serving.knative.dev/v1 Service":
-			if _, ok := s.Services[key]; ok {
-				return
-			}
-			known = names(s.Services)
-		default:
+		if v.Ref == nil {
+			return
+		}
+		if v.Ref.APIVersion+" "+v.Ref.Kind != serviceRef {
 			report(v.Ref.Pos, "a ref to %s (%s) does not run here; known are Broker (eventing.knative.dev/v1) and Service (serving.knative.dev/v1)", v.Ref.Kind, v.Ref.APIVersion)
 			return
 		}
-		report(v.Ref.Pos, "there is no %s %s%s", v.Ref.Kind, key, suggest(key.String(), known))
+		if key := v.Ref.key(namespace); s.Services[key] == nil {
+			report(v.Ref.Pos, "there is no %s %s%s", v.Ref.Kind, key, suggest(key.String(), names(s.Services)))
+		}
 	}
 	delivery := func(v *Delivery, namespace string) {
 		if v != nil {
@@ -268,6 +267,7 @@ func (s *Set) Check() error {
 	for _, b := range Sorted(s.Brokers) {
 		delivery(b.Spec.Delivery, b.Metadata.Namespace)
 	}
+	s.checkCycles(report)
 	for _, t := range Sorted(s.Triggers) {
 		key := Key{t.Metadata.Namespace, t.Spec.Broker}
 		if _, ok := s.Brokers[key]; !ok {
@@ -290,6 +290,51 @@ func (s *Set) Check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkCycles reports Brokers whose dead letter sinks, by ref, lead back to themselves. Knative gives a Broker its address only once that of its sink is known, so none of
+// them would ever get one, and no Trigger of theirs would run. An address that is spelled out waits for nothing.
+func (s *Set) checkCycles(report func(Pos, string, ...any)) {
+	next := func(key Key) (Key, *Reference) {
+		b := s.Brokers[key]
+		if b == nil || b.Spec.Delivery == nil || b.Spec.Delivery.DeadLetterSink == nil {
+			return Key{}, nil
+		}
+		sink := b.Spec.Delivery.DeadLetterSink
+		to, is := sink.Broker(key.Namespace)
+		if !is {
+			return Key{}, nil
+		}
+		return to, sink.Ref
+	}
+	told := map[Key]bool{}
+	for _, b := range Sorted(s.Brokers) {
+		var way []Key
+		key := b.Key()
+		for !told[key] && !slices.Contains(way, key) {
+			to, ref := next(key)
+			if ref == nil {
+				way = nil
+				break
+			}
+			way, key = append(way, key), to
+		}
+		from := slices.Index(way, key)
+		if from < 0 {
+			continue // it ends, or leads to one that was told
+		}
+		ring := way[from:]
+		for _, one := range ring {
+			told[one] = true
+		}
+		_, ref := next(ring[0])
+		chain := make([]string, 0, len(ring)+1)
+		for _, one := range append(slices.Clone(ring), ring[0]) {
+			chain = append(chain, one.String())
+		}
+		report(ref.Pos, "Broker %s is never ready: it waits for the address of its deadLetterSink, which waits for its own (%s); write the sink as uri: %s",
+			ring[0], strings.Join(chain, " -> "), BrokerURL(ring[len(ring)-1]))
+	}
 }
 
 func names[T any](objects map[Key]T) []string {

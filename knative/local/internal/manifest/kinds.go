@@ -3,7 +3,9 @@ package manifest
 import (
 	"encoding/base64"
 	"fmt"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -362,6 +364,26 @@ type Destination struct {
 	URI string     `yaml:"uri"`
 }
 
+// IngressHost is the name that Brokers of class Kafka have in a cluster; a Broker's URL is http://IngressHost/NAMESPACE/NAME.
+const IngressHost = "kafka-broker-ingress.knative-eventing.svc.cluster.local"
+
+// BrokerURL is the address of a Broker in a cluster.
+func BrokerURL(key Key) string { return "http://" + IngressHost + "/" + key.Namespace + "/" + key.Name }
+
+// Broker returns the Broker that the destination leads to, by a ref or by the address of its ingress; false for any other destination. namespace is the one of the object
+// that refers. That the Broker exists is not said.
+func (d *Destination) Broker(namespace string) (Key, bool) {
+	if d.Ref != nil {
+		return d.Ref.key(namespace), d.Ref.APIVersion+" "+d.Ref.Kind == brokerRef
+	}
+	u, err := url.Parse(d.URI)
+	if err != nil || u.Host != IngressHost && u.Host != IngressHost+":80" {
+		return Key{}, false
+	}
+	at, name, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
+	return Key{Namespace: at, Name: name}, true
+}
+
 // Reference names an object: a Broker or a Service. An absent namespace is the one of the object that refers.
 type Reference struct {
 	Pos        Pos
@@ -369,6 +391,20 @@ type Reference struct {
 	Kind       string `yaml:"kind"`
 	Name       string `yaml:"name"`
 	Namespace  string `yaml:"namespace"`
+}
+
+// Kinds of objects that a Reference may name, with their apiVersion.
+const (
+	brokerRef  = "eventing.knative.dev/v1 Broker"
+	serviceRef = "serving.knative.dev/v1 Service"
+)
+
+// key is the object's, which lies in namespace where the Reference names none.
+func (r *Reference) key(namespace string) Key {
+	if r.Namespace != "" {
+		namespace = r.Namespace
+	}
+	return Key{Namespace: namespace, Name: r.Name}
 }
 
 // PingSource is a sources.knative.dev/v1 PingSource.

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -180,6 +181,39 @@ func TestReferencesThatLeadNowhere(t *testing.T) {
 	}
 	if got := strings.Split(err.Error(), "\n"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// brokerYAML is a Broker of namespace m.
+func brokerYAML(name, sink string) string {
+	return "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: " + name + ", namespace: m, annotations: {eventing.knative.dev/broker.class: Kafka}}\n" +
+		"spec:\n  delivery:\n    deadLetterSink:\n      " + sink + "\n---\n"
+}
+
+func brokerSink(name string) string {
+	return "ref: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: " + name + "}"
+}
+
+// A Broker gets its address in a cluster only once its sink has one. One that waits for itself, at once or round a circle, stays not ready for ever and nothing is delivered,
+// which the platform here, where Brokers have no addresses to wait for, would never show.
+func TestBrokersThatWaitForThemselvesAreRefused(t *testing.T) {
+	for _, test := range []struct{ name, yaml, want string }{
+		{"itself", brokerYAML("dead", brokerSink("dead")), `f.yaml:7: Broker m/dead is never ready: it waits for the address of its deadLetterSink, which waits for its own (m/dead -> m/dead); write the sink as uri: http://` + IngressHost + `/m/dead`},
+		{"a circle, and one that leads to it", brokerYAML("a", brokerSink("b")) + brokerYAML("b", brokerSink("c")) + brokerYAML("c", brokerSink("b")), `f.yaml:15: Broker m/b is never ready: it waits for the address of its deadLetterSink, which waits for its own (m/b -> m/c -> m/b); write the sink as uri: http://` + IngressHost + `/m/c`},
+		{"an address waits for nothing", brokerYAML("raw", brokerSink("dead")) + brokerYAML("dead", "uri: http://"+IngressHost+"/m/dead"), ""},
+		{"an address that is no Broker's", brokerYAML("dead", "uri: http://"+IngressHost+"/m/daed"), `f.yaml:7: there is no Broker m/daed; did you mean "m/dead"?`},
+		{"an address elsewhere", brokerYAML("dead", "uri: http://elsewhere/m/dead"), ""},
+		{"a chain that ends", brokerYAML("a", brokerSink("b")) + brokerYAML("b", brokerSink("c")) + brokerYAML("c", "uri: http://elsewhere/"), ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			set := NewSet()
+			if err := set.Parse("f.yaml", []byte(test.yaml)); err != nil {
+				t.Fatal(err)
+			}
+			if got := fmt.Sprint(set.Check()); got != test.want && (got != "<nil>" || test.want != "") {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
 	}
 }
 

@@ -120,9 +120,7 @@ func startChild(o Options) (*Server, error) {
 			_ = output.Close()
 			return
 		}
-		for lines := bufio.NewScanner(output); lines.Scan(); {
-			o.Log.Warn(lines.Text())
-		}
+		relay(output, o.Log)
 		_ = output.Close()
 		s.err = cmd.Wait()
 		close(s.done)
@@ -138,6 +136,20 @@ func startChild(o Options) (*Server, error) {
 		return nil, fmt.Errorf("start the object storage: %w", err)
 	}
 	return s, nil
+}
+
+// maxLine is how many bytes a line may have before it is cut in two.
+const maxLine = 64 << 10
+
+// relay logs the lines of the child until it ends. It must read whatever comes: a child that nobody listens to is killed by its next line.
+func relay(output io.Reader, log *slog.Logger) {
+	for r := bufio.NewReaderSize(output, maxLine); ; {
+		line, _, err := r.ReadLine()
+		if err != nil {
+			return // the end: a pipe has no other
+		}
+		log.Warn(string(line))
+	}
 }
 
 // free reports whether nobody listens on addr, since the child can tell only by a line of its log.

@@ -9,47 +9,20 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
+
+	"millrace/knative/local/internal/lock"
 )
 
-// lock is the right to a directory. The system takes it back when the process ends in whatever way.
-type lock struct{ file *os.File }
-
-// acquire makes the directory where it is absent and locks it.
-func acquire(dir string) (*lock, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make the directory: %w", err)
+// acquire locks the directory for this process.
+func acquire(dir string) (*lock.Lock, error) {
+	l, err := lock.Acquire(dir)
+	var held *lock.HeldError
+	if errors.As(err, &held) {
+		return nil, fmt.Errorf("%w: stop that one, or choose another directory with -dir", err)
 	}
-	name := filepath.Join(dir, "lock")
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("lock the directory: %w", err)
-	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err != nil {
-		defer func() { _ = file.Close() }() // nothing was written
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock %s: %w", name, err)
-		}
-		holder := "another process"
-		// The holder may be about to write it; then its number is just not known.
-		if content, err := os.ReadFile(name); err == nil && len(content) > 0 {
-			holder = "process " + strings.TrimSpace(string(content))
-		}
-		return nil, fmt.Errorf("the directory %s is in use by %s: stop that one, or choose another directory with -dir", dir, holder)
-	}
-	if err = file.Truncate(0); err == nil {
-		_, err = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("write %s: %w", name, err), file.Close())
-	}
-	return &lock{file}, nil
+	return l, err
 }
-
-func (l *lock) release() error { return l.file.Close() }
 
 // port is an address that a part of the platform listens on.
 type port struct {

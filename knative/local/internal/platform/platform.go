@@ -127,7 +127,7 @@ func (p *Platform) run(ctx, force context.Context, parts Parts) error {
 	if err != nil {
 		return err
 	}
-	p.onStop(func(context.Context) error { return held.release() })
+	p.onStop(func(context.Context) error { return held.Release() })
 
 	if p.set, err = manifest.Load(p.cfg.Manifests...); err != nil {
 		return err
