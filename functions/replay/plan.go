@@ -8,6 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +40,8 @@ type planFlags struct {
 	output    string
 	format    string
 	noSearch  bool
+	apply     bool
+	rate      float64
 }
 
 func (f *planFlags) set() *pflag.FlagSet {
@@ -58,6 +63,8 @@ func (f *planFlags) set() *pflag.FlagSet {
 	set.StringVar(&s.Reenter, "reenter", "", "`stage` at which all enter again, in place of where they failed: enrich enriches anew what load-search refused")
 	set.IntVar(&s.MaxReplays, "max-replays", 3, "give up what came back as a dead letter so often")
 	set.BoolVar(&f.noSearch, "no-search", false, "do not ask search what it shows")
+	set.BoolVar(&f.apply, "apply", false, "apply the plan at once; a plan that the file holds already is gone on with")
+	set.Float64Var(&f.rate, "rate", 500, "with --apply: events a second, at most")
 	set.StringVar(&f.format, "format", "table", "`table`, or json for machines")
 	return set
 }
@@ -74,6 +81,9 @@ func (f *planFlags) parse(args []string, now time.Time) error {
 	}
 	if f.format != "table" && f.format != "json" {
 		errs = append(errs, errors.New("--format must be table or json"))
+	}
+	if f.apply && f.output == "" {
+		errs = append(errs, errors.New("--apply needs --output, for the plan and its journal"))
 	}
 	for _, t := range []struct {
 		name, text string
@@ -114,7 +124,7 @@ func moment(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is no time: 2026-11-21, 2026-11-21T10:00:00Z, or 6h", text)
 }
 
-func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var f planFlags
 	if err := f.parse(args, time.Now()); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
@@ -123,6 +133,22 @@ func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		}
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
+	if !f.apply {
+		return f.plan(ctx, stdout, stderr)
+	}
+	// A Job that was killed under way comes again with the same arguments.
+	if _, err := os.Stat(f.output); errors.Is(err, fs.ErrNotExist) {
+		if err := f.plan(ctx, stdout, stderr); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return fmt.Errorf("look for the plan: %w", err)
+	}
+	return runApply(ctx, []string{"--rate", strconv.FormatFloat(f.rate, 'f', -1, 64), "--format", f.format, f.output}, stdout, stderr)
+}
+
+// plan makes the plan, writes it down where that is asked for, and tells it.
+func (f *planFlags) plan(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	c, err := readConfig()
 	if err != nil {
 		return err
@@ -233,6 +259,9 @@ func (f *planFlags) tell(w io.Writer, h plan.Header, summary draft.Summary) erro
 	}
 	n := summary.Count(plan.Pass) + summary.Count(plan.Overwrite)
 	switch {
+	case f.apply:
+		_, err := fmt.Fprintf(w, "\n%d events to send\n\n", n)
+		return err
 	case f.output != "":
 		_, err := fmt.Fprintf(w, "\n%d events to send. replay apply %s\n", n, f.output)
 		return err

@@ -404,6 +404,24 @@ func TestApplyRefuses(t *testing.T) {
 	}
 }
 
+// Guards the Job: it plans and applies in one go, and started again after it was killed it goes on with its plan, in place of making another replay of it.
+func TestPlanThenApply(t *testing.T) {
+	p := newPipeline(t)
+	p.publish("events.dead", letter(raw(t, "1", trip), "enrich", event.CodeDeliveryExhausted))
+	args := []string{"plan", "--apply", "--rate", "10000", "-o", p.file("plan.json")}
+	if out, _ := p.run(0, args...); !strings.Contains(out, "1 events to send") || !strings.Contains(out, "sent to raw") {
+		t.Errorf("first\n%s", out)
+	}
+	p.publish("events.dead", letter(raw(t, "2", trip), "enrich", event.CodeDeliveryExhausted))
+	if err := os.Remove(p.file("plan.json.journal")); err != nil { // killed before its first line
+		t.Fatal(err)
+	}
+	p.run(0, args...)
+	if sent := p.read("events.raw"); len(sent) != 2 || sent[0].String() != sent[1].String() {
+		t.Errorf("sent %v", sent)
+	}
+}
+
 // Guards a person at the keyboard: every mistake is told at once, nothing is started, and --help teaches each command.
 func TestCalledWrongly(t *testing.T) {
 	f := func(want string, args ...string) {
@@ -418,6 +436,7 @@ func TestCalledWrongly(t *testing.T) {
 	f("--from", "plan", "--source", "raw")
 	f("is no time", "plan", "--from", "yesterday")
 	f("--from must be before", "plan", "--from", "2026-11-21", "--to", "2026-11-20")
+	f("--apply needs --output", "plan", "--apply")
 	f("name one plan", "apply")
 	f("--rate", "apply", "--rate", "0", "plan.json")
 	for _, args := range [][]string{{}, {"--help"}, {"plan", "--help"}, {"apply", "-h"}} {
