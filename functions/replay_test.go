@@ -29,7 +29,7 @@ func (s *system) zones() (map[string]string, error) {
 			}
 		}
 	}
-	if err := s.do("POST", s.es+"/"+s.names.indexPrefix+"enriched-yellowtaxitriprecords-0-*/_search", body, &page); err != nil {
+	if err := s.do("POST", s.es+"/enriched-yellowtaxitriprecords-0-*/_search", body, &page); err != nil {
 		return nil, err
 	}
 	found := map[string]string{}
