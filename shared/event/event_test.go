@@ -249,3 +249,40 @@ func FuzzDecodeStructured(f *testing.F) {
 		}
 	})
 }
+
+// Guards documents and lake rows against taking our attributes for the producer's, or the producer's for ours.
+func TestForeignExtensions(t *testing.T) {
+	e := newEvent(t)
+	for _, name := range []string{
+		RootID, DataHash, SchemaVersion, VersionAssumed, CollectorID, CollectorTime, PartitionKey, Stage, FailureStage, FailureSource, FailureID, FailureVersion,
+		ReplayID, ReplayCount, KnativeErrorDst, "knativekafkaoffset", "kafkatopic", "traceparent", "comexample", "stages",
+	} {
+		e.SetExtension(name, "x")
+	}
+	if got := strings.Join(ForeignExtensions(e), " "); got != "comexample stages traceparent" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// Guards dead letters against attributes that a CloudEvent may not have: whatever a producer sent as its id can stand in a header.
+func TestFailureOriginIsAnAttribute(t *testing.T) {
+	e := newEvent(t)
+	d := DeadLetter(e, Failure{Stage: "s", Code: CodeNotJSON, Source: "/\x00\ufdd0\U0001ffff\xff", ID: strings.Repeat("é", 1000), Version: "0-0-1"})
+	if got := Attr(d, FailureSource); got != "/ \ufffd\ufffd\ufffd" {
+		t.Errorf("source %q", got)
+	}
+	if got := Attr(d, FailureID); len(got) > MaxFailureOrigin || !strings.HasSuffix(got, "é...") || Attr(d, FailureVersion) != "0-0-1" {
+		t.Errorf("id of %d bytes, version %s", len(got), Attr(d, FailureVersion))
+	}
+	if n := len(FailureAttributes(d)); n != 7 {
+		t.Errorf("%d attributes of the failure, which a replay takes off: %v", n, FailureAttributes(d))
+	}
+	if names := FailureAttributes(DeadLetter(e, Failure{Stage: "s", Code: CodeNotJSON})); len(names) != 4 {
+		t.Errorf("attributes of what is not known: %v", names)
+	}
+	for _, name := range []string{FailureSource, FailureID, FailureVersion} {
+		if !Reserved(name) {
+			t.Errorf("%s can come from outside", name)
+		}
+	}
+}

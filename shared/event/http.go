@@ -34,19 +34,15 @@ func EncodeHeader(s string) string {
 	if plainHeader(s) == len(s) {
 		return s
 	}
-	return string(AppendHeader(make([]byte, 0, len(s)+16), s))
-}
-
-// AppendHeader appends [EncodeHeader] of s to dst.
-func AppendHeader(dst []byte, s string) []byte {
+	b := make([]byte, 0, HeaderLen(s))
 	for {
 		n := plainHeader(s)
-		dst = append(dst, s[:n]...)
+		b = append(b, s[:n]...)
 		if n == len(s) {
-			return dst
+			return string(b)
 		}
 		const hex = "0123456789ABCDEF"
-		dst = append(dst, '%', hex[s[n]>>4], hex[s[n]&15])
+		b = append(b, '%', hex[s[n]>>4], hex[s[n]&15])
 		s = s[n+1:]
 	}
 }
