@@ -25,6 +25,7 @@ const maxAttributes = 32 << 10
 // candidate is what became of one event of a request: an event for the raw topic, or its dead letter.
 type candidate struct {
 	event   *event.Event
+	id      string
 	source  string
 	rootID  string
 	code    event.Code // why it is a dead letter; "" for the raw topic
@@ -104,7 +105,7 @@ func (m *maker) admit(e *event.Event, r refused, now string) (candidate, error) 
 	x[event.DataHash] = event.Hash(e.DataEncoded)
 	x[event.CollectorID] = m.collectorID
 	x[event.CollectorTime] = now
-	return candidate{event: e, source: source, rootID: rootID}, nil
+	return candidate{event: e, id: v1.ID, source: source, rootID: rootID}, nil
 }
 
 // check says what keeps e from the raw topic. It takes away what Knative's Kafka Broker adds.
@@ -275,7 +276,7 @@ func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error)
 		x[event.FailureID] = event.Cut(r.id, event.MaxFailureOrigin)
 	}
 	return candidate{
-		event: &event.Event{Context: v1, DataEncoded: data}, source: m.sourceText, rootID: rootID, code: p.code, message: message,
+		event: &event.Event{Context: v1, DataEncoded: data}, id: id, source: m.sourceText, rootID: rootID, code: p.code, message: message,
 	}, nil
 }
 

@@ -75,7 +75,7 @@ func appendReceipts(b []byte, candidates []candidate, raw, dead string) []byte {
 		s := c.status()
 		b = append(b, `{"index":`...)
 		b = strconv.AppendInt(b, int64(i), 10)
-		b = appendMember(b, "id", c.event.ID())
+		b = appendMember(b, "id", c.id)
 		b = appendMember(b, "source", c.source)
 		b = appendMember(b, "root_id", c.rootID)
 		b = appendMember(b, "status", string(s))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/IBM/sarama"
+	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
 
 	"millrace/shared/event"
@@ -112,8 +113,16 @@ func (c *encoder) header(name, value string) sarama.RecordHeader {
 		return a.header
 	}
 	a.value = value
-	a.header.Value = c.keep(event.AppendHeader(c.room(event.HeaderLen(value)), value))
+	a.header.Value = c.value(value)
 	return a.header
+}
+
+// value returns an attribute's value as it stands in a header.
+func (c *encoder) value(s string) []byte {
+	if event.HeaderLen(s) == len(s) {
+		return c.copy(s)
+	}
+	return []byte(event.EncodeHeader(s))
 }
 
 // encode makes r the record of e.
@@ -121,14 +130,18 @@ func (c *encoder) encode(r *outgoing, e *event.Event) error {
 	if e.Context == nil {
 		return errors.New("encode event: no CloudEvents context")
 	}
-	v1 := e.Context.AsV1()
+	version := ce.CloudEventsVersionV1
+	v1, ok := e.Context.(*ce.EventContextV1)
+	if !ok { // asking for it, or for the version, copies the context
+		v1, version = e.Context.AsV1(), e.SpecVersion()
+	}
 	c.next(8 + len(v1.Extensions))
 	first := len(c.headers)
 	add := func(name, value string) { c.headers = append(c.headers, c.header(name, value)) }
 	if v1.Source != c.source || c.sourceText == "" {
 		c.source, c.sourceText = v1.Source, v1.Source.String()
 	}
-	add("specversion", e.SpecVersion())
+	add("specversion", version)
 	add("id", v1.ID)
 	add("source", c.sourceText)
 	add("type", v1.Type)
@@ -158,7 +171,7 @@ func (c *encoder) encode(r *outgoing, e *event.Event) error {
 			key = s
 		}
 	}
-	r.message = sarama.ProducerMessage{Topic: c.topic, Headers: c.headers[first:len(c.headers):len(c.headers)]}
+	r.message.Topic, r.message.Headers = c.topic, c.headers[first:len(c.headers):len(c.headers)]
 	if key != "" {
 		r.key = c.copy(key)
 		r.message.Key = &r.key

@@ -393,7 +393,7 @@ func Unquote(b []byte) (s string, ok bool) {
 		return "", false
 	}
 	inner := b[1 : len(b)-1]
-	if bytes.IndexByte(inner, '\\') < 0 && bytes.IndexByte(inner, '"') < 0 {
+	if skipPlain(inner, 0) == len(inner) {
 		return string(inner), true
 	}
 	if err := json.Unmarshal(b, &s); err != nil {
@@ -483,7 +483,7 @@ func AppendString(dst []byte, s string) []byte {
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
 func skipSpace(b []byte, i int) int {
-	for i < len(b) && isSpace(b[i]) {
+	for i < len(b) && b[i] <= ' ' && isSpace(b[i]) { // one comparison for what is none, as a rule
 		i++
 	}
 	return i
