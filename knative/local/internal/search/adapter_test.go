@@ -17,3 +17,9 @@ func TestDeadLetters(t *testing.T) {
 	_, base := start(t, t.TempDir())
 	searchtest.DeadLetters(t, base, "")
 }
+
+// Guards replay trace on one machine.
+func TestFinding(t *testing.T) {
+	_, base := start(t, t.TempDir())
+	searchtest.Finding(t, base, "")
+}

@@ -234,7 +234,17 @@ func BenchmarkSearch(b *testing.B) {
 			}
 		})
 	}
+	many := make([]string, 1000)
+	for i := range many {
+		many[i] = fmt.Sprintf("%08x-aaaa-bbbb-cccc-%012x", i*77*2654435761%(1<<32), i*77)
+	}
+	ids, err := json.Marshal(many)
+	if err != nil {
+		b.Fatal(err)
+	}
 	for name, q := range map[string][2]string{
+		"mget1000": {"/bench/_mget?_source=root_id", `{"ids":` + string(ids) + `}`},
+		"ids1000":  {"/bench/_search", `{"size":0,"query":{"ids":{"values":` + string(ids) + `}}}`},
 		"count":    {"/bench/_count", ""},
 		"countOne": {"/bench/_count", `{"query":{"term":{"root_id":"00000000-aaaa-bbbb-cccc-000000000000"}}}`},
 		"mget":     {"/bench/_mget", `{"ids":["00000000-aaaa-bbbb-cccc-000000000000","none"]}`},

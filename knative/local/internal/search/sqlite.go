@@ -105,7 +105,12 @@ func (d *database) Read(ctx context.Context, f func(engine.Reader) error) error 
 		return fmt.Errorf("begin reading: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // it wrote nothing
-	return f(reader{tx})
+	r := reader{tx: tx, stmts: map[string]*sql.Stmt{}}
+	err = f(r)
+	for _, st := range r.stmts {
+		err = errors.Join(err, st.Close())
+	}
+	return err
 }
 
 // Write runs f in a transaction.
@@ -126,7 +131,27 @@ func (d *database) Write(ctx context.Context, f func(engine.Writer) error) error
 	return err
 }
 
-type reader struct{ tx *sql.Tx }
+type reader struct {
+	tx    *sql.Tx
+	stmts map[string]*sql.Stmt // of tx, made when first needed
+}
+
+// row runs a query of one row, prepared at most once in this transaction. It is short, so it does not end early with ctx, for which the driver would start a goroutine.
+func (r reader) row(ctx context.Context, query string, args []any, to ...any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	st := r.stmts[query]
+	if st == nil {
+		var err error
+		if st, err = r.tx.PrepareContext(ctx, query); err != nil {
+			return fmt.Errorf("prepare %q: %w", query, err)
+		}
+		r.stmts[query] = st
+	}
+	return st.QueryRowContext(ctx, args...).Scan(to...)
+}
 
 func (r reader) Load(ctx context.Context, field func(uint32, string), template func(name, body string) error, index func(engine.IndexRow) error) error {
 	return errors.Join(
@@ -185,7 +210,7 @@ func (r reader) Scan(ctx context.Context, index int64, limit int, f func(int64, 
 }
 
 func (r reader) Values(ctx context.Context, pk int64) (values []byte, err error) {
-	err = r.tx.QueryRowContext(ctx, "SELECT v FROM vals WHERE pk = ?", pk).Scan(&values)
+	err = r.row(ctx, "SELECT v FROM vals WHERE pk = ?", []any{pk}, &values)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -194,7 +219,7 @@ func (r reader) Values(ctx context.Context, pk int64) (values []byte, err error)
 
 func (r reader) Find(ctx context.Context, index int64, id string) (*engine.DocRow, error) {
 	d := &engine.DocRow{Index: index, ID: id}
-	err := r.tx.QueryRowContext(ctx, "SELECT pk, version, seq, deleted, source FROM docs WHERE idx = ? AND id = ?", index, id).Scan(&d.PK, &d.Version, &d.Seq, &d.Deleted, &d.Source)
+	err := r.row(ctx, "SELECT pk, version, seq, deleted, source FROM docs WHERE idx = ? AND id = ?", []any{index, id}, &d.PK, &d.Version, &d.Seq, &d.Deleted, &d.Source)
 	return found(d, err)
 }
 
@@ -211,7 +236,7 @@ func found(d *engine.DocRow, err error) (*engine.DocRow, error) {
 
 func (r reader) Document(ctx context.Context, pk int64) (*engine.DocRow, error) {
 	d := &engine.DocRow{PK: pk}
-	err := r.tx.QueryRowContext(ctx, "SELECT idx, id, version, seq, deleted, source FROM docs WHERE pk = ?", pk).Scan(&d.Index, &d.ID, &d.Version, &d.Seq, &d.Deleted, &d.Source)
+	err := r.row(ctx, "SELECT idx, id, version, seq, deleted, source FROM docs WHERE pk = ?", []any{pk}, &d.Index, &d.ID, &d.Version, &d.Seq, &d.Deleted, &d.Source)
 	return d, err
 }
 
