@@ -69,7 +69,8 @@ func (c *config) Validate() error {
 	if c.dead, err = c.Dead(c.Brokers); err != nil {
 		errs = append(errs, err)
 	}
-	check(err != nil || c.sink.Topic != c.dead.Topic, "SINK and DEAD_SINK are one topic")
+	check(err != nil || !c.sink.Same(c.dead), "SINK and DEAD_SINK are one place")
+	check(len(c.ReadyGroups) == 0 || len(c.groupBrokers()) > 0, "READY_GROUPS needs KAFKA_BROKERS, or a SINK that names brokers")
 	check(c.Source != "" && types.ParseURIRef(c.Source) != nil, "SOURCE=%q is no URI-reference", c.Source)
 	check(text("", "", c.collector()) == nil && len(c.collector()) <= 256, "COLLECTOR_ID holds control characters, or has more than 256 bytes")
 	for name, d := range map[string]time.Duration{
@@ -88,6 +89,14 @@ func (c *config) Validate() error {
 		c.groups = append(c.groups, kafka.GroupTopic{Group: group, Topic: topic})
 	}
 	return errors.Join(errs...)
+}
+
+// groupBrokers returns where the groups of READY_GROUPS are.
+func (c *config) groupBrokers() []string {
+	if len(c.sink.Brokers) > 0 {
+		return c.sink.Brokers
+	}
+	return kafka.SplitBrokers(c.Brokers.Brokers)
 }
 
 // collector returns the collector's id: the one set, or the pod's name, or the revision's where this is no pod of it, as on one machine.

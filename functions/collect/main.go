@@ -13,7 +13,7 @@
 //	PORT                  8080                  port for events, /healthz, /readyz and /metrics; 0 is any that is free
 //	LISTEN_HOST                                 address to listen on, all where empty; 127.0.0.1 on one machine
 //	KAFKA_BROKERS                               host:port, comma separated; for URLs that name none
-//	SINK                                        where events go: kafka://brokers/topic; else K_SINK, else the topic kafka:///events.*
+//	SINK                                        where events go: kafka://brokers/topic or http://ingress/path; else K_SINK, else the topic kafka:///events.*
 //	K_SINK                                      set by a SinkBinding; for where SINK is empty
 //	DEAD_SINK             kafka:///events.dead  where dead letters go, as SINK
 //	SOURCE                /collect              source of events without one; the same on every replica

@@ -15,7 +15,6 @@ import (
 	"millrace/shared/delivery"
 	"millrace/shared/enrichment"
 	"millrace/shared/event"
-	"millrace/shared/kafka"
 	"millrace/shared/telemetry"
 )
 
@@ -112,11 +111,11 @@ func (h *enricher) Handle(ctx context.Context, events []*event.Event) delivery.O
 		case err == nil:
 			out.Done(i)
 			good++
-		case errors.Is(err, kafka.ErrTooLarge):
-			out.Dead(i, event.CodeTooLarge, errors.New("the event with its enrichment is larger than Kafka takes"))
+		case errors.Is(err, delivery.ErrTooLarge):
+			out.Dead(i, event.CodeTooLarge, errors.New("the event with its enrichment is larger than its sink takes"))
 			h.events.WithLabelValues("dead", string(event.CodeTooLarge)).Inc()
 		default:
-			out.Retry(i, fmt.Errorf("publish enriched event %s: %w", event.Attr(enriched[n], event.RootID), err))
+			out.Settle(i, fmt.Errorf("publish enriched event %s: %w", event.Attr(enriched[n], event.RootID), err))
 			retries, failed = retries+1, err
 		}
 	}

@@ -42,8 +42,17 @@ type Publisher interface {
 	Publish(ctx context.Context, events []*event.Event) (errs []error)
 }
 
-// ErrTooLarge is wrapped by a Publisher's error for an event that is larger than where it goes can take: it was not written and never will be.
-var ErrTooLarge = errors.New("too large to be written")
+// What a Publisher's error wraps, where it knows.
+var (
+	// ErrTooLarge says that the event is larger than where it goes can take: it was not written and never will be.
+	ErrTooLarge = errors.New("too large to be written")
+	// ErrBusy says that the event was not taken, and will not be written by this call.
+	ErrBusy = errors.New("not taken")
+	// ErrUnconfirmed says that the event was handed over and may be written, now or later.
+	ErrUnconfirmed = errors.New("handed over, not confirmed")
+	// ErrRefused says that this event was refused where others may pass: as an outcome it is Failed, and so one of the event's attempts.
+	ErrRefused = errors.New("refused")
+)
 
 // Status is what became of an event in a handler.
 type Status int
@@ -124,8 +133,8 @@ func (o Outcomes) RetryAll(err error) {
 	}
 }
 
-// Settle applies an error as the outcome of event i: nil is Done, one made by [Permanent] is Dead, one made by [After] is Retry after its time, and any other,
-// since it is unknown, is Retry.
+// Settle applies an error as the outcome of event i: nil is Done, one made by [Permanent] is Dead, one made by [After] is Retry after its time, one that wraps
+// [ErrRefused] is Failed, and any other, since it is unknown, is Retry.
 func (o Outcomes) Settle(i int, err error) {
 	var p *permanent
 	var a *after
@@ -136,6 +145,8 @@ func (o Outcomes) Settle(i int, err error) {
 		o.Dead(i, p.code, err)
 	case errors.As(err, &a):
 		o.RetryAfter(i, err, a.d)
+	case errors.Is(err, ErrRefused):
+		o.Failed(i, err)
 	default:
 		o.Retry(i, err)
 	}

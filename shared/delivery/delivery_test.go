@@ -57,6 +57,8 @@ func TestSettle(t *testing.T) {
 	f(context.Canceled, Outcome{Status: Retry})
 	f(fmt.Errorf("x: %w", Permanent(event.CodeNotJSON, errItem)), Outcome{Status: Dead, Code: event.CodeNotJSON})
 	f(After(errItem, time.Second), Outcome{Status: Retry, After: time.Second})
+	f(fmt.Errorf("x: %w", ErrRefused), Outcome{Status: Failed})
+	f(fmt.Errorf("x: %w", ErrBusy), Outcome{Status: Retry})
 }
 
 // Guards a poison event: it is given up after five failures while others pass, and the good one is never touched.

@@ -3,9 +3,12 @@ package function
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"millrace/shared/ingress"
 	"millrace/shared/kafka"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
@@ -80,7 +83,7 @@ func (d DeadLetters) Dead(b Brokers) (Target, error) { return target("DEAD_SINK"
 
 // Output says where a function's events go.
 type Output struct {
-	Sink  string `envconfig:"SINK" desc:"where events go: kafka://brokers/topic; else K_SINK, else the topic kafka:///events.*"`
+	Sink  string `envconfig:"SINK" desc:"where events go: kafka://brokers/topic or http://ingress/path; else K_SINK, else the topic kafka:///events.*"`
 	KSink string `envconfig:"K_SINK" desc:"set by a SinkBinding; for where SINK is empty"`
 }
 
@@ -96,14 +99,33 @@ func (o Output) Out(b Brokers, fallback string) (Target, error) {
 	}
 }
 
-// Target is a sink's URL, read.
+// Target is a sink's URL, read: a topic, or an address that takes events over HTTP.
 type Target struct {
-	Brokers []string // of a topic
+	Brokers []string // of the topic
 	Topic   string
+	Address *url.URL // nil for a topic
 }
 
-func target(name, url string, b Brokers) (t Target, err error) {
-	if t.Brokers, t.Topic, err = kafka.ParseURL(url, kafka.SplitBrokers(b.Brokers)); err != nil {
+// Same reports whether both are one place.
+func (t Target) Same(other Target) bool {
+	if t.Address == nil || other.Address == nil {
+		return t.Address == other.Address && t.Topic == other.Topic && slices.Equal(t.Brokers, other.Brokers)
+	}
+	return t.Address.String() == other.Address.String()
+}
+
+func target(name, sink string, b Brokers) (t Target, err error) {
+	if strings.HasPrefix(sink, "http://") || strings.HasPrefix(sink, "https://") {
+		if t.Address, err = ingress.Parse(sink); err != nil {
+			return Target{}, fmt.Errorf("%s: %w", name, err)
+		}
+		return t, nil
+	}
+	t.Brokers, t.Topic, err = kafka.ParseURL(sink, kafka.SplitBrokers(b.Brokers))
+	if err == nil && strings.Contains(t.Topic, ",") {
+		err = errors.New("it names several topics")
+	}
+	if err != nil {
 		return Target{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return t, nil

@@ -6,12 +6,13 @@ import (
 	"slices"
 
 	"millrace/shared/delivery"
+	"millrace/shared/ingress"
 	"millrace/shared/kafka"
 )
 
 // Sink is where a function's events go.
 //
-// Publish is [delivery.Publisher]'s; its errors that wrap [kafka.ErrBusy] or [delivery.ErrTooLarge] say that the event will not be written. Durability says
+// Publish is [delivery.Publisher]'s; its errors that wrap [delivery.ErrBusy] or [delivery.ErrTooLarge] say that the event will not be written. Durability says
 // what a nil error means, as found, and does not block for long. Ready is nil once the sink was seen; its error says what is missing.
 type Sink interface {
 	delivery.Publisher
@@ -24,6 +25,7 @@ type Sinks struct {
 	o     kafka.ProducerOptions
 	open  []Sink
 	kafka []producer
+	http  []*ingress.Sink
 }
 
 type producer struct {
@@ -31,12 +33,18 @@ type producer struct {
 	*kafka.Producer
 }
 
-// NewSinks returns an empty set of sinks, whose producers will have these settings.
+// NewSinks returns an empty set of sinks, whose producers will have these settings; those over HTTP take the timeout.
 func NewSinks(o kafka.ProducerOptions) *Sinks { return &Sinks{o: o} }
 
 // Open returns the sink of a target. It returns at once, also while the target is away.
 func (s *Sinks) Open(t Target) Sink {
-	sink := s.topic(t)
+	var sink Sink
+	if t.Address != nil {
+		over := ingress.New(t.Address, ingress.Options{Timeout: s.o.Timeout})
+		s.http, sink = append(s.http, over), over
+	} else {
+		sink = s.topic(t)
+	}
 	s.open = append(s.open, sink)
 	return sink
 }
@@ -66,6 +74,9 @@ func (s *Sinks) Close(ctx context.Context) error {
 	var errs []error
 	for _, p := range s.kafka {
 		errs = append(errs, p.Close(ctx))
+	}
+	for _, h := range s.http {
+		errs = append(errs, h.Close(ctx))
 	}
 	return errors.Join(errs...)
 }

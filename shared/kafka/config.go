@@ -127,9 +127,9 @@ func SplitBrokers(list string) []string {
 // Errors of [Sink.Publish].
 var (
 	// ErrBusy: the event was never handed to Kafka, and will not be written.
-	ErrBusy = errors.New("not handed to Kafka")
+	ErrBusy = delivery.ErrBusy
 	// ErrUnconfirmed: the event was handed to Kafka and may still be written.
-	ErrUnconfirmed = errors.New("handed to Kafka, not confirmed")
+	ErrUnconfirmed = delivery.ErrUnconfirmed
 	// ErrTooLarge: the event is larger than Kafka may take; it will not be written.
 	ErrTooLarge = delivery.ErrTooLarge
 	// ErrNotCloudEvent: a record is no CloudEvent.

@@ -68,6 +68,7 @@ type Intake struct {
 	bytes   *semaphore.Weighted
 	batches sync.WaitGroup
 	joined  atomic.Bool
+	left    atomic.Bool // Run returned
 	// metadataLimit is how long a commit's metadata may be: less once a broker refused it.
 	metadataLimit atomic.Int64
 	paused        atomic.Int64 // partitions that wait for room
@@ -169,11 +170,36 @@ func (in *Intake) register() {
 // Run reads until ctx ends; then it hands out nothing more, gives batches in the handler the time Drain, commits, leaves the group and returns nil. Errors of
 // Kafka are logged and tried again with a growing pause; only settings that cannot work are returned.
 //
-// Run returns only when all batches did: a handler that ignores its context holds it up.
+// Run returns only when all batches did: a handler that ignores its context holds it up. What does not hold it up is a group that waits for its other members,
+// as long as a rebalance may take: nothing is in hand then, and Run returns after some seconds, though sarama's call goes on until its answer comes.
 func (in *Intake) Run(ctx context.Context) error {
 	defer in.batches.Wait()
-	return in.member.run(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- in.member.run(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	tick := time.NewTicker(joinTime / 10)
+	defer tick.Stop()
+	for idle := 0; idle < 10; {
+		select {
+		case err := <-ended:
+			return err
+		case <-tick.C:
+			if idle++; in.Status().Joined {
+				idle = 0
+			}
+		}
+	}
+	in.left.Store(true)
+	in.o.Logger.Warn("ended while the group was waiting for other members, which learn of it after the session's timeout", "group", in.member.group)
+	return nil
 }
+
+// joinTime is how long the end waits outside of a generation: for the last commit, for leaving the group, or for one that is being joined.
+const joinTime = 3 * time.Second
 
 // failed remembers an error of Kafka for [Intake.Ready], and makes metadata shorter where they were refused.
 func (in *Intake) failed(err error) {
@@ -208,6 +234,7 @@ func (in *Intake) Ready(context.Context) error {
 
 // IntakeStatus says how an intake stands.
 type IntakeStatus struct {
+	Joined       bool      // the group, in its present generation
 	Partitions   int       // assigned to this member
 	Unfinished   int       // events read and not finished
 	Failing      int       // those of them that failed before
@@ -224,6 +251,7 @@ func (in *Intake) Status() (st IntakeStatus) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	st.Joined = true
 	for _, p := range s.parts {
 		st.Partitions++
 		st.Unfinished += p.offsets.Unfinished()

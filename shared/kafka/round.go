@@ -3,6 +3,7 @@ package kafka
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -80,6 +81,9 @@ func (in *Intake) newRound(client sarama.Client) sarama.ConsumerGroupHandler {
 
 // Setup implements [sarama.ConsumerGroupHandler].
 func (s *round) Setup(gs sarama.ConsumerGroupSession) error {
+	if s.in.left.Load() {
+		return errors.New("the intake has ended")
+	}
 	if s.in.o.Attempts != nil {
 		s.before = s.in.recall(s.client, gs.Claims())
 	}
