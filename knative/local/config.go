@@ -24,7 +24,8 @@ type environment struct {
 	S3Endpoint       string   `envconfig:"S3_ENDPOINT"`   // http or https URL
 	S3Region         string   `envconfig:"S3_REGION"`
 	ElasticsearchURL string   `envconfig:"ELASTICSEARCH_URL"` // http or https URL
-	Contracts        string   `envconfig:"CONTRACTS"`         // a directory of contracts beside the embedded ones
+	ElasticsearchKey string   `envconfig:"ELASTICSEARCH_API_KEY"`
+	Contracts        string   `envconfig:"CONTRACTS"` // a directory of contracts beside the embedded ones
 	AccessKeyID      string   `envconfig:"AWS_ACCESS_KEY_ID"`
 	SecretAccessKey  string   `envconfig:"AWS_SECRET_ACCESS_KEY"`
 
@@ -34,6 +35,9 @@ type environment struct {
 	HTTPSProxy string `envconfig:"HTTPS_PROXY"`
 	CertFile   string `envconfig:"SSL_CERT_FILE"`
 	CertDir    string `envconfig:"SSL_CERT_DIR"`
+
+	// Sourced is the file that a running platform writes for other shells, where this one has read it.
+	Sourced string `envconfig:"MILLRACE_ENV"`
 
 	NoColor string `envconfig:"NO_COLOR"`
 	Term    string `envconfig:"TERM"`
@@ -45,8 +49,10 @@ embedded servers for Kafka, object storage and search. Ctrl-C drains and stops; 
   make run                                  # http://127.0.0.1:8080, data in .millrace
   make run ARGS="-dir /data/m -tick 5s"     # with flags
 
-Variables: KAFKA_BROKERS, S3_ENDPOINT (with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and ELASTICSEARCH_URL name real servers, used in
-place of the embedded ones; CONTRACTS names a directory of your own contracts, *.odcs.yaml.
+Variables: KAFKA_BROKERS, S3_ENDPOINT (with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and ELASTICSEARCH_URL (with ELASTICSEARCH_API_KEY)
+name real servers, used in place of the embedded ones; CONTRACTS names a directory of your own contracts, *.odcs.yaml.
+
+While it runs, DIR/env has the variables by which commands in another shell find its servers: . .millrace/env
 
 Flags:
 `
@@ -82,6 +88,9 @@ func load(args []string) (platform.Config, error) {
 	if flags.NArg() > 0 {
 		return platform.Config{}, fmt.Errorf("no arguments are known, only flags: %q", flags.Args())
 	}
+	if env.Sourced != "" {
+		return platform.Config{}, fmt.Errorf("this shell has read %s, whose variables name the servers of a platform, and here would mean real servers: use another shell, or unset MILLRACE_ENV, KAFKA_BROKERS, S3_ENDPOINT and ELASTICSEARCH_URL", env.Sourced)
+	}
 	root, err := build.Root(".", "millrace")
 	if err != nil {
 		return platform.Config{}, err
@@ -93,6 +102,9 @@ func load(args []string) (platform.Config, error) {
 	}
 	cfg.Servers = platform.Servers{
 		KafkaBrokers: list(env.KafkaBrokers), S3Endpoint: env.S3Endpoint, S3Region: env.S3Region, ElasticsearchURL: env.ElasticsearchURL,
+	}
+	if env.ElasticsearchURL != "" {
+		cfg.Servers.ElasticsearchKey = env.ElasticsearchKey
 	}
 	if env.S3Endpoint != "" {
 		// Credentials of another purpose that happen to be set are not for the embedded object storage.

@@ -14,7 +14,7 @@ import (
 // clean is an environment without what a developer's shell may hold.
 func clean(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"KAFKA_BROKERS", "CONTRACTS", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
+	for _, name := range []string{"KAFKA_BROKERS", "CONTRACTS", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "ELASTICSEARCH_API_KEY", "MILLRACE_ENV", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("PATH", "/bin")
@@ -69,6 +69,7 @@ func TestServers(t *testing.T) {
 	clean(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "id")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
+	t.Setenv("ELASTICSEARCH_API_KEY", "api key")
 	cfg, err := load(nil)
 	if err != nil || !reflect.DeepEqual(cfg.Servers, platform.Servers{}) {
 		t.Errorf("credentials of another purpose are used: %+v, %v", cfg.Servers, err)
@@ -78,7 +79,7 @@ func TestServers(t *testing.T) {
 	t.Setenv("ELASTICSEARCH_URL", "https://es:9200")
 	cfg, err = load(nil)
 	want := platform.Servers{
-		KafkaBrokers: []string{"a:1", "b:2"}, S3Endpoint: "http://s3:9000", ElasticsearchURL: "https://es:9200",
+		KafkaBrokers: []string{"a:1", "b:2"}, S3Endpoint: "http://s3:9000", ElasticsearchURL: "https://es:9200", ElasticsearchKey: "api key",
 		Credentials: platform.Credentials{AccessKeyID: "id", SecretAccessKey: "key"},
 	}
 	if err != nil || !reflect.DeepEqual(cfg.Servers, want) {
@@ -96,6 +97,11 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%q is not in %v", want, err)
 		}
 	}
+	t.Setenv("MILLRACE_ENV", "/m/env")
+	if _, err := load(nil); err == nil || !strings.Contains(err.Error(), "/m/env") || !strings.Contains(err.Error(), "unset MILLRACE_ENV") {
+		t.Errorf("a shell that has another platform's servers: %v", err)
+	}
+	t.Setenv("MILLRACE_ENV", "")
 	if _, err := load([]string{"run"}); err == nil || !strings.Contains(err.Error(), "no arguments are known") {
 		t.Errorf("got %v", err)
 	}

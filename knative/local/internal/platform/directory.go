@@ -1,14 +1,19 @@
 package platform
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 
 	"millrace/knative/local/internal/lock"
@@ -100,6 +105,52 @@ func writeFile(name string, content []byte) error {
 	}
 	return nil
 }
+
+// shellFile is where the variables for commands in another shell are.
+func shellFile(dir string) string { return filepath.Join(dir, "env") }
+
+// removeShell removes the file where it is there.
+func removeShell(dir string) error {
+	if err := os.Remove(shellFile(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the variables of the last start: %w", err)
+	}
+	return nil
+}
+
+// shellPath is the file's name as a shell's . takes it, which looks for a name without a slash in PATH.
+func shellPath(dir string) string {
+	name := shellFile(dir)
+	if !strings.Contains(name, "/") {
+		name = "./" + name
+	}
+	return quote(name)
+}
+
+// shellText is what a POSIX shell reads. A name that a shell cannot have is left out, though a ConfigMap may.
+func shellText(values map[string]string) []byte {
+	var b bytes.Buffer
+	b.WriteString("# The servers of the running platform, for commands in another shell:  . FILE && go run ./functions/replay ...\n" +
+		"# Not for a shell that is to start a platform, which would take them for real servers (MILLRACE_ENV keeps it from that). Removed when this one stops.\n")
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if shellName.MatchString(name) {
+			fmt.Fprintf(&b, "export %s=%s\n", name, quote(values[name]))
+		}
+	}
+	return b.Bytes()
+}
+
+var shellName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// quote makes one word of a shell, whatever text holds.
+func quote(text string) string {
+	if plain.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// plain is what no shell reads anything into.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_./:,@+-]+$`)
 
 // exists says whether a file is there.
 func exists(name string) bool {

@@ -1,13 +1,18 @@
 // Package platform assembles one machine's Knative: it reads the manifests, builds the functions, starts the embedded servers, and
 // runs functions, event delivery and the gateway until it is told to stop.
 //
-// Start order: lock, ports, build, embedded Kafka, object storage, search, the provision job to its end, functions, dispatchers,
+// Start order: lock, ports, build, embedded Kafka, object storage, search, the provision job to its end, the file env, functions, dispatchers,
 // gateway, feed. Stop order is the reverse, each part after those that use it: the gateway takes nothing new and finishes, event
 // delivery ends, functions finish and end, the servers close, Kafka last. A second wish to stop kills what still runs.
 //
 // It guarantees one process per directory (a lock that dies with the process), that no port is taken from another program, and
-// that functions get the very variables of their manifests but for the addresses of the embedded servers, which replace keys of
-// the ConfigMap millrace, and their credentials, in the Secret millrace-s3.
+// that functions get the variables of their manifests, which win over every other. Different from a cluster are, in the ConfigMap millrace and the Secrets millrace-s3 and
+// millrace-search, the addresses and credentials of the servers, and ALLOW_FEWER_REPLICAS and CONTRACTS. Beside the manifests' variables there are those that every process of this machine
+// needs (PATH, HOME, proxies and certificates), and TMPDIR, HOSTNAME, LISTEN_HOST, LOG_FORMAT=text, HTTP_PROXY, NO_PROXY and ko's KO_DATA_PATH. No limit of a container holds
+// here, and none is made up: GOMEMLIMIT and GOGC are the manifests', so that what runs here is what is deployed.
+//
+// While it runs, the file env in its directory has the variables for commands in other shells, readable for its owner alone: what functions have of the ConfigMap and the Secrets, so
+// also a real server's credentials as they were given, and COLLECT_URL.
 //
 // It does not deliver events and holds no data itself: [Parts] are the embedded servers and dispatchers, each in a package of its
 // own that knows nothing of this one.

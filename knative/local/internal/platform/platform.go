@@ -29,6 +29,7 @@ const (
 	namespace     = "millrace"
 	configMapName = "millrace"
 	secretName    = "millrace-s3"
+	searchSecret  = "millrace-search"
 )
 
 // grace is how long a process may take to end after SIGTERM.
@@ -66,7 +67,10 @@ type Servers struct {
 	S3Endpoint       string
 	S3Region         string
 	ElasticsearchURL string
-	Credentials      Credentials
+	// ElasticsearchKey is the real search's API key; "" where it asks for none, or its URL has a password.
+	ElasticsearchKey string
+	// Credentials are the object storage's.
+	Credentials Credentials
 }
 
 // Platform is one machine's Knative. Its methods are for dispatchers.
@@ -128,6 +132,9 @@ func (p *Platform) run(ctx, force context.Context, parts Parts) error {
 		return err
 	}
 	p.onStop(func(context.Context) error { return held.Release() })
+	if err := removeShell(p.cfg.Dir); err != nil { // of a platform that was killed
+		return err
+	}
 
 	if p.set, err = manifest.Load(p.cfg.Manifests...); err != nil {
 		return err
@@ -176,6 +183,9 @@ func (p *Platform) run(ctx, force context.Context, parts Parts) error {
 		if err := p.RunJob(ctx, force, jobs.provision); err != nil {
 			return err
 		}
+	}
+	if err := p.writeShell("http://" + public.Addr().String()); err != nil {
+		return err
 	}
 	if err := p.startFunctions(); err != nil {
 		return err
@@ -270,6 +280,9 @@ func (p *Platform) configure() error {
 		p.set.SetSecret(manifest.Key{Namespace: namespace, Name: secretName}, map[string]string{
 			"AWS_ACCESS_KEY_ID": c.AccessKeyID, "AWS_SECRET_ACCESS_KEY": c.SecretAccessKey,
 		})
+	}
+	if key := p.servers.ElasticsearchKey; key != "" {
+		p.set.SetSecret(manifest.Key{Namespace: namespace, Name: searchSecret}, map[string]string{"ELASTICSEARCH_API_KEY": key})
 	}
 	return nil
 }
@@ -404,7 +417,7 @@ func (p *Platform) environ(name, pod string, container *manifest.Container, env 
 	if all == nil {
 		all = map[string]string{}
 	}
-	maps.Copy(all, map[string]string{"TMPDIR": temporary, "HOSTNAME": pod, "LISTEN_HOST": "127.0.0.1", "LOG_FORMAT": "text", "GOGC": "300", "GOMEMLIMIT": "96MiB", "HTTP_PROXY": p.proxy, "NO_PROXY": p.direct()})
+	maps.Copy(all, map[string]string{"TMPDIR": temporary, "HOSTNAME": pod, "LISTEN_HOST": "127.0.0.1", "LOG_FORMAT": "text", "HTTP_PROXY": p.proxy, "NO_PROXY": p.direct()})
 	if data := filepath.Join(p.cfg.Root, strings.TrimPrefix(container.Image, build.Scheme+"millrace/"), "kodata"); exists(data) {
 		all["KO_DATA_PATH"] = data
 	}
@@ -530,7 +543,7 @@ const (
 )
 
 // feed sends generated trips through a new directory, once. A feed that fails is told and tried again at the next start: the
-// generator is seeded, so nothing is there twice.
+// generator is seeded, so the same events come again; on a later day search shows them under that day as well.
 func (p *Platform) feed(ctx, force context.Context, job *manifest.Job, collect string) error {
 	if job == nil {
 		return nil
@@ -594,9 +607,33 @@ func (p *Platform) searchable(ctx context.Context) (int, error) {
 	return answer.Count, nil
 }
 
+// writeShell writes the file by which commands in another shell find the servers: the variables that functions have of the ConfigMap and the Secrets, and collect's address. It is
+// removed at the end.
+func (p *Platform) writeShell(collect string) error {
+	name, err := filepath.Abs(shellFile(p.cfg.Dir))
+	if err != nil {
+		return fmt.Errorf("find %s: %w", p.cfg.Dir, err)
+	}
+	values := map[string]string{"COLLECT_URL": collect, "MILLRACE_ENV": name}
+	if m := p.set.ConfigMaps[manifest.Key{Namespace: namespace, Name: configMapName}]; m != nil {
+		maps.Copy(values, m.Data)
+	}
+	for _, name := range []string{secretName, searchSecret} {
+		if secret := p.set.Secrets[manifest.Key{Namespace: namespace, Name: name}]; secret != nil {
+			maps.Copy(values, secret.Data)
+		}
+	}
+	if err := writeFile(name, shellText(values)); err != nil {
+		return err
+	}
+	p.onStop(func(context.Context) error { return removeShell(p.cfg.Dir) })
+	return nil
+}
+
 // suggest prints what to try first.
 func (p *Platform) suggest(collect string) {
-	p.console.Print(fmt.Sprintf(suggestion, collect, time.Now().UTC().Format(time.RFC3339), redacted(p.servers.ElasticsearchURL), redacted(p.servers.ElasticsearchURL)))
+	search := redacted(p.servers.ElasticsearchURL)
+	p.console.Print(fmt.Sprintf(suggestion, collect, time.Now().UTC().Format(time.RFC3339), search, search, shellPath(p.cfg.Dir)))
 }
 
 // redacted is the address without a password.
@@ -614,6 +651,8 @@ search it:
   curl -s '%s/enriched-*/_search?q=source:"/try"&filter_path=hits.hits._source'
 see a dead letter and its reason:
   curl -s '%s/dead-*/_search?size=1&filter_path=hits.hits._source.failure,hits.hits._source.payload'
+account for every event:
+  (. %s && go run ./functions/replay reconcile --from 1h)
 
 `
 

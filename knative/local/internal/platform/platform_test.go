@@ -3,12 +3,14 @@ package platform
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -329,9 +331,29 @@ func TestRun(t *testing.T) {
 		t.Errorf("a second platform in the directory: %v", err)
 	}
 
+	file := filepath.Join(b.cfg.Dir, "env")
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the variables for other shells: %v, %v", info, err)
+	}
+	if !strings.Contains(b.out.String(), "(. "+file+" && go run ./functions/replay reconcile --from 1h)") {
+		t.Errorf("what to try: %s", b.out)
+	}
+	inShell := sourced(t, b.cfg.Dir)
+	for name, want := range map[string]string{
+		"KAFKA_BROKERS": b.platform.Brokers()[0], "S3_ENDPOINT": b.platform.servers.S3Endpoint, "ELASTICSEARCH_URL": b.platform.servers.ElasticsearchURL, "S3_BUCKET": "millrace",
+		"AWS_ACCESS_KEY_ID": secret.AccessKeyID, "AWS_SECRET_ACCESS_KEY": secret.SecretAccessKey, "COLLECT_URL": address, "MILLRACE_ENV": file,
+	} {
+		if inShell[name] != want {
+			t.Errorf("%s is %q in a shell, want %q", name, inShell[name], want)
+		}
+	}
+
 	b.stop()
 	if err := <-b.done; err != nil {
 		t.Error(err)
+	}
+	if exists(file) {
+		t.Error("the variables of servers that no longer run are left behind")
 	}
 	want := []string{"open kafka", "open objectstore", "open search", "dispatch", "dispatch ends", "close search", "close objectstore", "close kafka"}
 	if !slices.Equal(b.diary.entries, want) {
@@ -345,6 +367,59 @@ func TestRun(t *testing.T) {
 		t.Fatalf("the lock is left behind: %v", err)
 	}
 	_ = again.Release()
+}
+
+// sourced returns the variables of a shell that has read the directory's file, by the name that people are told.
+func sourced(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", ". "+shellPath(dir)+" && env -0")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	values := map[string]string{}
+	for _, one := range strings.Split(string(out), "\x00") {
+		name, value, _ := strings.Cut(one, "=")
+		values[name] = value
+	}
+	return values
+}
+
+// A password or a directory may hold what a shell would run, and a ConfigMap a name that no variable has: the file must give the very values and run nothing.
+func TestVariablesForAShellAreOnlyValues(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a directory's $(touch x)")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]string{"A": "it's $HOME `id` $(id) \\ \" !*\nsecond line", "B": "", "C": "-n", "D": "http://u:p@h:1/?a=b&c", "a.b": "no name", "E;id": "x"}
+	if err := writeFile(shellFile(dir), shellText(values)); err != nil {
+		t.Fatal(err)
+	}
+	got := sourced(t, dir)
+	for _, name := range []string{"A", "B", "C", "D"} {
+		if value, ok := got[name]; !ok || value != values[name] {
+			t.Errorf("%s: got %q, want %q", name, value, values[name])
+		}
+	}
+	if path := shellPath("."); path != "./env" {
+		t.Errorf("in the working directory: %s", path)
+	}
+}
+
+// A platform that was killed leaves its file: one that starts and fails must not leave it to people, whose commands would look for servers that are gone.
+func TestVariablesOfAnEarlierStartAreRemoved(t *testing.T) {
+	b := newBench(t)
+	if err := write(shellFile(b.cfg.Dir), "export KAFKA_BROKERS=gone:1\n"); err != nil {
+		t.Fatal(err)
+	}
+	b.parts.Kafka = func(context.Context, PartConfig) (Part, error) { return nil, errors.New("corrupt") }
+	if err := Run(t.Context(), context.Background(), b.cfg, b.parts); err == nil {
+		t.Error("no error")
+	}
+	if exists(shellFile(b.cfg.Dir)) {
+		t.Error("it is still there")
+	}
 }
 
 // A second wish to stop must not wait for requests that never end.
@@ -460,7 +535,7 @@ func TestRealServers(t *testing.T) {
 	b := newBench(t)
 	b.cfg.Servers = Servers{
 		KafkaBrokers: []string{"a:1", "b:2"}, S3Endpoint: "http://s3.example:9000", ElasticsearchURL: "http://user:secret@es.example:9200",
-		Credentials: Credentials{AccessKeyID: "id", SecretAccessKey: "key"},
+		Credentials: Credentials{AccessKeyID: "id", SecretAccessKey: "key"}, ElasticsearchKey: "api key",
 	}
 	b.parts.Kafka, b.parts.ObjectStore, b.parts.Search = nil, nil, nil
 	b.start(t)
@@ -468,6 +543,14 @@ func TestRealServers(t *testing.T) {
 	for _, want := range []string{"KAFKA_BROKERS=a:1,b:2\n", "S3_ENDPOINT=http://s3.example:9000\n", "ELASTICSEARCH_URL=http://user:secret@es.example:9200\n", "AWS_ACCESS_KEY_ID=id\n", "NO_PROXY=127.0.0.1,localhost,s3.example,es.example\n"} {
 		if !strings.Contains(env+"\n", want) {
 			t.Errorf("%s is not in\n%s", want, env)
+		}
+	}
+	inShell := sourced(t, b.cfg.Dir)
+	for name, want := range map[string]string{
+		"KAFKA_BROKERS": "a:1,b:2", "ELASTICSEARCH_URL": "http://user:secret@es.example:9200", "ELASTICSEARCH_API_KEY": "api key", "AWS_SECRET_ACCESS_KEY": "key",
+	} {
+		if inShell[name] != want {
+			t.Errorf("%s is %q in a shell, want %q", name, inShell[name], want)
 		}
 	}
 	b.stop()
@@ -524,3 +607,93 @@ func TestOwnManifests(t *testing.T) {
 		t.Errorf("%d services, %d brokers, %d triggers, %d ping sources", len(set.Services), len(set.Brokers), len(set.Triggers), len(set.PingSources))
 	}
 }
+
+// The name of a topic stands in the ConfigMap and where Kubernetes expands nothing: names that differ would part the pipeline in two without an error anywhere.
+func TestTopicsHaveOneNameEverywhere(t *testing.T) {
+	root := "../../../.."
+	set, err := manifest.Load(filepath.Join(root, "knative"), filepath.Join(root, "triggers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := set.ConfigMaps[manifest.Key{Namespace: namespace, Name: configMapName}].Data
+	named := map[string]bool{}
+	for _, name := range []string{"RAW", "ENRICHED", "DEAD"} {
+		topic := config["TOPIC_"+name]
+		named[topic] = true
+		if b := set.Brokers[manifest.Key{Namespace: namespace, Name: strings.ToLower(name)}]; b.Topic() != topic {
+			t.Errorf("%s: the Broker's topic is %s, the ConfigMap's %s", b.Pos, b.Topic(), topic)
+		}
+	}
+	for _, p := range set.PingSources {
+		var data struct{ Topic string }
+		if err := json.Unmarshal([]byte(p.Spec.Data), &data); err != nil || !named[data.Topic] {
+			t.Errorf("%s: topic %q, %v", p.Pos, data.Topic, err)
+		}
+	}
+	// Functions follow the ConfigMap: with other names there, none of the old ones is left.
+	for _, name := range []string{"RAW", "ENRICHED", "DEAD"} {
+		set.Override(manifest.Key{Namespace: namespace, Name: configMapName}, map[string]string{"TOPIC_" + name: "other." + name})
+	}
+	sinks := 0
+	for _, s := range set.Services {
+		env, err := set.Environment(namespace, "", s.Container())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, value := range env {
+			if strings.Contains(value, "events.") || strings.Contains(value, "$(") {
+				t.Errorf("%s: %s is %s", s.Pos, key, value)
+			}
+			if strings.HasSuffix(key, "SINK") && strings.HasPrefix(value, "kafka:///other.") {
+				sinks++
+			}
+		}
+	}
+	if sinks != 5 {
+		t.Errorf("%d sinks follow the ConfigMap", sinks)
+	}
+}
+
+// A container without GOMEMLIMIT, or with one near its limit, is killed by the kernel where the collector of garbage could have kept it; on this machine, which has no limits, nobody would see.
+func TestMemoryLimitsAgree(t *testing.T) {
+	root := "../../../.."
+	checked := 0
+	for _, pattern := range []string{"knative/*.yaml", "knative/jobs/*.yaml"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			limits := memoryLimit.FindAllSubmatch(content, -1)
+			soft := goMemoryLimit.FindAllSubmatch(content, -1)
+			if len(limits) == 0 && len(soft) == 0 {
+				continue
+			}
+			if len(limits) != 1 || len(soft) != 1 {
+				t.Errorf("%s: %d memory limits, %d GOMEMLIMIT", file, len(limits), len(soft))
+				continue
+			}
+			hard, _ := strconv.Atoi(string(limits[0][1]))
+			if string(limits[0][2]) == "Gi" {
+				hard *= 1024
+			}
+			goes, _ := strconv.Atoi(string(soft[0][1]))
+			if goes*100 < hard*70 || goes*100 > hard*80 {
+				t.Errorf("%s: GOMEMLIMIT %d MiB is not about three quarters of %d MiB", file, goes, hard)
+			}
+			checked++
+		}
+	}
+	if checked < 8 {
+		t.Errorf("only %d containers have a limit", checked)
+	}
+}
+
+var (
+	memoryLimit   = regexp.MustCompile(`(?m)^ +limits:\n(?: +cpu: .*\n)? +memory: (\d+)([MG]i)$`)
+	goMemoryLimit = regexp.MustCompile(`(?m)^ +- name: GOMEMLIMIT\n +value: (\d+)MiB$`)
+)
