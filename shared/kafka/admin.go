@@ -144,7 +144,8 @@ func topicConfig(admin sarama.ClusterAdmin, name string) (map[string]string, err
 	return config, nil
 }
 
-// topicLimits returns the topic's min.insync.replicas and max.message.bytes.
+// topicLimits returns how many replicas acks=all waits for at least, and max.message.bytes. Since Kafka 4.0 min.insync.replicas counts for no more than the
+// replicas that a partition has: a topic with a minimum of 2 and one replica takes writes that lie on one broker.
 func topicLimits(client sarama.Client, topic string) (insync, maxBytes int, err error) {
 	admin, err := sarama.NewClusterAdminFromClient(client)
 	if err != nil {
@@ -159,6 +160,17 @@ func topicLimits(client sarama.Client, topic string) (insync, maxBytes int, err 
 	}
 	if maxBytes, err = strconv.Atoi(config["max.message.bytes"]); err != nil {
 		return 0, 0, fmt.Errorf("topic %s: max.message.bytes: %w", topic, err)
+	}
+	partitions, err := client.Partitions(topic)
+	if err != nil {
+		return 0, 0, fmt.Errorf("partitions of topic %s: %w", topic, err)
+	}
+	for _, p := range partitions {
+		replicas, err := client.Replicas(topic, p)
+		if err != nil {
+			return 0, 0, fmt.Errorf("replicas of %s/%d: %w", topic, p, err)
+		}
+		insync = min(insync, len(replicas))
 	}
 	return insync, maxBytes, nil
 }

@@ -359,8 +359,8 @@ const (
 	DurabilitySingle     = "single"     // it may lie on one only
 )
 
-// Durability says what an acknowledgement means on this topic, as found in its settings: replicated where min.insync.replicas is at least 2, since acks=all waits
-// for those; single otherwise, or as long as it could not be found. It never blocks: [Sink.Ready] finds it, and it is found again once a minute in the background.
+// Durability says what an acknowledgement means on this topic, as found in its settings: replicated where min.insync.replicas, and each partition's number of
+// replicas, are at least 2, since acks=all waits for those; single otherwise, or as long as it could not be found. It never blocks: [Sink.Ready] finds it, and it is found again once a minute in the background.
 func (t *Sink) Durability() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
