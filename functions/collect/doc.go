@@ -23,4 +23,8 @@
 //
 // 2026-11-21, the body's buffer is not pooled. Context: a record handed to Kafka and not confirmed is read on after its request was answered.
 // Decision: payloads alias the body, which is left to the garbage collector. Consequences: no copy, no use after release; one allocation a request.
+//
+// 2026-11-21, a body in the JSON form is taken apart while it is checked. Context: at a hundred events a request, checking, splitting and reading were three passes over
+// every payload. Decision: one pass makes the events; where the body turns out not to be JSON, or to hold too many, they are thrown away before anything is
+// published. Consequences: the same answers in a third of the passes; ids may be made for events that never are.
 package main
