@@ -34,6 +34,7 @@ type suite struct {
 var suites = []suite{
 	{"./functions/collect", "^BenchmarkProcess$", "1x", "collect against a bare handler and a raw producer"},
 	{"./functions/load-lake/internal/table", "^Benchmark(Raw|Typed)$", "10x", "landing objects"},
+	{"./functions/load-lake/internal/drain", "^BenchmarkWake$", "5x", "load-lake started for one tick"},
 	{"./functions", "^BenchmarkPipeline$", "1x", "the whole local system at 1,000 events a second"},
 }
 
@@ -60,7 +61,11 @@ var figures = []figure{
 	{benchmark: "Process", metric: "batches-MiB", what: "  collect's memory at full load, 64 x 100 events in flight", unit: "MiB"},
 	{benchmark: "Raw", metric: "cpu-ns/event", what: "load-lake, record to Parquet, raw", unit: "us CPU", scale: 1e-3, atMost: 15},
 	{benchmark: "Typed", metric: "cpu-ns/event", what: "load-lake, record to Parquet, typed", unit: "us CPU", scale: 1e-3, atMost: 40},
-	{benchmark: "Pipeline", metric: "lake-us/event", what: "load-lake whole, a raw and a typed row, starts included", unit: "us CPU", atMost: 55},
+	{benchmark: "Wake", metric: "pair-us", what: "load-lake started for 10,000 events, a raw and a typed row, starts included", unit: "us CPU", atMost: 55},
+	{benchmark: "Wake", metric: "start-ms", what: "  its start, Kafka to log for one event", unit: "ms CPU"},
+	{benchmark: "Wake", metric: "raw-us/row", what: "  each raw row more", unit: "us CPU"},
+	{benchmark: "Wake", metric: "typed-us/row", what: "  each typed row more", unit: "us CPU"},
+	{benchmark: "Pipeline", metric: "lake-us/event", what: "  the same while the whole system runs on this machine", unit: "us CPU"},
 	{benchmark: "Pipeline", metric: "events/s", what: "single events of 1 KB through the local system", unit: "events/s"},
 	{benchmark: "Pipeline", metric: "searchable-median-s", what: "receipt to searchable, median", unit: "s", atMost: 0.5},
 	{benchmark: "Pipeline", metric: "searchable-p99-s", what: "receipt to searchable, p99", unit: "s", atMost: 2},

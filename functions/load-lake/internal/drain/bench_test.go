@@ -21,11 +21,9 @@ const trip = `{"VendorID":2,"tpep_pickup_datetime":"2023-01-01T00:32:10","tpep_d
 
 const zones = `{"pickup_borough":"Manhattan","pickup_zone":"Midtown Center","pickup_service_zone":"Yellow Zone","dropoff_borough":"Manhattan","dropoff_zone":"Lenox Hill West","dropoff_service_zone":"Yellow Zone"}`
 
-// benchmark drains 200,000 trips of about 1 KB with their attributes, in a process of its own, and reports what that process took: CPU per event, all of
-// it from Kafka's answer to the object's last byte, and its largest resident memory.
-func benchmark(b *testing.B, kind string) {
-	const events = 200_000
-	l := newLake(b, "events.raw", 6)
+// trips is a topic of trips of about 1 KB with their attributes, produced so many at a time, which is how many share a batch of records.
+func trips(b *testing.B, kind string, events, batch int) (l *lake, size int) {
+	l = newLake(b, "events.raw", 6)
 	c := config()
 	c.Producer.Partitioner = sarama.NewMurmur2Partitioner
 	p, err := sarama.NewSyncProducer(l.brokers, c)
@@ -33,10 +31,9 @@ func benchmark(b *testing.B, kind string) {
 		b.Fatal(err)
 	}
 	defer p.Close()
-	size := 0
 	for i := 0; i < events; {
 		var ms []*sarama.ProducerMessage
-		for ; len(ms) < 1000; i++ {
+		for ; len(ms) < batch; i++ {
 			e := event.Event{}
 			e.SetSpecVersion("1.0")
 			e.SetID(fmt.Sprint(i))
@@ -65,25 +62,39 @@ func benchmark(b *testing.B, kind string) {
 			b.Fatal(err)
 		}
 	}
-	var cpu time.Duration
-	var memory int64
-	for b.Loop() {
-		for key := range l.s3.Objects(bucket) {
-			if err := l.bucket(1).Delete(b.Context(), key); err != nil {
-				b.Fatal(err)
-			}
-		}
-		cmd := exec.CommandContext(b.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), "DRAIN_TEST_BROKER="+l.brokers[0], "DRAIN_TEST_S3="+l.s3.URL, "DRAIN_TEST_KIND="+kind)
-		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil {
+	return l, size
+}
+
+// process drains the topic from its beginning in a process of its own, which collects garbage as the function does, and returns what that process took: processor time, all of it from
+// its start to its end, and its largest resident memory in KiB.
+func (l *lake) process(b *testing.B, kind string) (cpu time.Duration, memory int64) {
+	for key := range l.s3.Objects(bucket) {
+		if err := l.bucket(1).Delete(b.Context(), key); err != nil {
 			b.Fatal(err)
 		}
-		cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-		memory = max(memory, cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
+	}
+	cmd := exec.CommandContext(b.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "DRAIN_TEST_BROKER="+l.brokers[0], "DRAIN_TEST_S3="+l.s3.URL, "DRAIN_TEST_KIND="+kind, "GOGC=400", "GOMEMLIMIT=700MiB")
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		b.Fatal(err)
 	}
 	if tail, err := landing.Open(l.bucket(1), l.topic, l.id()).Tail(b.Context()); err != nil || tail.Sequence == 0 {
 		b.Fatalf("nothing was drained: %v", err)
+	}
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+}
+
+// benchmark drains 200,000 trips.
+func benchmark(b *testing.B, kind string) {
+	const events = 200_000
+	l, size := trips(b, kind, events, 1000)
+	var cpu time.Duration
+	var memory int64
+	for b.Loop() {
+		c, m := l.process(b, kind)
+		cpu += c
+		memory = max(memory, m)
 	}
 	b.ReportMetric(float64(cpu.Microseconds())/float64(b.N)/events, "cpu-us/event")
 	b.ReportMetric(float64(memory)/1024, "peak-MiB")
@@ -92,3 +103,32 @@ func benchmark(b *testing.B, kind string) {
 
 func BenchmarkDrainRaw(b *testing.B)   { benchmark(b, landing.KindRaw) }
 func BenchmarkDrainTyped(b *testing.B) { benchmark(b, landing.KindEnriched) }
+
+// BenchmarkWake measures a process that is started for one tick: with a single event, which is what the start costs, and with the 10,000 of a compressed tick at 1,000 events a second, each in
+// a batch of records by itself, which is the dearest way to send them. A row's cost is what each of them adds; a pair is a raw and a typed row with their share of both starts.
+func BenchmarkWake(b *testing.B) {
+	const events = 10_000
+	type topic struct {
+		kind string
+		l    *lake
+		cpu  time.Duration
+	}
+	var many, one []*topic
+	for _, kind := range []string{landing.KindRaw, landing.KindEnriched} {
+		l, _ := trips(b, kind, events, 1)
+		many = append(many, &topic{kind: kind, l: l})
+		l, _ = trips(b, kind, 1, 1)
+		one = append(one, &topic{kind: kind, l: l})
+	}
+	for b.Loop() {
+		for _, t := range append(many, one...) {
+			cpu, _ := t.l.process(b, t.kind)
+			t.cpu += cpu
+		}
+	}
+	us := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(b.N) }
+	b.ReportMetric(us(one[0].cpu+one[1].cpu)/2/1000, "start-ms")
+	b.ReportMetric(us(many[0].cpu-one[0].cpu)/(events-1), "raw-us/row")
+	b.ReportMetric(us(many[1].cpu-one[1].cpu)/(events-1), "typed-us/row")
+	b.ReportMetric(us(many[0].cpu+many[1].cpu)/events, "pair-us")
+}
