@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"millrace/functions/internal/system"
+	"millrace/functions/internal/pipeline"
 )
 
 // run plays the rows and prints the table. The error says that one did not hold, or that none could be played.
@@ -31,7 +31,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := cfg.programs.Missing(); err != nil {
 		return fmt.Errorf("the servers' programs are not here; ../shared/services/services up kafka elasticsearch minio fetches them: %w", err)
 	}
-	root, err := system.Root()
+	root, err := pipeline.Root()
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 	"millrace/functions/internal/gameday/internal/load"
 	"millrace/functions/internal/gameday/internal/proxy"
 	"millrace/functions/internal/gameday/internal/server"
-	"millrace/functions/internal/system"
+	"millrace/functions/internal/pipeline"
 )
 
 // stage is what all rows share: servers and the proxies before them.
@@ -40,11 +40,11 @@ func (st *stage) open(ctx context.Context) error {
 	if st.log, err = os.Create(filepath.Join(st.dir, "platform.log")); err != nil {
 		return err
 	}
-	if err := system.Build(ctx, st.root, st.dir, "./knative/local"); err != nil {
+	if err := pipeline.Build(ctx, st.root, st.dir, "./knative/local"); err != nil {
 		return err
 	}
 	p := st.cfg.programs
-	front, err := system.FreeAddress(ctx)
+	front, err := pipeline.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}
@@ -114,8 +114,8 @@ func (st *stage) close(ctx context.Context) error {
 type scene struct {
 	*stage
 	row      *row
-	platform *system.Platform
-	stores   *system.Stores
+	platform *pipeline.Platform
+	stores   *pipeline.Stores
 	source   string
 	random   *rand.Rand
 	load     *load.Load
@@ -146,7 +146,7 @@ const tick = "1s"
 func (s *scene) prepare(ctx context.Context, number int) error {
 	own := fmt.Sprintf("row%d", number)
 	s.source = "/gameday/" + own
-	names := system.Names{
+	names := pipeline.Names{
 		Raw: own + ".raw", Enriched: own + ".enriched", Dead: own + ".dead", Bucket: "gameday-" + own, Private: "gameday-" + own + "-private", IndexPrefix: own + "-",
 	}
 	changes := []string{
@@ -156,19 +156,19 @@ func (s *scene) prepare(ctx context.Context, number int) error {
 	if s.row.retries > 0 {
 		changes = append(changes, "retry: 200", fmt.Sprintf("retry: %d", s.row.retries))
 	}
-	manifests, err := system.Manifests(s.root, filepath.Join(s.dir, own), strings.NewReplacer(changes...))
+	manifests, err := pipeline.Manifests(s.root, filepath.Join(s.dir, own), strings.NewReplacer(changes...))
 	if err != nil {
 		return err
 	}
-	listen, err := system.FreeAddress(ctx)
+	listen, err := pipeline.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}
-	s.stores = &system.Stores{
+	s.stores = &pipeline.Stores{
 		Brokers: []string{s.kafka.Address}, S3: "http://" + s.s3.Address, Search: "http://" + s.search.Address, Names: names,
 		Credentials: func() (string, string, error) { return server.S3User, server.S3Password, nil },
 	}
-	s.platform = &system.Platform{
+	s.platform = &pipeline.Platform{
 		Binary: filepath.Join(s.dir, "local"), Root: s.root, Dir: filepath.Join(s.dir, "platform"), Listen: listen, Output: s.log,
 		Flags: []string{"-tick", tick, "-manifests", manifests},
 		Env: append(s.cfg.environment(), "KAFKA_BROKERS="+s.kafkaWay.Address(), "ELASTICSEARCH_URL=http://"+s.searchWay.Address(), "S3_ENDPOINT=http://"+s.s3At.Address(),

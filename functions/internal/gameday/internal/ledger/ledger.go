@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"millrace/functions/internal/gameday/internal/load"
-	"millrace/functions/internal/system"
+	"millrace/functions/internal/pipeline"
 	"millrace/shared/event"
 )
 
@@ -64,88 +64,123 @@ type Account struct {
 // Clean says that nothing is lost and nothing else is wrong.
 func (a *Account) Clean() bool { return len(a.Lost) == 0 && len(a.Wrong) == 0 }
 
-// count sums up rows by root id.
+// count sums up rows by root id, but for those that have none.
 func count(ids map[string]int) Count {
-	c := Count{Distinct: len(ids)}
-	for _, n := range ids {
-		c.Rows += n
+	var c Count
+	for id, n := range ids {
+		if id != "" {
+			c.Rows += n
+			c.Distinct++
+		}
 	}
 	c.Duplicates = c.Rows - c.Distinct
 	return c
 }
 
-// Take reads all stores and compares. An error means that a store could not be read.
-func Take(ctx context.Context, stores *system.Stores, items []load.Item) (*Account, error) {
-	a := &Account{Sent: len(items), Codes: map[string]int{}}
-	names := stores.Names
+// holdings are what the stores hold, by root id.
+type holdings struct {
+	raw, enriched, dead             map[string]int // records
+	search, deadIndex               map[string]int // documents
+	lakeRaw, lakeEnriched, lakeDead map[string]int // rows; "" are records that are no events
 
-	topics := map[string]map[string]int{}
-	foreign := map[string]int{} // records that are no events
+	codes        map[string]int // distinct dead letters by "stage code"
+	deadDistinct int            // documents that differ in root id or stage
+	foreign      map[string]int // records that are no events, by topic
+}
+
+// Take reads all stores and compares. An error means that a store could not be read.
+func Take(ctx context.Context, stores *pipeline.Stores, items []load.Item) (*Account, error) {
+	h, err := read(ctx, stores)
+	if err != nil {
+		return nil, err
+	}
+	return h.compare(items), nil
+}
+
+func read(ctx context.Context, stores *pipeline.Stores) (*holdings, error) {
+	h := &holdings{codes: map[string]int{}, foreign: map[string]int{}}
+	n := stores.Names
 	failed := map[string]bool{} // "root stage code"
-	for _, topic := range []string{names.Raw, names.Enriched, names.Dead} {
-		events, others, err := stores.Records(ctx, topic)
+	for _, one := range []struct {
+		topic string
+		into  *map[string]int
+		what  string
+	}{{n.Raw, &h.raw, raw}, {n.Enriched, &h.enriched, enriched}, {n.Dead, &h.dead, dead}} {
+		events, foreign, err := stores.Records(ctx, one.topic)
 		if err != nil {
 			return nil, err
 		}
-		ids := map[string]int{}
+		*one.into = map[string]int{}
+		h.foreign[one.what] = foreign
 		for _, e := range events {
 			id := event.Attr(e, event.RootID)
-			ids[id]++
-			if topic == names.Dead {
-				code := event.Attr(e, event.FailureStage) + " " + event.Attr(e, event.FailureCode)
-				if failure := id + " " + code; !failed[failure] {
-					failed[failure] = true
-					a.Codes[code]++
-				}
+			(*one.into)[id]++
+			if one.topic != n.Dead {
+				continue
+			}
+			code := event.Attr(e, event.FailureStage) + " " + event.Attr(e, event.FailureCode)
+			if failure := id + " " + code; !failed[failure] {
+				failed[failure] = true
+				h.codes[code]++
 			}
 		}
-		topics[topic] = ids
-		foreign[topic] = others
-		a.Foreign += others
 	}
-	raw, enriched, dead := topics[names.Raw], topics[names.Enriched], topics[names.Dead]
-	a.Raw, a.Enriched, a.Dead = count(raw), count(enriched), count(dead)
-
 	documents, err := stores.Documents(ctx, "enriched-*")
 	if err != nil {
 		return nil, err
 	}
-	search := map[string]int{}
+	h.search = map[string]int{}
 	for _, d := range documents {
-		search[d.RootID]++
+		h.search[d.RootID]++
 	}
-	a.Search = count(search)
 	if documents, err = stores.Documents(ctx, "dead-*"); err != nil {
 		return nil, err
 	}
-	deadIndex, twice := map[string]int{}, map[string]int{}
+	h.deadIndex = map[string]int{}
+	distinct := map[string]bool{}
 	for _, d := range documents {
-		deadIndex[d.RootID]++
-		twice[d.RootID+" "+d.Failure.Stage]++
+		h.deadIndex[d.RootID]++
+		distinct[d.RootID+" "+d.Failure.Stage] = true
 	}
-	a.DeadIndex = Count{Rows: len(documents), Distinct: len(deadIndex), Duplicates: len(documents) - len(twice)}
-
-	lake := map[string]map[string]int{}
-	for _, topic := range []string{names.Raw, names.Enriched, names.Dead} {
-		landed, err := stores.Landed(ctx, topic, true)
+	h.deadDistinct = len(distinct)
+	for _, one := range []struct {
+		topic string
+		into  *map[string]int
+	}{{n.Raw, &h.lakeRaw}, {n.Enriched, &h.lakeEnriched}, {n.Dead, &h.lakeDead}} {
+		landed, err := stores.Landed(ctx, one.topic, true)
 		if err != nil {
 			return nil, err
 		}
-		lake[topic] = landed.RootIDs
-		want := topics[topic]
-		ids := maps.Clone(landed.RootIDs)
-		delete(ids, "") // records that are no events
-		a.differ(topic, want, ids)
-		if n := landed.RootIDs[""]; n != foreign[topic] {
-			a.Wrong = append(a.Wrong, fmt.Sprintf("%d rows of %s in the lake have no root id, where %d records are no events", n, topic, foreign[topic]))
-		}
-		lake[topic] = ids
+		*one.into = landed.RootIDs
 	}
-	a.LakeRaw, a.LakeEnriched, a.LakeDead = count(lake[names.Raw]), count(lake[names.Enriched]), count(lake[names.Dead])
-	if a.Search.Duplicates > 0 {
-		a.Wrong = append(a.Wrong, fmt.Sprintf("%d documents more than root ids are in search", a.Search.Duplicates))
-	}
+	return h, nil
+}
 
+// What topics are called in what is told.
+const (
+	raw      = "events.raw"
+	enriched = "events.enriched"
+	dead     = "events.dead"
+)
+
+func (h *holdings) compare(items []load.Item) *Account {
+	a := &Account{
+		Sent: len(items), Codes: h.codes, Raw: count(h.raw), Enriched: count(h.enriched), Dead: count(h.dead), Search: count(h.search), DeadIndex: count(h.deadIndex),
+		LakeRaw: count(h.lakeRaw), LakeEnriched: count(h.lakeEnriched), LakeDead: count(h.lakeDead),
+	}
+	a.DeadIndex.Duplicates = a.DeadIndex.Rows - h.deadDistinct // a root id may fail in two stages
+	for _, n := range h.foreign {
+		a.Foreign += n
+	}
+	a.differ(raw, h.raw, h.lakeRaw, h.foreign[raw])
+	a.differ(enriched, h.enriched, h.lakeEnriched, h.foreign[enriched])
+	a.differ(dead, h.dead, h.lakeDead, h.foreign[dead])
+	if n := a.Search.Duplicates; n > 0 {
+		a.wrong("%d documents more than root ids are in search", n)
+	}
+	if n := a.DeadIndex.Duplicates; n > 0 {
+		a.wrong("%d documents more than root ids and stages are in the dead index", n)
+	}
 	known := map[string]bool{}
 	for i := range items {
 		it := &items[i]
@@ -157,65 +192,79 @@ func Take(ctx context.Context, stores *system.Stores, items []load.Item) (*Accou
 		for _, id := range it.Others {
 			known[id] = true
 		}
-		var gone []string
-		missing := func(ids map[string]int, where string) {
-			if ids[it.RootID] == 0 {
-				gone = append(gone, where)
-			}
-		}
-		deadAt := func() {
-			missing(dead, "events.dead")
-			missing(deadIndex, "the dead index")
-			missing(lake[names.Dead], "the lake's dead")
-		}
-		id := it.RootID
-		switch {
-		case it.Final == load.DeadLettered:
-			deadAt()
-		case it.Final == load.Accepted || raw[id] > 0:
-			missing(raw, "events.raw")
-			missing(lake[names.Raw], "the lake's raw")
-			switch {
-			case enriched[id] > 0 && (search[id] > 0 || dead[id] == 0):
-				missing(search, "search")
-				missing(lake[names.Enriched], "the lake's enriched")
-				if dead[id] > 0 {
-					deadAt()
-				}
-			case enriched[id] > 0: // search did not take it
-				missing(lake[names.Enriched], "the lake's enriched")
-				deadAt()
-			case dead[id] > 0:
-				deadAt()
-			default:
-				gone = append(gone, "events.enriched and events.dead")
-			}
-		}
-		if len(gone) > 0 {
-			stored := raw[id]+enriched[id]+dead[id]+search[id]+deadIndex[id]+lake[names.Raw][id]+lake[names.Enriched][id]+lake[names.Dead][id] > 0
-			a.Lost = append(a.Lost, Missing{RootID: id, Where: "not in " + strings.Join(gone, ", "), Stored: stored})
+		if gone := h.missing(it); len(gone) > 0 {
+			a.Lost = append(a.Lost, Missing{RootID: it.RootID, Where: "not in " + strings.Join(gone, ", "), Stored: h.stored(it.RootID)})
 		}
 	}
 	for _, one := range []struct {
 		ids   map[string]int
 		where string
-	}{{raw, "events.raw"}, {enriched, "events.enriched"}, {search, "search"}} {
+	}{{h.raw, raw}, {h.enriched, enriched}, {h.search, "search"}} {
 		for _, id := range slices.Sorted(maps.Keys(one.ids)) {
 			if !known[id] {
-				a.Wrong = append(a.Wrong, fmt.Sprintf("nobody sent %s, which is in %s", id, one.where))
+				a.wrong("nobody sent %s, which is in %s", id, one.where)
 			}
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(dead)) {
+	for _, id := range slices.Sorted(maps.Keys(h.dead)) {
 		if !known[id] {
 			a.Unknown = append(a.Unknown, id)
 		}
 	}
-	return a, nil
+	return a
+}
+
+// missing returns where an event is not, though it must be there.
+func (h *holdings) missing(it *load.Item) (gone []string) {
+	id := it.RootID
+	must := func(ids map[string]int, where string) {
+		if ids[id] == 0 {
+			gone = append(gone, where)
+		}
+	}
+	deadLetter := func() {
+		must(h.dead, dead)
+		must(h.deadIndex, "the dead index")
+		must(h.lakeDead, "the lake's dead")
+	}
+	if it.Final == load.DeadLettered {
+		deadLetter()
+		return gone
+	}
+	if it.Final != load.Accepted && h.raw[id] == 0 {
+		return nil // nobody promised anything, and nothing is there
+	}
+	must(h.raw, raw)
+	must(h.lakeRaw, "the lake's raw")
+	if h.enriched[id] == 0 && h.dead[id] == 0 {
+		return append(gone, enriched+" and "+dead)
+	}
+	if h.enriched[id] > 0 {
+		must(h.lakeEnriched, "the lake's enriched")
+	}
+	if h.dead[id] > 0 {
+		deadLetter() // of enrich, or of what search did not take
+	} else {
+		must(h.search, "search")
+	}
+	return gone
+}
+
+// stored says that some store has the event.
+func (h *holdings) stored(id string) bool {
+	n := 0
+	for _, ids := range []map[string]int{h.raw, h.enriched, h.dead, h.search, h.deadIndex, h.lakeRaw, h.lakeEnriched, h.lakeDead} {
+		n += ids[id]
+	}
+	return n > 0
+}
+
+func (a *Account) wrong(format string, args ...any) {
+	a.Wrong = append(a.Wrong, fmt.Sprintf(format, args...))
 }
 
 // differ notes where the lake does not hold each record of a topic exactly once.
-func (a *Account) differ(topic string, want, got map[string]int) {
+func (a *Account) differ(topic string, want, got map[string]int, foreign int) {
 	var ids []string
 	for id, n := range want {
 		if got[id] != n {
@@ -223,12 +272,15 @@ func (a *Account) differ(topic string, want, got map[string]int) {
 		}
 	}
 	for id, n := range got {
-		if want[id] == 0 {
+		if id != "" && want[id] == 0 {
 			ids = append(ids, fmt.Sprintf("%s %d times, not 0", id, n))
 		}
 	}
 	slices.Sort(ids)
 	if len(ids) > 0 {
-		a.Wrong = append(a.Wrong, fmt.Sprintf("the lake's rows of %s are not its records: %d root ids differ, such as %s", topic, len(ids), strings.Join(ids[:min(len(ids), 5)], "; ")))
+		a.wrong("the lake's rows of %s are not its records: %d root ids differ, such as %s", topic, len(ids), strings.Join(ids[:min(len(ids), 5)], "; "))
+	}
+	if n := got[""]; n != foreign {
+		a.wrong("%d rows of %s in the lake have no root id, where %d records are no events", n, topic, foreign)
 	}
 }

@@ -22,7 +22,7 @@ import (
 
 	"github.com/IBM/sarama"
 
-	"millrace/functions/internal/system"
+	"millrace/functions/internal/pipeline"
 	"millrace/shared/kafka"
 )
 
@@ -54,7 +54,8 @@ func (s *Server) Start(ctx context.Context) error {
 	command := exec.Command(s.args[0], s.args[1:]...) //nolint:noctx // it ends by Kill or Stop, and with this program
 	command.Dir, command.Env = s.dir, s.env
 	command.Stdout, command.Stderr = s.log, s.log
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: s.as}
+	command.SysProcAttr = pipeline.Dependent()
+	command.SysProcAttr.Credential = s.as
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", s.Name, err)
 	}
@@ -157,7 +158,7 @@ func (p Programs) find(pattern string) (string, error) {
 
 // make makes a server with its directory and log.
 func (p Programs) make(ctx context.Context, name, dir string) (*Server, error) {
-	address, err := system.FreeAddress(ctx)
+	address, err := pipeline.FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -212,11 +213,11 @@ func (p Programs) Kafka(ctx context.Context, dir, front string) (s *Server, behi
 	if err != nil {
 		return nil, "", err
 	}
-	behind, err = system.FreeAddress(ctx)
+	behind, err = pipeline.FreeAddress(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	controller, err := system.FreeAddress(ctx)
+	controller, err := pipeline.FreeAddress(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -258,7 +259,7 @@ func (p Programs) Elasticsearch(ctx context.Context, dir string) (*Server, error
 	if err != nil {
 		return nil, err
 	}
-	transport, err := system.FreeAddress(ctx)
+	transport, err := pipeline.FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +313,7 @@ func (p Programs) Elasticsearch(ctx context.Context, dir string) (*Server, error
 	s.env = append(s.env, "ES_JAVA_HOME="+strings.TrimSuffix(java, "/bin/java"), "ES_PATH_CONF="+config, "ES_TMPDIR="+filepath.Join(s.dir, "tmp"), "ES_JAVA_OPTS=-Xms512m -Xmx512m")
 	s.args = []string{program}
 	s.ready = func(ctx context.Context) error {
-		return system.Do(ctx, http.MethodGet, "http://"+s.Address+"/_cluster/health?wait_for_status=yellow&timeout=2s", nil, nil)
+		return pipeline.Do(ctx, http.MethodGet, "http://"+s.Address+"/_cluster/health?wait_for_status=yellow&timeout=2s", nil, nil)
 	}
 	return s, nil
 }
@@ -352,7 +353,7 @@ func (p Programs) MinIO(ctx context.Context, dir string) (*Server, error) {
 	s.env = append(s.env, "MINIO_ROOT_USER="+S3User, "MINIO_ROOT_PASSWORD="+S3Password, "MINIO_BROWSER=off", "MINIO_UPDATE=off")
 	s.args = []string{program, "server", "--address", s.Address, filepath.Join(s.dir, "data")}
 	s.ready = func(ctx context.Context) error {
-		return system.Do(ctx, http.MethodGet, "http://"+s.Address+"/minio/health/ready", nil, nil)
+		return pipeline.Do(ctx, http.MethodGet, "http://"+s.Address+"/minio/health/ready", nil, nil)
 	}
 	return s, nil
 }

@@ -1,4 +1,4 @@
-package system
+package pipeline
 
 import (
 	"context"
@@ -109,7 +109,7 @@ func (p *Platform) Start(ctx context.Context) error {
 	command := exec.Command(p.Binary, append([]string{"-dir", p.Dir, "-feed", "0", "-listen", p.Listen}, p.Flags...)...) //nolint:noctx // see above
 	command.Dir, command.Env = p.Root, p.Env
 	command.Stdout, command.Stderr = p.Output, p.Output
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is its owner's to pass on
+	command.SysProcAttr = Dependent()
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start the platform: %w", err)
 	}
@@ -171,6 +171,14 @@ func (p *Platform) Stop(signal syscall.Signal, patience time.Duration) error {
 	}
 	p.command = nil
 	return err
+}
+
+// PID returns the platform's own process, 0 where it does not run.
+func (p *Platform) PID() int {
+	if p.command == nil {
+		return 0
+	}
+	return p.command.Process.Pid
 }
 
 // Child returns the process of a function of this platform, 0 where none runs.

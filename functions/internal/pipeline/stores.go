@@ -1,4 +1,4 @@
-package system
+package pipeline
 
 import (
 	"bytes"
@@ -134,7 +134,7 @@ func (s *Stores) Count(ctx context.Context, pattern string) (int64, error) {
 
 // topic reads a topic: f is called with its reader and its partitions.
 func (s *Stores) topic(ctx context.Context, topic string, f func(r *kafka.Reader, t kafka.Topic) error) error {
-	c, err := sarama.NewClient(s.Brokers, kafka.NewConfig("millrace-system"))
+	c, err := sarama.NewClient(s.Brokers, kafka.NewConfig("millrace-pipeline"))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", topic, err)
 	}
@@ -217,7 +217,7 @@ func (s *Stores) Committed(_ context.Context, group, topic string) (map[int32]in
 }
 
 func (s *Stores) committed(group, topic string) (committed map[int32]int64, err error) {
-	c, err := sarama.NewClient(s.Brokers, kafka.NewConfig("millrace-system"))
+	c, err := sarama.NewClient(s.Brokers, kafka.NewConfig("millrace-pipeline"))
 	if err != nil {
 		return nil, err
 	}

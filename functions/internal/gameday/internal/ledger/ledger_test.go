@@ -1,0 +1,100 @@
+package ledger
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	"millrace/functions/internal/gameday/internal/load"
+)
+
+// whole is a pipeline in which everything arrived: a good event, one that enrich refused, one that collect refused, one that search refused, and one that was never answered for and is
+// in no store.
+func whole() (*holdings, []load.Item) {
+	h := &holdings{
+		raw: map[string]int{"good": 2, "bad": 1, "refused": 1}, enriched: map[string]int{"good": 3, "refused": 1}, dead: map[string]int{"bad": 1, "top": 1, "refused": 2},
+		search: map[string]int{"good": 1}, deadIndex: map[string]int{"bad": 1, "top": 1, "refused": 1}, deadDistinct: 3,
+		codes: map[string]int{}, foreign: map[string]int{raw: 2},
+	}
+	h.lakeRaw, h.lakeEnriched, h.lakeDead = maps.Clone(h.raw), maps.Clone(h.enriched), maps.Clone(h.dead)
+	h.lakeRaw[""] = 2
+	return h, []load.Item{
+		{RootID: "good", Final: load.Accepted},
+		{RootID: "bad", Final: load.Accepted},
+		{RootID: "refused", Final: load.Accepted},
+		{RootID: "top", Final: load.DeadLettered},
+		{RootID: "never"},
+	}
+}
+
+// An account that calls a whole pipeline wrong would be switched off; what is there twice in topics and lake is no loss.
+func TestWhole(t *testing.T) {
+	h, items := whole()
+	a := h.compare(items)
+	if !a.Clean() {
+		t.Errorf("lost %v, wrong %v", a.Lost, a.Wrong)
+	}
+	want := Count{Rows: 4, Distinct: 2, Duplicates: 2}
+	if a.Enriched != want || a.LakeEnriched != want {
+		t.Errorf("enriched %+v, in the lake %+v, want %+v", a.Enriched, a.LakeEnriched, want)
+	}
+}
+
+// An event that a receipt called durable and that is missing from any one place must be told as lost, with its id and the place; that of nobody's promise must not.
+func TestLost(t *testing.T) {
+	for _, one := range []struct {
+		id, where string
+		of        func(h *holdings) map[string]int
+	}{
+		{"good", "events.raw", func(h *holdings) map[string]int { return h.raw }},
+		{"good", "events.enriched and events.dead", func(h *holdings) map[string]int { return h.enriched }},
+		{"good", "search", func(h *holdings) map[string]int { return h.search }},
+		{"good", "the lake's raw", func(h *holdings) map[string]int { return h.lakeRaw }},
+		{"good", "the lake's enriched", func(h *holdings) map[string]int { return h.lakeEnriched }},
+		{"bad", "events.enriched and events.dead", func(h *holdings) map[string]int { return h.dead }},
+		{"bad", "the dead index", func(h *holdings) map[string]int { return h.deadIndex }},
+		{"bad", "the lake's dead", func(h *holdings) map[string]int { return h.lakeDead }},
+		{"top", "events.dead", func(h *holdings) map[string]int { return h.dead }},
+		{"top", "the dead index", func(h *holdings) map[string]int { return h.deadIndex }},
+		{"refused", "search", func(h *holdings) map[string]int { return h.dead }},
+		{"refused", "the dead index", func(h *holdings) map[string]int { return h.deadIndex }},
+	} {
+		h, items := whole()
+		delete(one.of(h), one.id)
+		a := h.compare(items)
+		if len(a.Lost) != 1 || a.Lost[0].RootID != one.id || !strings.Contains(a.Lost[0].Where, one.where) || !a.Lost[0].Stored {
+			t.Errorf("%s gone from %s: lost %+v", one.id, one.where, a.Lost)
+		}
+	}
+	h, items := whole()
+	items = append(items, load.Item{RootID: "gone", Final: load.Accepted})
+	if a := h.compare(items); len(a.Lost) != 1 || a.Lost[0].Stored {
+		t.Errorf("an event in no store: %+v", a.Lost)
+	}
+	h, items = whole()
+	h.raw["never"], h.lakeRaw["never"] = 1, 1
+	if a := h.compare(items); len(a.Lost) != 1 || a.Lost[0].RootID != "never" {
+		t.Errorf("an event of no receipt that stays in events.raw: %+v", a.Lost)
+	}
+}
+
+// What is there twice in search or in the lake, and what nobody sent, must fail a row.
+func TestWrong(t *testing.T) {
+	for _, one := range []struct {
+		want  string
+		spoil func(h *holdings)
+	}{
+		{"1 documents more than root ids are in search", func(h *holdings) { h.search["good"]++ }},
+		{"1 documents more than root ids and stages are in the dead index", func(h *holdings) { h.deadIndex["bad"]++ }},
+		{"the lake's rows of events.raw are not its records: 1 root ids differ, such as good 3 times, not 2", func(h *holdings) { h.lakeRaw["good"]++ }},
+		{"the lake's rows of events.enriched are not its records: 1 root ids differ, such as x 1 times, not 0", func(h *holdings) { h.lakeEnriched["x"]++ }},
+		{"nobody sent x, which is in search", func(h *holdings) { h.search["x"]++ }},
+		{"3 rows of events.raw in the lake have no root id, where 2 records are no events", func(h *holdings) { h.lakeRaw[""]++ }},
+	} {
+		h, items := whole()
+		one.spoil(h)
+		if a := h.compare(items); len(a.Wrong) != 1 || a.Wrong[0] != one.want {
+			t.Errorf("got %q, want %q", a.Wrong, one.want)
+		}
+	}
+}
