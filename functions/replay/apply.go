@@ -97,7 +97,7 @@ func runApply(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.plan, err)
 	}
-	if err := f.current(ctx, c, h); err != nil {
+	if err := f.current(ctx, c, h, stderr); err != nil {
 		return err
 	}
 	client, err := c.kafka()
@@ -143,8 +143,8 @@ func runApply(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 }
 
 // current refuses a plan whose outcomes were found with other contracts than today's.
-func (f *applyFlags) current(ctx context.Context, c *config, h plan.Header) error {
-	rules, err := c.rules(ctx)
+func (f *applyFlags) current(ctx context.Context, c *config, h plan.Header, stderr io.Writer) error {
+	rules, err := c.rules(ctx, stderr)
 	if err != nil {
 		return err
 	}

@@ -158,7 +158,7 @@ func (f *planFlags) plan(ctx context.Context, stdout, stderr io.Writer) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	rules, err := c.rules(ctx)
+	rules, err := c.rules(ctx, stderr)
 	if err != nil {
 		return err
 	}
@@ -272,19 +272,26 @@ func (f *planFlags) tell(w io.Writer, h plan.Header, summary draft.Summary) erro
 	return nil
 }
 
-// rules are today's: the contracts as they are now, bound to the reference tables.
-func (c *config) rules(ctx context.Context) (*enrichment.Rules, error) {
-	contracts, err := contract.Open(ctx, c.Contracts)
-	if err != nil {
-		return nil, fmt.Errorf("contracts (CONTRACTS): %w", err)
-	}
+// rules are today's: the contracts as they are now, bound to the reference tables. Files that are wrong are told and left out, as enrich does; what enrich uses in
+// their place, where it has read them while they were right, is not known here.
+func (c *config) rules(ctx context.Context, stderr io.Writer) (*enrichment.Rules, error) {
 	tables, err := enrichment.Reference()
 	if err != nil {
 		return nil, err
 	}
-	rules, err := enrichment.Bind(contracts.Set(), tables)
+	var rules *enrichment.Rules
+	_, err = contract.Open(ctx, c.Contracts, func(set *contract.Set) error {
+		bound, err := enrichment.Bind(set, tables)
+		if err == nil {
+			rules = bound
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("contracts (CONTRACTS): %w", err)
+	}
+	for _, wrong := range rules.Contracts().Invalid() {
+		fmt.Fprintln(stderr, wrong)
 	}
 	return rules, nil
 }

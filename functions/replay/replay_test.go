@@ -340,6 +340,20 @@ func TestCorrectedContract(t *testing.T) {
 	if got := of(entries, "far"); got != "pass to raw, count 1" {
 		t.Fatal(got)
 	}
+	// A file that is wrong holds back its own events, as in enrich, and not the plan of others.
+	if err := os.WriteFile(p.file("wrong"+contract.Suffix), []byte(strings.Replace(strings.Replace(text, "version: 0.0.1", "version: 1.0.0", 1), "table: taxi_zones", "table: nowhere", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waiting := raw(t, "waiting", trip)
+	waiting.SetExtension(event.SchemaVersion, "1-0-0")
+	p.publish("events.dead", letter(waiting, "enrich", event.CodeContractViolation))
+	if _, told := p.run(0, append([]string{"plan", "-o", p.file("after.json")}, args...)...); !strings.Contains(told, "wrong"+contract.Suffix) {
+		t.Errorf("the wrong file is not told: %s", told)
+	}
+	_, entries = p.plan("after.json", args...)
+	if a, b := of(entries, "far"), of(entries, "waiting"); a != "pass to raw, count 1" || b != "unknown to raw, count 1" {
+		t.Errorf("%s; %s", a, b)
+	}
 	if _, told := p.run(1, "apply", p.file("before.json")); !strings.Contains(told, "plan again") || !strings.Contains(told, c.URI) {
 		t.Errorf("an old plan: %s", told)
 	}
