@@ -30,6 +30,10 @@ func reconcileHelp(f *reconcileFlags) string {
 	return reconcileText + f.set().FlagUsages() + "\nVariables:\n\n" + usage.Variables(config{})
 }
 
+func traceHelp(f *traceFlags) string {
+	return traceText + f.set().FlagUsages() + "\nVariables:\n\n" + usage.Variables(config{})
+}
+
 const planText = `replay plan selects events, runs today's code over them without side effects, and says what a replay would do:
 
   pass       it passes, and search does not show it yet
@@ -90,6 +94,17 @@ What lies behind the committed offset of the group that reads it, or was not dra
 have groups of other names: --group enrich=... names them.
 
 Memory is about 100 bytes an event. Exit code: 0 where nothing is missing, 1 where something is or Kafka has forgotten a part, 2 when called wrongly.
+
+Flags:
+`
+
+const traceText = `replay trace tells one event's way: its record in each topic, with partition and offset, the document that search shows, the row in
+the lake, why it failed and what to do, and where it waits. It changes nothing.
+
+  replay trace 38befcf3-8db2-5c59-a368-3993ac3f152d
+  replay trace --source /try --id 1
+
+It reads each topic from --from to its end. Exit code: 0, 1 where something could not be read, 2 when called wrongly.
 
 Flags:
 `

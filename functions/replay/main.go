@@ -32,6 +32,7 @@ var commands = []command{
 	{"plan", "select events and say what a replay of them would do; write that down", runPlan},
 	{"apply", "send the events of a plan", runApply},
 	{"reconcile", "account for every event of a time: what arrived, what waits, what is missing", runReconcile},
+	{"trace", "tell one event's way, and where it waits or why it failed", runTrace},
 }
 
 var errUsage = errors.New("called wrongly")

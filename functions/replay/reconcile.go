@@ -12,10 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"millrace/functions/replay/internal/reconcile"
-	"millrace/functions/replay/internal/source"
-	"millrace/shared/kafka"
-	"millrace/shared/landing"
-	"millrace/shared/objectstore"
 	"millrace/shared/progress"
 )
 
@@ -29,18 +25,6 @@ type reconcileFlags struct {
 	format     string
 	maxGaps    int
 	wait       time.Duration
-}
-
-// The stages whose groups tell what waits, and the groups that provision makes for their Triggers.
-const (
-	stageEnrich     = "enrich"
-	stageSearch     = "load-search-enriched"
-	stageSearchDead = "load-search-dead"
-)
-
-func defaultGroups() map[string]string {
-	const trigger = "knative-trigger-millrace-"
-	return map[string]string{stageEnrich: trigger + stageEnrich, stageSearch: trigger + stageSearch, stageSearchDead: trigger + stageSearchDead}
 }
 
 func (f *reconcileFlags) set() *pflag.FlagSet {
@@ -81,14 +65,9 @@ func (f *reconcileFlags) parse(args []string, now time.Time) error {
 	if len(errs) == 0 && !f.start.Before(f.end) {
 		errs = append(errs, errors.New("--from must be before --to"))
 	}
-	groups := defaultGroups()
-	for stage, group := range f.groups {
-		if _, ok := groups[stage]; !ok {
-			errs = append(errs, fmt.Errorf("--group: %q is none of %s, %s, %s", stage, stageEnrich, stageSearch, stageSearchDead))
-		}
-		groups[stage] = group
+	if f.groups, err = groupsOf(f.groups); err != nil {
+		errs = append(errs, err)
 	}
-	f.groups = groups
 	if f.maxGaps < 0 {
 		errs = append(errs, errors.New("--max-gaps must not be negative"))
 	}
@@ -118,15 +97,6 @@ func runReconcile(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return err
 	}
 	defer shown.Close()
-	landed, err := c.landed()
-	if err != nil {
-		return err
-	}
-	private, err := c.private()
-	if err != nil {
-		return err
-	}
-
 	var topic atomic.Value
 	var done, total atomic.Int64
 	topic.Store(c.TopicRaw)
@@ -139,28 +109,11 @@ func runReconcile(ctx context.Context, args []string, stdout, stderr io.Writer) 
 			From: f.start, To: f.end, Documents: shown, MaxGaps: f.maxGaps,
 			Progress: func(name string, n, of int64) { topic.Store(name); done.Store(n); total.Store(of) },
 		}
-		for _, s := range []struct {
-			stage  *reconcile.Stage
-			name   string
-			group  string
-			bucket *objectstore.Bucket
-		}{
-			{&o.Raw, c.TopicRaw, f.groups[stageEnrich], private},
-			{&o.Enriched, c.TopicEnriched, f.groups[stageSearch], landed},
-			{&o.Dead, c.TopicDead, f.groups[stageSearchDead], private},
-		} {
-			committed, err := kafka.Committed(client, kafka.GroupTopic{Group: s.group, Topic: s.name})
-			if err != nil {
-				return nil, err
-			}
-			if len(committed) == 0 {
-				fmt.Fprintf(stderr, "the group %s has no committed offset on %s: what waits for it counts as missing (--group names another)\n", s.group, s.name)
-			}
-			*s.stage = reconcile.Stage{
-				Name: s.name, Topic: source.NewTopic(client, s.name), Group: s.group, Committed: committed,
-				Log: func(id string) reconcile.Log { return landing.Open(s.bucket, s.name, id) },
-			}
+		stages, err := c.stages(client, f.groups, stderr)
+		if err != nil {
+			return nil, err
 		}
+		o.Raw, o.Enriched, o.Dead = stages[0].Stage, stages[1].Stage, stages[2].Stage
 		return reconcile.Run(ctx, o)
 	}
 	report, err := settle(ctx, f.wait, look)

@@ -230,6 +230,45 @@ func DeadLetters(t *testing.T, url, prefix string) {
 	}
 }
 
+// Finding holds the server at url, one that can search, against Find: all documents of a root id, in indexes of both kinds, the earliest first, and none where there are no
+// indexes. prefix is as for [Run].
+func Finding(t *testing.T, url, prefix string) {
+	c := New(t, search.Options{URL: url, Prefix: prefix})
+	if found, err := c.Find(t.Context(), "none"); err != nil || len(found) != 0 {
+		t.Errorf("without an index: %v, %v", found, err)
+	}
+	old, today, dead := c.EnrichedIndex("Found", 1, day.AddDate(0, 0, -1)), c.EnrichedIndex("Found", 1, day), c.DeadIndex(day)
+	remove := func() {
+		Remove(t, url, old, today, dead, "_index_template/millrace-"+prefix+"dead", "_index_template/millrace-"+prefix+"enriched-found-1")
+	}
+	remove()
+	t.Cleanup(remove)
+	if err := c.EnsureTemplates(t.Context(), []*contract.Contract{{EventType: "Found", Model: 1, Payload: []contract.Field{{Name: "count", Type: contract.Integer}}}}); err != nil {
+		t.Fatal(err)
+	}
+	source := func(root string, collected time.Time) []byte {
+		return fmt.Appendf(nil, `{"root_id":%q,"data_hash":"h","collector_tstamp":%q}`, root, event.FormatTime(collected))
+	}
+	want(t, bulk(t, c,
+		search.Operation{Index: today, ID: "r", Version: 3, Source: source("r", day)},
+		search.Operation{Index: old, ID: "r", Source: source("r", day.AddDate(0, 0, -1))},
+		search.Operation{Index: dead, ID: "r:enrich:0", Source: source("r", day.Add(time.Second))},
+		search.Operation{Index: today, ID: "s", Source: source("s", day)},
+	), search.Done, search.Done, search.Done, search.Done)
+	for _, index := range []string{old, today, dead} {
+		post(t, url+"/"+index+"/_refresh", "")
+	}
+	found, err := c.Find(t.Context(), "r")
+	expected := []search.Found{
+		{Ref: search.Ref{Index: old, ID: "r"}, Version: 1, Hash: "h", Collected: day.AddDate(0, 0, -1)},
+		{Ref: search.Ref{Index: today, ID: "r"}, Version: 3, Hash: "h", Collected: day},
+		{Ref: search.Ref{Index: dead, ID: "r:enrich:0"}, Version: 1, Hash: "h", Collected: day.Add(time.Second)},
+	}
+	if err != nil || !slices.Equal(found, expected) {
+		t.Errorf("found %v, %v; want %v", found, err, expected)
+	}
+}
+
 // New returns a client that is closed at the end of the test.
 func New(t testing.TB, o search.Options) *search.Client {
 	t.Helper()

@@ -8,6 +8,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"millrace/shared/archive"
+	"millrace/shared/contract"
 	"millrace/shared/event"
 	"millrace/shared/kafka"
 )
@@ -74,5 +75,24 @@ func TestArchiveGivesTheEventsBack(t *testing.T) {
 	}
 	if rows[5].Event != nil || rows[5].Err == nil {
 		t.Errorf("a foreign record is the event %v", rows[5].Event)
+	}
+}
+
+// Guards trace against the wrong row: the one of the record's partition and offset, in objects of every kind, and none where there is none.
+func TestLocate(t *testing.T) {
+	first, second := record(t, newEvent(`{"a":1}`)), record(t, newEvent(`{"a":2}`))
+	first.Partition, first.Offset, second.Partition, second.Offset = 1, 70, 2, 7
+	for name, layout := range map[string]*Layout{"raw": Raw(), "enriched": Enriched(contract.Model{})} {
+		object := encode(t, layout, first, second)
+		for _, want := range []struct {
+			partition int32
+			offset    int64
+			index     int64
+			found     bool
+		}{{1, 70, 0, true}, {2, 7, 1, true}, {1, 7, 0, false}, {2, 70, 0, false}} {
+			if index, found, err := archive.Locate(object, want.partition, want.offset); err != nil || index != want.index || found != want.found {
+				t.Errorf("%s: %d/%d: %d, %t, %v", name, want.partition, want.offset, index, found, err)
+			}
+		}
 	}
 }

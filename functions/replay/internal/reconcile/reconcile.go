@@ -237,16 +237,16 @@ func (r *run) scan(ctx context.Context, s *Stage, note func(*event.Event, bool, 
 		if inTime {
 			found.records[rec.Partition] = append(found.records[rec.Partition], rec.Offset)
 		}
-		e := rec.Event
-		if e == nil || event.Derive(e, rec.Time) != nil {
+		rootID, e := rec.Root(), rec.Event
+		if rootID == "" {
 			if inTime {
 				r.report.Undecodable[s.Name]++
 			}
 			return nil
 		}
-		root, err := uuid.Parse(event.Attr(e, event.RootID))
+		root, err := uuid.Parse(rootID)
 		if err != nil { // another producer's: it goes by what it would be
-			root = uuid.MustParse(event.Identity("", event.Attr(e, event.RootID)))
+			root = uuid.MustParse(event.Identity("", rootID))
 		}
 		committed, known := s.Committed[rec.Partition]
 		waits := len(s.Committed) > 0 && (!known || rec.Offset >= committed)

@@ -21,6 +21,14 @@ type Record struct {
 	Time  time.Time    // of the record in Kafka
 }
 
+// Root derives what the event lacks and returns its root id; "" where the record is no event.
+func (r Record) Root() string {
+	if r.Event == nil || event.Derive(r.Event, r.Time) != nil {
+		return ""
+	}
+	return event.Attr(r.Event, event.RootID)
+}
+
 // ErrGone is wrapped by the error that says which part of a plan's origin is not there any more.
 var ErrGone = errors.New("gone")
 
