@@ -139,8 +139,8 @@ func (s *Sink) one(ctx context.Context, e *event.Event) error {
 		}
 		return fmt.Errorf("%w: post to %s: %w", kind, s.address, err)
 	}
-	err = drain(res.Body)
-	return s.outcome(res, err)
+	defer func() { _ = res.Body.Close() }() // it was read, or its connection is given up
+	return s.outcome(res, drain(res.Body))
 }
 
 func (s *Sink) request(ctx context.Context, e *event.Event) (*http.Request, error) {
@@ -160,13 +160,13 @@ func (s *Sink) request(ctx context.Context, e *event.Event) (*http.Request, erro
 // maxAnswer is how many bytes of an answer are read so that its connection can be used again.
 const maxAnswer = 4 << 10
 
-// drain reads an answer's body to its end and closes it. One that is longer than anybody reads costs its connection, nothing else.
-func drain(body io.ReadCloser) error {
+// drain reads an answer's body to its end. One that is longer than anybody reads costs its connection, nothing else.
+func drain(body io.Reader) error {
 	_, err := io.CopyN(io.Discard, body, maxAnswer)
 	if errors.Is(err, io.EOF) {
-		err = nil
+		return nil
 	}
-	return errors.Join(err, body.Close())
+	return err
 }
 
 // outcome is what an answer says of its event; cut is the error of reading it.
@@ -228,6 +228,7 @@ func (s *Sink) Ready(ctx context.Context) error {
 		}
 		return fmt.Errorf("look for %s: %w", s.address, err)
 	}
+	defer func() { _ = res.Body.Close() }() // it was read, or its connection is given up
 	if err := drain(res.Body); err != nil {
 		return fmt.Errorf("look for %s: %w", s.address, err)
 	}

@@ -236,6 +236,7 @@ func (cl *claim) end(offset int64, finished bool) {
 	if finished && !cl.closed && cl.offsets.Finish(offset) {
 		cl.position = cl.offsets.Next()
 		cl.session.MarkOffset(cl.claim.Topic(), cl.claim.Partition(), cl.position, "")
+		cl.session.ResetOffset(cl.claim.Topic(), cl.claim.Partition(), cl.position, "") // takes the lower positions of a topic that was made anew
 		select {
 		case cl.moved <- struct{}{}:
 		default:

@@ -12,4 +12,16 @@
 //
 // 2026-11-21, attributes are percent-encoded in record headers. Context: the Kafka binding of CloudEvents says UTF-8, but Knative's Kafka Broker damages raw UTF-8 in headers. Decision: encode
 // as the HTTP binding says, and decode on reading; raw UTF-8 is read too. Consequence: a foreign reader sees %20 for a space.
+//
+// 2026-11-21, two ways to consume. Context: knative/local gives each record of a Trigger to an HTTP subscriber, one by one; a function that takes its events straight from Kafka
+// wants large batches, and to hold back when a dependency is away. Decision: [Consumer] for the first, [Intake] for the second; joining the group, positions and what is told of lost
+// records are one code. Consequences: an Intake never gives an event up by itself (its handler's chain does), and never reads one twice in a generation.
+//
+// 2026-11-21, retention that overtakes an intake. Context: a committed offset that Kafka no longer holds leaves nothing to read. Decision: reading goes on at the oldest record; the range is
+// an error in the log, and millrace_intake_lost_offsets_total counts it. Consequence: the pipeline does not stop for what is lost already; the alarm is the metric, and load-lake's
+// lost range tells which events the lake has all the same.
+//
+// 2026-11-21, attempts live in the commit's metadata. Context: a count in memory begins anew with each owner of a partition, so that a poison event was retried for as long as members came and
+// went. Decision: offset, attempts and time of the first failure of unfinished events that failed stand in the metadata of their partition's commit, at most 4,096 bytes (some 250 of them, those with most
+// attempts first), fewer where the broker takes less. Consequence: beyond that number, and for the second between two commits, a count can be lost, which means more attempts and nothing else.
 package kafka
