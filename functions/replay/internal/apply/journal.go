@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -62,13 +61,11 @@ func openJournal(path string, b begin, dryRun bool) (*journal, error) {
 	if dryRun {
 		return j, nil
 	}
-	if j.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	// Two runs at once are harmless so: each line is whole, and one of them is the last.
+	if j.file, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600); err != nil {
 		return fail(err)
 	}
 	if err := j.file.Truncate(int64(len(body))); err != nil {
-		return fail(errors.Join(err, j.file.Close()))
-	}
-	if _, err := j.file.Seek(0, io.SeekEnd); err != nil {
 		return fail(errors.Join(err, j.file.Close()))
 	}
 	if len(body) == 0 {
