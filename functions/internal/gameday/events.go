@@ -31,7 +31,7 @@ var poisonCodes = []string{
 	"enrich contract_violation", "enrich unknown_contract", "load-search identity_conflict",
 }
 
-// visit page views carry what search and lake may choke on.
+// view is a page view, in which search and lake find what they may choke on.
 const view = `{"event_type":"PageView","schema_version":"0-0-1","source":%q,"id":%q,"payload":{"host":"example.com","method":"GET","url":%s,"status":%s,"visited_at":"2026-01-01T00:00:00Z"%s}}`
 
 // poison is a trip, or one time in three a poison.
@@ -75,8 +75,8 @@ func poison(source string, i int) load.Event {
 		return tripOf(source, id, i, "3.5")
 	case 10: // longer than an index's term may be
 		return known(view, source, id, `"/`+strings.Repeat("b", 40_000)+`"`, "200", "")
-	case 11: // a depth that a recursive reader would not survive
-		return known(view, source, id, `"/deep"`, "200", `,"more":`+strings.Repeat(`[`, 900)+strings.Repeat(`]`, 900))
+	case 11: // deep, but not beyond the 512 levels at which collect calls a whole request unreadable
+		return known(view, source, id, `"/deep"`, "200", `,"more":`+strings.Repeat(`[`, 450)+strings.Repeat(`]`, 450))
 	case 12: // numbers, escapes and names that are JSON and little else
 		return known(view, source, id, `"/\u0000\ud800\uffff"`, "200", `,"huge":1e999,"":"","a.b":{"a":1},"a":{"b":"x"}`)
 	default: // many names

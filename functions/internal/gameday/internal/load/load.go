@@ -62,6 +62,8 @@ type Item struct {
 	Answers [Statuses]int
 	// Others are identities that further receipts gave it: an event without one of its own gets a new one each time.
 	Others []string
+
+	given bool // RootID is the event's own
 }
 
 // Options say what to send, and how.
@@ -189,7 +191,7 @@ func (l *Load) batch(ctx context.Context, b int) {
 	l.mu.Lock()
 	l.sent += len(open)
 	for n, i := range open {
-		l.items[i].RootID = events[n].RootID
+		l.items[i].RootID, l.items[i].given = events[n].RootID, events[n].RootID != ""
 	}
 	l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, l.o.Patience)
@@ -263,18 +265,20 @@ func (l *Load) settle(sent []int, receipts []receipt) (open []int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for n, i := range sent {
-		it, s := &l.items[i], status(got[n].Status)
-		it.Answers[s]++
-		switch id := got[n].RootID; {
+		it, s, id := &l.items[i], status(got[n].Status), got[n].RootID
+		switch {
 		case id == "" || id == it.RootID:
-		case it.RootID == "":
-			it.RootID = id
-		case s == Accepted:
-			l.wrong = append(l.wrong, fmt.Sprintf("event %s was accepted under the root id %s", it.RootID, id))
-		default: // a dead letter of the top level has a new identity
-			it.Others = append(it.Others, it.RootID)
+		case it.given:
+			// As where one event makes a request unreadable as a whole: nothing was said of this one.
+			l.wrong = append(l.wrong, fmt.Sprintf("event %s was answered for (%s) under the root id %s", it.RootID, s, id))
+			s = NoAnswer
+		default: // each dead letter of the top level has a new identity
+			if it.RootID != "" {
+				it.Others = append(it.Others, it.RootID)
+			}
 			it.RootID = id
 		}
+		it.Answers[s]++
 		if s == Accepted || s == DeadLettered {
 			it.Final = s
 			continue

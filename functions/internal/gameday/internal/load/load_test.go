@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,7 +43,11 @@ func TestResends(t *testing.T) {
 			if status == "" {
 				status = "accepted"
 			}
-			receipts = append(receipts, fmt.Sprintf(`{"index":%d,"root_id":"r%s","status":%q}`, i, e.ID, status))
+			root := "r" + e.ID
+			if e.ID == "6" && tries[e.ID] == 1 {
+				root, status = "another's", "dead_lettered"
+			}
+			receipts = append(receipts, fmt.Sprintf(`{"index":%d,"root_id":%q,"status":%q}`, i, root, status))
 		}
 		fmt.Fprintf(w, `{"receipts":[`)
 		for i, r := range receipts {
@@ -59,7 +64,7 @@ func TestResends(t *testing.T) {
 		Abandon: func(b int) float64 { return []float64{0, 0.5}[b] },
 	})
 	items, wrong := l.Result()
-	if len(wrong) > 0 {
+	if len(wrong) != 1 || !strings.Contains(wrong[0], "event r6") {
 		t.Errorf("wrong: %q", wrong)
 	}
 	want := map[int]Item{
@@ -69,6 +74,7 @@ func TestResends(t *testing.T) {
 		3: {RootID: "r3", Final: DeadLettered, Answers: [Statuses]int{DeadLettered: 1}},
 		4: {RootID: "r4", Final: Accepted, Answers: [Statuses]int{Accepted: 1, NoAnswer: 2}}, // broken off, and then without a receipt
 		5: {RootID: "r5", Final: Accepted, Answers: [Statuses]int{Accepted: 1, NoAnswer: 1}},
+		6: {RootID: "r6", Final: Accepted, Answers: [Statuses]int{Accepted: 1, NoAnswer: 2}}, // broken off, and then another event's receipt
 	}
 	for i, w := range want {
 		if got := items[i]; got.RootID != w.RootID || got.Final != w.Final || got.Answers != w.Answers {
