@@ -217,6 +217,15 @@ func values(records []*sarama.ConsumerMessage) string {
 	return strings.Join(out, " ")
 }
 
+// stable waits until the topic's only partition is stable up to the offset.
+func (s *suite) stable(t *testing.T, topic string, offset int64) {
+	t.Helper()
+	s.await(t, fmt.Sprint("the stable end ", offset), func() bool {
+		span, err := s.reader.Span(t.Context(), topic, 0)
+		return err == nil && span.End == offset
+	})
+}
+
 // await looks again until ok: some of Kafka's answers are true only a moment later on every broker.
 func (s *suite) await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
@@ -566,7 +575,8 @@ func (s *suite) gaps(t *testing.T) {
 	name := s.topic(t, 1)
 	transactional := s.producer(t, func(c *sarama.Config) { c.Producer.Transaction.ID = "kafkatest-" + rand.Text() })
 	plain := s.producer(t, nil)
-	in := func(end func() error, values ...string) {
+	// The marker is written after the answer: what follows must wait for it, or it may come before.
+	in := func(stable int64, end func() error, values ...string) {
 		if err := transactional.BeginTxn(); err != nil {
 			t.Fatal(err)
 		}
@@ -574,12 +584,13 @@ func (s *suite) gaps(t *testing.T) {
 		if err := end(); err != nil {
 			t.Fatal(err)
 		}
+		s.stable(t, name, stable)
 	}
-	s.send(t, plain, name, 0, "a")        // 0
-	in(transactional.CommitTxn, "b", "c") // 1 2, marker 3
-	in(transactional.AbortTxn, "x", "y")  // 4 5, marker 6
-	s.send(t, plain, name, 0, "d")        // 7
-	in(func() error {
+	s.send(t, plain, name, 0, "a")           // 0
+	in(4, transactional.CommitTxn, "b", "c") // 1 2, marker 3
+	in(7, transactional.AbortTxn, "x", "y")  // 4 5, marker 6
+	s.send(t, plain, name, 0, "d")           // 7
+	in(11, func() error {
 		s.send(t, plain, name, 0, "f") // 9, behind an open transaction
 		span, err := s.reader.Span(t.Context(), name, 0)
 		if err != nil || span.End != 8 {
@@ -587,13 +598,7 @@ func (s *suite) gaps(t *testing.T) {
 		}
 		return transactional.CommitTxn()
 	}, "e") // 8, marker 10
-	var records []*sarama.ConsumerMessage
-	var skipped []kafka.Skip
-	s.await(t, "the last marker", func() bool { // it is written after the answer to the commit
-		span, err := s.reader.Span(t.Context(), name, 0)
-		return err == nil && span.End == 11
-	})
-	records, skipped = s.read(t, name, 0, 0)
+	records, skipped := s.read(t, name, 0, 0)
 	if values(records) != "a b c d e f" {
 		t.Errorf("got %s", values(records))
 	}
@@ -867,7 +872,7 @@ func Keep(t *testing.T, brokers []string, server Server) (check func(t *testing.
 	p := s.producer(t, nil)
 	s.send(t, p, name, 0, "a", "b", "c", "d")
 	transactional := s.producer(t, func(c *sarama.Config) { c.Producer.Transaction.ID = group })
-	for _, abort := range []bool{true, false} {
+	for i, abort := range []bool{true, false} {
 		if err := transactional.BeginTxn(); err != nil {
 			t.Fatal(err)
 		}
@@ -879,6 +884,7 @@ func Keep(t *testing.T, brokers []string, server Server) (check func(t *testing.
 		if err := end(); err != nil {
 			t.Fatal(err)
 		}
+		s.stable(t, name, int64(6+2*i))
 	}
 	limit := "500000"
 	if err := errors.Join(
@@ -890,10 +896,12 @@ func Keep(t *testing.T, brokers []string, server Server) (check func(t *testing.
 	); err != nil {
 		t.Fatal(err)
 	}
-	before, err := s.admin.Topic(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var before kafka.TopicInfo
+	s.await(t, "the changed topic", func() bool {
+		var err error
+		before, err = s.admin.Topic(t.Context(), name)
+		return err == nil && len(before.Partitions) == 3 && before.MaxMessageBytes == 500_000
+	})
 	return func(t *testing.T, killed bool) {
 		after := newSuite(t, brokers, server)
 		found, err := after.admin.Topic(t.Context(), name)
