@@ -44,9 +44,11 @@ Types: string integer number boolean timestamp epoch_seconds epoch_millis. Other
 (".", ","), missing (["-200"]); of a column: columns and join (several in one), value (a constant).
 
 Identity. An event's source is /produce/<file name>, its id <start of the file's SHA-256>-<row>. So the same command
-again doubles nothing, and an interrupted run is continued by the same command, or by --skip, which it tells.
+again makes no new events: search has each once for every day on which it was sent, and who counts root ids counts it
+once. An interrupted run is continued by the same command, or by --skip, which it tells.
 
-What is busy, unconfirmed or unanswered is sent again for --retry-for, and honours Retry-After. Ctrl-C finishes what is
+What is busy, unconfirmed or unanswered is sent again for --retry-for, and honours Retry-After; how many events wait, and
+why, is told at once and every few seconds. Ctrl-C finishes what is
 in flight and prints the table; a second one stops at once.
 
 A file that is broken (truncated, an HTML page, an XML error) is refused by its name before the first event. A CSV row

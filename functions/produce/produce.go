@@ -189,6 +189,7 @@ func (p *producer) dryRun(ctx context.Context, in *input) error {
 	w := bufio.NewWriter(p.stdout)
 	bad := &badRows{w: p.stderr}
 	n := int64(0)
+reading:
 	for most == 0 || n < most {
 		rec, err := in.Next(ctx)
 		var row *record.RowError
@@ -197,8 +198,7 @@ func (p *producer) dryRun(ctx context.Context, in *input) error {
 			bad.report(row)
 			continue
 		case errors.Is(err, io.EOF):
-			most = n
-			continue
+			break reading
 		case err != nil:
 			return errors.Join(err, w.Flush())
 		}
@@ -233,11 +233,13 @@ func (p *producer) send(ctx context.Context, in *input) error {
 	client := *p.client
 	client.Timeout = c.Timeout
 	bad := &badRows{w: p.stderr}
-	bar := startProgress(p.stderr, in, c, counts)
+	waits := startOutage(p.stderr)
+	bar := startProgress(p.stderr, in, c, counts, waits)
 	result, err := sender.Run(ctx, in, counts, sender.Options{
 		URL: c.endpoint(), Client: &client, Batch: c.Batch, Concurrency: c.Concurrency, Interval: c.interval(), RetryFor: c.RetryFor,
-		BackoffMin: p.backoffMin, BackoffMax: p.backoffMax, Grace: p.grace, Max: c.MaxRecordCount, OnBadRow: bad.report,
+		BackoffMin: p.backoffMin, BackoffMax: p.backoffMax, Grace: p.grace, Max: c.MaxRecordCount, OnBadRow: bad.report, OnWait: waits.waiting,
 	})
+	waits.stop()
 	bar.Stop()
 	elapsed := time.Since(begin)
 	if werr := counts.Write(p.stdout, elapsed); werr != nil {
@@ -284,6 +286,6 @@ func (p *producer) resume(r sender.Result) string {
 	if c.MaxRecordCount > 0 {
 		flags += fmt.Sprintf(" -m %d", max(1, c.MaxRecordCount-r.Done))
 	}
-	return "To go on, run the same command again: each event keeps its identity, so nothing is doubled. " +
+	return "To go on, run the same command again: each event keeps its identity, so what is there already is not taken for another one. " +
 		"To send only the rest, run it with " + flags + "."
 }

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -80,10 +81,28 @@ func (c *collect) serve(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"receipts":[%s]}`, strings.Join(receipts, ","))
 }
 
+// console is standard output or error, which several goroutines write to.
+type console struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.b.Write(p)
+}
+
+func (c *console) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.b.String()
+}
+
 // call runs the command as main does, but for signals and the pauses between resends.
 func call(ctx context.Context, t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	var out, errs bytes.Buffer
+	var out, errs console
 	var c Config
 	if err := c.parse(args); err != nil {
 		t.Fatal(err)
@@ -375,6 +394,77 @@ func TestDryRunPrintsWhatWouldBeSent(t *testing.T) {
 			t.Errorf("printed, not sent: %s", line)
 		}
 	}
+}
+
+// Guards against a dry run that never ends where there is nothing to print: a data set without rows, or none behind --skip.
+func TestDryRunOfNothingEnds(t *testing.T) {
+	f := func(what string, args ...string) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		ended := make(chan string, 1)
+		go func() {
+			code, out, errs := call(ctx, t, append([]string{"--collect", "http://collect.test", "--dry-run"}, args...)...)
+			ended <- fmt.Sprintf("exit %d, printed %q, %s", code, out, errs)
+		}()
+		select {
+		case got := <-ended:
+			if got != `exit 0, printed "", ` {
+				t.Errorf("%s: %s", what, got)
+			}
+		case <-ctx.Done():
+			t.Fatalf("%s: it does not end", what)
+		}
+	}
+	f("no rows", visits(t, 0))
+	f("all skipped", "--skip", "3", visits(t, 3))
+	f("more skipped than there are", "-m", "5", "--skip", "100", visits(t, 3))
+	f("more trips skipped than there are", "--skip", "100001", realFile(t, "nyc_taxi/yellow_tripdata_2023-01_first100k.parquet"))
+}
+
+// Guards against events that were never handed over being called "may be written", and against silence while nobody listens.
+func TestNobodyListens(t *testing.T) {
+	c := newCollect(t)
+	c.Close()
+	code, out, errs := call(t.Context(), t, "--collect", c.URL, "-s", "0", "--retry-for", "2s", "--batch", "3", visits(t, 3))
+	for _, want := range []string{"3 events wait to be sent again: Post", "connection refused", "3 busy: not written; 0 unconfirmed", "gave up", "no_connection"} {
+		if !strings.Contains(errs+out, want) {
+			t.Errorf("%q is missing from\n%s%s", want, out, errs)
+		}
+	}
+	if code != 1 || strings.Contains(errs, "no event waits") {
+		t.Errorf("exit %d, %s", code, errs)
+	}
+}
+
+// Guards against an outage of which nobody is told, or which fills a log: it is told at once, every few seconds while it lasts, and when it is over; what comes and goes is not told
+// each time.
+func TestOutageIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out console
+		o := startOutage(&out)
+		o.waiting(3, "refused")
+		time.Sleep(2 * time.Second)
+		o.waiting(5, "busy")
+		time.Sleep(4 * time.Second) // one tick
+		if o.events() != 5 {
+			t.Errorf("%d wait", o.events())
+		}
+		o.waiting(1, "busy")
+		o.waiting(0, "")
+		o.waiting(2, "again") // 1 s after the tick: the next one tells
+		o.waiting(0, "")
+		o.waiting(2, "still")
+		time.Sleep(5 * time.Second)
+		o.waiting(0, "gave up")
+		o.stop()
+		want := "3 events wait to be sent again: refused\n" +
+			"5 events wait to be sent again, for 5s now: busy\n" +
+			"no event waits any more, after 6s\n" +
+			"2 events wait to be sent again, for 4s now: still\n"
+		if got := out.String(); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	})
 }
 
 // Guards against a redirect that turns the POST into a GET, whose 200 would then look like an answer.

@@ -9,12 +9,18 @@ import (
 	"millrace/shared/progress"
 )
 
-func startProgress(w io.Writer, in *input, c Config, counts *tally.Tally) *progress.Bar {
+func startProgress(w io.Writer, in *input, c Config, counts *tally.Tally, waits *outage) *progress.Bar {
 	total := in.rows
 	if c.MaxRecordCount > 0 && (total < 0 || c.MaxRecordCount < total) {
 		total = c.MaxRecordCount
 	}
-	return progress.Start(w, func() progress.State { return progressState(in.name, counts, total) })
+	return progress.Start(w, func() progress.State {
+		s := progressState(in.name, counts, total)
+		if n := waits.events(); n > 0 {
+			s.Notes = append(s.Notes, fmt.Sprintf("%d wait", n))
+		}
+		return s
+	})
 }
 
 func progressState(name string, counts *tally.Tally, total int64) progress.State {

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -50,6 +51,9 @@ type Options struct {
 	Max int64
 	// OnBadRow, where set, is told of each row that could not be made an event.
 	OnBadRow func(*record.RowError)
+	// OnWait, where set, is told how many events wait to be sent again, whenever that changes, and why: the last failure, or "" where the last that waited have their receipts. It is
+	// called by several goroutines, one at a time, and must not block.
+	OnWait func(events int64, why string)
 }
 
 // Result is how a run ended. The counts of events are in its tally.
@@ -129,6 +133,18 @@ type run struct {
 	mu      sync.Mutex
 	result  Result
 	through *mark
+	waiting int64 // events
+}
+
+// waits changes how many events wait to be sent again.
+func (s *run) waits(more int, why string) {
+	if more == 0 || s.o.OnWait == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting += int64(more)
+	s.o.OnWait(s.waiting, why)
 }
 
 // item is one event under way.
@@ -263,13 +279,17 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (s *run) send(ctx context.Context, batch []*item) {
 	start := time.Now()
 	backoff := s.o.BackoffMin
+	waiting := 0
+	hold := func(n int, why string) { s.waits(n-waiting, why); waiting = n }
 	for attempt := 1; ; attempt++ {
 		answer := s.try(ctx, batch)
 		batch = answer.open
 		if len(batch) == 0 {
+			hold(0, "")
 			return
 		}
 		if answer.split && len(batch) > 1 {
+			hold(0, "")
 			// Too large for one request: halves may pass, and a half that is one event and does not is refused.
 			s.send(ctx, batch[:len(batch)/2])
 			s.send(ctx, batch[len(batch)/2:])
@@ -283,10 +303,13 @@ func (s *run) send(ctx context.Context, batch []*item) {
 		backoff = min(2*backoff, s.o.BackoffMax)
 		if left := s.o.RetryFor - time.Since(start); wait > left {
 			s.giveUp(batch, fmt.Errorf("no final receipt within %s and %d attempts: %s", s.o.RetryFor, attempt, batch[0].message))
+			hold(0, "gave up")
 			return
 		}
+		hold(len(batch), batch[0].message)
 		if !pause(ctx, wait) {
 			s.giveUp(batch, nil)
+			hold(0, "interrupted")
 			return
 		}
 	}
@@ -325,6 +348,9 @@ func (s *run) try(ctx context.Context, batch []*item) answer {
 	}
 	s.tally.Request(len(body), resent)
 	code, header, got, err := s.post(ctx, body, len(batch))
+	if unconnected(err) {
+		return s.hold(batch, answer{}, tally.Busy, "no_connection", err.Error())
+	}
 	if err != nil {
 		// The request may have arrived, so nothing is known of its events.
 		return s.hold(batch, answer{}, tally.Unconfirmed, "no_answer", err.Error())
@@ -353,6 +379,13 @@ func (s *run) try(ctx context.Context, batch []*item) answer {
 		s.stop()
 	}
 	return answer{}
+}
+
+// unconnected says that there was no connection, so that surely nothing was handed over: refused, no route, no such host. The transport makes a second connection for a request
+// only where it has written nothing of it on the first.
+func unconnected(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
 }
 
 // addressed says that a status is about the address or the credentials, so that no other event would fare better.

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -187,6 +189,38 @@ func TestWhatHasNoReceiptIsResentWhole(t *testing.T) {
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// Guards against calling events that no connection was there for "may be written", and against counts of those that wait that do not come back to nothing: whoever is told would wait for
+// ever. The last of the batches is given up.
+func TestWhatWaitsIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &collect{}
+		o := options(c)
+		o.Concurrency, o.Batch = 2, 3
+		refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+		c.answer = func(_ int, ids []string) (*http.Response, error) {
+			if at := time.Since(c.begin); at < 10*time.Second || slices.Contains(ids, "f-7") {
+				return nil, refused
+			}
+			return nil, nil
+		}
+		var told []int64
+		var why []string
+		o.OnWait = func(n int64, reason string) { told, why = append(told, n), append(why, reason) }
+		counts := tally.New()
+		result, err := Run(t.Context(), &rows{n: 7}, counts, o)
+		if err != nil || result.GaveUp == nil {
+			t.Fatalf("%+v, %v", result, err)
+		}
+		count(t, counts, map[tally.Status]int64{tally.Accepted: 6, tally.Busy: 1})
+		if want := []int64{3, 6, 3, 4, 1, 0}; len(told) != len(want) || told[0] != 3 || told[1] != 6 || slices.Max(told) > 7 || told[5] != 0 {
+			t.Errorf("waiting %d", told)
+		}
+		if !strings.Contains(why[0], "connection refused") || why[len(why)-1] != "gave up" || !slices.Contains(why, "") {
+			t.Errorf("why: %q", why)
+		}
+	})
+}
 
 // Guards against retrying for ever, and against going on with the next batch when the collector has been away all the time.
 func TestGivesUpAfterRetryForAndTakesNoMore(t *testing.T) {
