@@ -98,7 +98,7 @@ func (s *system) search(rootIDs []string) (n int, index string, err error) {
 			}
 		}
 	}
-	if err := s.do(http.MethodPost, s.es+"/"+s.names.indexPrefix+"enriched-*/_search", body, &page); err != nil {
+	if err := s.do(http.MethodPost, s.es+"/"+s.names.IndexPrefix+"enriched-*/_search", body, &page); err != nil {
 		return 0, "", err
 	}
 	if len(page.Hits.Hits) > 0 {
@@ -191,7 +191,7 @@ func (s *system) processes() ([]int, error) {
 			children[parent] = append(children[parent], pid)
 		}
 	}
-	all := []int{s.command.Process.Pid}
+	all := []int{s.platform.PID()}
 	for i := 0; i < len(all); i++ {
 		all = append(all, children[all[i]]...)
 	}
@@ -271,7 +271,7 @@ func (s *system) name(pid int) string {
 	switch name := filepath.Base(exe); {
 	case err != nil:
 		return "ended"
-	case name == "local" && pid != s.command.Process.Pid:
+	case name == "local" && pid != s.platform.PID():
 		return "object store"
 	default:
 		return name
@@ -388,8 +388,8 @@ func BenchmarkPipeline(b *testing.B) {
 		var rows int64
 		s.eventually("all rows have landed", func() error {
 			rows = 0
-			for _, l := range []struct{ topic, bucket string }{{s.names.raw, s.names.private}, {s.names.enriched, s.names.bucket}} {
-				n, err := s.landed(l.topic, l.bucket)
+			for _, topic := range []string{s.names.Raw, s.names.Enriched} {
+				n, err := s.landed(topic)
 				if err != nil {
 					return err
 				}

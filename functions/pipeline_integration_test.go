@@ -5,7 +5,6 @@ package functions_test
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"millrace/functions/internal/pipeline"
 	"millrace/shared/kafka"
 	"millrace/shared/objectstore"
 )
@@ -39,32 +39,16 @@ func newSystemOnServers(t *testing.T) *system {
 	s.credentials = func() (string, string, error) { return id, secret, nil }
 	s.environment = os.Environ()
 	own := fmt.Sprintf("it%d", time.Now().UnixNano())
-	s.names = names{
-		raw: own + ".raw", enriched: own + ".enriched", dead: own + ".dead", bucket: own, private: own + "-private", indexPrefix: own + "-",
+	s.names = pipeline.Names{
+		Raw: own + ".raw", Enriched: own + ".enriched", Dead: own + ".dead", Bucket: own, Private: own + "-private", IndexPrefix: own + "-",
 	}
-	manifests := filepath.Join(s.dir, "manifests")
-	replace := strings.NewReplacer("events.raw", s.names.raw, "events.enriched", s.names.enriched, "events.dead", s.names.dead,
-		"S3_BUCKET: millrace", "S3_BUCKET: "+s.names.bucket+"\n  INDEX_PREFIX: "+s.names.indexPrefix, "S3_BUCKET_PRIVATE: millrace-private", "S3_BUCKET_PRIVATE: "+s.names.private)
-	for _, dir := range []string{"knative", "knative/jobs", "triggers"} {
-		files, err := fs.Glob(os.DirFS(filepath.Join(s.root, dir)), "*.yaml")
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%d manifests in %s, %v", len(files), dir, err)
-		}
-		if err := os.MkdirAll(filepath.Join(manifests, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range files {
-			b, err := os.ReadFile(filepath.Join(s.root, dir, name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(manifests, dir, name), []byte(replace.Replace(string(b))), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+	manifests, err := pipeline.Manifests(s.root, filepath.Join(s.dir, "manifests"), strings.NewReplacer("events.raw", s.names.Raw, "events.enriched", s.names.Enriched, "events.dead", s.names.Dead,
+		"S3_BUCKET: millrace", "S3_BUCKET: "+s.names.Bucket+"\n  INDEX_PREFIX: "+s.names.IndexPrefix, "S3_BUCKET_PRIVATE: millrace-private", "S3_BUCKET_PRIVATE: "+s.names.Private))
+	if err != nil {
+		t.Fatal(err)
 	}
 	s.listen = freeAddress(t)
-	s.flags = []string{"-listen", s.listen, "-manifests", filepath.Join(manifests, "knative") + "," + filepath.Join(manifests, "triggers")}
+	s.flags = []string{"-manifests", manifests}
 	t.Cleanup(func() { s.stop(syscall.SIGTERM); s.remove() })
 	return s
 }
@@ -77,13 +61,13 @@ func (s *system) remove() {
 		return
 	}
 	defer admin.Close()
-	for _, topic := range []string{s.names.raw, s.names.enriched, s.names.dead} {
+	for _, topic := range []string{s.names.Raw, s.names.Enriched, s.names.Dead} {
 		if err := admin.DeleteTopic(topic); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
 			s.t.Error(err)
 		}
 	}
 	var indices []struct{ Index string }
-	if err := s.get(s.es+"/_cat/indices/"+s.names.indexPrefix+"*?format=json&h=index", &indices); err != nil {
+	if err := s.get(s.es+"/_cat/indices/"+s.names.IndexPrefix+"*?format=json&h=index", &indices); err != nil {
 		s.t.Error(err)
 	}
 	for _, i := range indices {
@@ -91,11 +75,11 @@ func (s *system) remove() {
 			s.t.Error(err)
 		}
 	}
-	if err := s.do(http.MethodDelete, s.es+"/_index_template/millrace-"+s.names.indexPrefix+"*", nil, nil); err != nil {
+	if err := s.do(http.MethodDelete, s.es+"/_index_template/millrace-"+s.names.IndexPrefix+"*", nil, nil); err != nil {
 		s.t.Error(err)
 	}
 	id, secret, _ := s.credentials()
-	for _, bucket := range []string{s.names.bucket, s.names.private} {
+	for _, bucket := range []string{s.names.Bucket, s.names.Private} {
 		store, err := objectstore.Open(objectstore.Config{Endpoint: s.s3, Region: "us-east-1", AccessKey: id, SecretKey: secret, Bucket: bucket})
 		if err != nil {
 			s.t.Error(err)

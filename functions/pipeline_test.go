@@ -7,27 +7,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
-
+	"millrace/functions/internal/pipeline"
 	"millrace/shared/event"
-	"millrace/shared/kafka"
-	"millrace/shared/landing"
-	"millrace/shared/objectstore"
 )
 
 // patience is how long the pipeline has to come to rest: a machine that does other work as well is slow, not wrong.
@@ -39,20 +32,14 @@ type system struct {
 	binary, root, dir  string
 	listen             string
 	flags, environment []string
-	names              names
+	names              pipeline.Names
 	output             *os.File
-	command            *exec.Cmd
-	ended              chan struct{}
+	platform           *pipeline.Platform // nil until it is started
 
 	brokers     []string
 	s3, es      string // URLs
 	credentials func() (id, secret string, err error)
 }
-
-// names are those of what a pipeline makes on its servers.
-type names struct{ raw, enriched, dead, bucket, private, indexPrefix string }
-
-var ownNames = names{raw: "events.raw", enriched: "events.enriched", dead: "events.dead", bucket: "millrace", private: "millrace-private"}
 
 // newSystem builds the platform, with embedded servers on free ports.
 func newSystem(t testing.TB) *system {
@@ -60,8 +47,8 @@ func newSystem(t testing.TB) *system {
 	s := newPlatform(t)
 	s.listen = freeAddress(t)
 	kafkaAddress, s3, es := freeAddress(t), freeAddress(t), freeAddress(t)
-	s.flags = []string{"-listen", s.listen, "-kafka", kafkaAddress, "-s3", s3, "-search", es}
-	s.names, s.brokers, s.s3, s.es = ownNames, []string{kafkaAddress}, "http://"+s3, "http://"+es
+	s.flags = []string{"-kafka", kafkaAddress, "-s3", s3, "-search", es}
+	s.names, s.brokers, s.s3, s.es = pipeline.OwnNames, []string{kafkaAddress}, "http://"+s3, "http://"+es
 	// Real servers that the surroundings name are for other tests.
 	s.environment = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
@@ -91,10 +78,8 @@ func newPlatform(t testing.TB) *system {
 	}
 	s := &system{t: t, root: root, dir: t.TempDir()}
 	s.binary = filepath.Join(s.dir, "local")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.dir, "./knative/local", "./functions/produce")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the platform and produce: %v\n%s", err, out)
+	if err := pipeline.Build(t.Context(), root, s.dir, "./knative/local", "./functions/produce"); err != nil {
+		t.Fatal(err)
 	}
 	if s.output, err = os.Create(filepath.Join(s.dir, "output")); err != nil {
 		t.Fatal(err)
@@ -112,57 +97,35 @@ func newPlatform(t testing.TB) *system {
 
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := pipeline.FreeAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // start starts the platform and waits until collect answers through it.
 func (s *system) start() {
 	s.t.Helper()
-	s.command = exec.Command(s.binary, append([]string{"-dir", s.dir + "/data", "-tick", "1s", "-feed", "0"}, s.flags...)...)
-	s.command.Dir = s.root
-	s.command.Stdout, s.command.Stderr = s.output, s.output
-	s.command.Env = s.environment
-	if err := s.command.Start(); err != nil {
+	s.platform = &pipeline.Platform{
+		Binary: s.binary, Root: s.root, Dir: filepath.Join(s.dir, "data"), Listen: s.listen, Output: s.output, Env: s.environment,
+		Flags: append([]string{"-tick", "1s"}, s.flags...),
+	}
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	if err := s.platform.Start(ctx); err != nil {
 		s.t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	s.ended = ended
-	command := s.command
-	go func() {
-		_ = command.Wait() // how it ended is what stop and the tests look at
-		close(ended)
-	}()
-	s.eventually("collect answers", func() error {
-		select {
-		case <-ended:
-			s.t.Fatal("the platform ended while it started")
-		default:
-		}
-		return s.get("http://"+s.listen+"/api/v1", nil)
-	})
 }
 
 // stop ends the platform by a signal and waits for its end.
 func (s *system) stop(signal syscall.Signal) {
-	if s.command == nil {
+	if s.platform == nil {
 		return
 	}
-	if err := s.command.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := s.platform.Stop(signal, time.Minute); err != nil {
 		s.t.Error(err)
 	}
-	select {
-	case <-s.ended:
-	case <-time.After(time.Minute):
-		s.t.Error("the platform did not end within a minute")
-		_ = s.command.Process.Kill()
-		<-s.ended
-	}
-	s.command = nil
 }
 
 // eventually repeats f until it returns nil.
@@ -195,157 +158,32 @@ func (s *system) get(url string, into any) error {
 }
 
 func (s *system) do(method, url string, body []byte, into any) error {
-	req, err := http.NewRequest(method, url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %.300s", method, url, res.Status, b)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(b, into)
+	return pipeline.Do(s.cleanup(), method, url, body, into)
 }
 
-// document is what the tests look at in search.
-type document struct {
-	RootID    string `json:"root_id"`
-	EventType string `json:"event_type"`
-	Failure   struct {
-		Stage, Code string
-	}
-	Enrichment map[string]any
+// stores reads what the pipeline left.
+func (s *system) stores() *pipeline.Stores {
+	return &pipeline.Stores{Brokers: s.brokers, S3: s.s3, Search: s.es, Credentials: s.credentials, Names: s.names}
 }
 
 // documents returns all documents of the indices, page by page.
-func (s *system) documents(indices string) ([]document, error) {
-	var all []document
-	var after string
-	for {
-		query := map[string]any{"size": 1000, "_source": []string{"root_id", "event_type", "failure", "enrichment"}, "sort": []any{map[string]any{"root_id": "asc"}}, "query": map[string]any{"match_all": map[string]any{}}}
-		if after != "" {
-			query["search_after"] = []string{after}
-		}
-		body, err := json.Marshal(query)
-		if err != nil {
-			return nil, err
-		}
-		var page struct {
-			Hits struct {
-				Hits []struct {
-					Source document `json:"_source"`
-				}
-			}
-		}
-		if err := s.do(http.MethodPost, s.es+"/"+s.names.indexPrefix+indices+"/_search", body, &page); err != nil {
-			return nil, err
-		}
-		hits := page.Hits.Hits
-		full := len(hits) == 1000
-		if full { // a root id that stands twice across the edge of two pages must not be skipped
-			last := hits[len(hits)-1].Source.RootID
-			for len(hits) > 0 && hits[len(hits)-1].Source.RootID == last {
-				hits = hits[:len(hits)-1]
-			}
-			if len(hits) == 0 {
-				return nil, fmt.Errorf("root id %s stands a thousand times in %s", last, indices)
-			}
-			after = hits[len(hits)-1].Source.RootID
-		}
-		for _, h := range hits {
-			all = append(all, h.Source)
-		}
-		if !full {
-			return all, nil
-		}
-	}
+func (s *system) documents(indices string) ([]pipeline.Document, error) {
+	return s.stores().Documents(s.t.Context(), indices)
 }
 
-// records returns the events of a topic.
+// records returns the events of a topic, which holds nothing else.
 func (s *system) records(topic string) ([]*event.Event, error) {
-	config := kafka.NewConfig("pipeline-test")
-	c, err := sarama.NewClient(s.brokers, config)
-	if err != nil {
-		return nil, err
+	events, foreign, err := s.stores().Records(s.t.Context(), topic)
+	if err == nil && foreign > 0 {
+		err = fmt.Errorf("%d records of %s are no events", foreign, topic)
 	}
-	defer c.Close()
-	r := kafka.NewReader(c)
-	found, err := r.Topic(s.t.Context(), topic)
-	if err != nil {
-		return nil, err
-	}
-	var events []*event.Event
-	for _, p := range found.Partitions {
-		span, err := r.Span(s.t.Context(), topic, p)
-		if err != nil {
-			return nil, err
-		}
-		for from := span.Start; from < span.End; {
-			b, err := r.Fetch(s.t.Context(), topic, p, from, 8<<20)
-			if err != nil {
-				return nil, err
-			}
-			for _, m := range b.Records {
-				e, err := kafka.Decode(m)
-				if err != nil {
-					return nil, err
-				}
-				events = append(events, e)
-			}
-			from = b.Next
-		}
-	}
-	return events, nil
+	return events, err
 }
 
 // landed returns how many rows of the topic's records are in objects that the landing log names, and checks that each is there with the bytes it says.
-func (s *system) landed(topic, bucket string) (int64, error) {
-	id, secret, err := s.credentials()
-	if err != nil {
-		return 0, err
-	}
-	store, err := objectstore.Open(objectstore.Config{Endpoint: s.s3, Region: "us-east-1", AccessKey: id, SecretKey: secret, Bucket: bucket})
-	if err != nil {
-		return 0, err
-	}
-	ids, err := landing.TopicIDs(s.t.Context(), store, topic)
-	if err != nil {
-		return 0, err
-	}
-	if len(ids) != 1 {
-		return 0, fmt.Errorf("%d logs of %s", len(ids), topic)
-	}
-	var rows int64
-	err = landing.Open(store, topic, ids[0]).After(s.t.Context(), 0, func(e landing.Entry) error {
-		for _, p := range e.Partitions {
-			if len(p.Lost) > 0 {
-				return fmt.Errorf("lost ranges in %s/%d: %v", topic, p.Partition, p.Lost)
-			}
-		}
-		for _, o := range e.Objects {
-			info, err := store.Stat(s.t.Context(), o.Key)
-			if err != nil {
-				return err
-			}
-			if info.Size != o.Bytes {
-				return fmt.Errorf("%s has %d bytes, the log says %d", o.Key, info.Size, o.Bytes)
-			}
-			rows += o.Rows
-		}
-		return nil
-	})
-	return rows, err
+func (s *system) landed(topic string) (int64, error) {
+	l, err := s.stores().Landed(s.t.Context(), topic, false)
+	return l.Rows, err
 }
 
 // rootIDs counts how often each root id is there.
@@ -357,9 +195,11 @@ func rootIDs[T any](items []T, id func(T) string) map[string]int {
 	return ids
 }
 
-func ofEvent(e *event.Event) string { return event.Attr(e, event.RootID) }
-func ofDocument(d document) string  { return d.RootID }
-func ofDead(d document) string      { return d.RootID + " " + d.Failure.Stage + " " + d.Failure.Code }
+func ofEvent(e *event.Event) string         { return event.Attr(e, event.RootID) }
+func ofDocument(d pipeline.Document) string { return d.RootID }
+func ofDead(d pipeline.Document) string {
+	return d.RootID + " " + d.Failure.Stage + " " + d.Failure.Code
+}
 
 func ofDeadEvent(e *event.Event) string {
 	return ofEvent(e) + " " + event.Attr(e, event.FailureStage) + " " + event.Attr(e, event.FailureCode)
@@ -367,34 +207,21 @@ func ofDeadEvent(e *event.Event) string {
 
 // standing says how much is in topics and indexes.
 func (s *system) standing() (string, error) {
-	c, err := sarama.NewClient(s.brokers, kafka.NewConfig("pipeline-test"))
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	r := kafka.NewReader(c)
+	stores, ctx := s.stores(), s.t.Context()
 	var standing []int64
-	for _, topic := range []string{s.names.raw, s.names.enriched, s.names.dead} {
-		found, err := r.Topic(s.t.Context(), topic)
+	for _, topic := range []string{s.names.Raw, s.names.Enriched, s.names.Dead} {
+		n, err := stores.Length(ctx, topic)
 		if err != nil {
 			return "", err
-		}
-		var n int64
-		for _, p := range found.Partitions {
-			span, err := r.Span(s.t.Context(), topic, p)
-			if err != nil {
-				return "", err
-			}
-			n += span.End - span.Start
 		}
 		standing = append(standing, n)
 	}
 	for _, indices := range []string{"enriched-*", "dead-*"} {
-		var answer struct{ Count int64 }
-		if err := s.get(s.es+"/"+s.names.indexPrefix+indices+"/_count", &answer); err != nil {
+		n, err := stores.Count(ctx, indices)
+		if err != nil {
 			return "", err
 		}
-		standing = append(standing, answer.Count)
+		standing = append(standing, n)
 	}
 	return fmt.Sprintf("%d raw, %d enriched, %d dead; in search %d and %d", standing[0], standing[1], standing[2], standing[3], standing[4]), nil
 }
@@ -418,15 +245,15 @@ func (s *system) reconcile() (raw, enriched, dead map[string]int) {
 			return fmt.Errorf("still moving: %s", now)
 		}
 		calm = 0
-		rawEvents, err := s.records(s.names.raw)
+		rawEvents, err := s.records(s.names.Raw)
 		if err != nil {
 			return err
 		}
-		enrichedEvents, err := s.records(s.names.enriched)
+		enrichedEvents, err := s.records(s.names.Enriched)
 		if err != nil {
 			return err
 		}
-		deadEvents, err := s.records(s.names.dead)
+		deadEvents, err := s.records(s.names.Dead)
 		if err != nil {
 			return err
 		}
@@ -462,12 +289,10 @@ func (s *system) reconcile() (raw, enriched, dead map[string]int) {
 			return err
 		}
 		for _, l := range []struct {
-			topic, bucket string
-			records       int
-		}{
-			{s.names.raw, s.names.private, len(rawEvents)}, {s.names.enriched, s.names.bucket, len(enrichedEvents)}, {s.names.dead, s.names.private, len(deadEvents)},
-		} {
-			rows, err := s.landed(l.topic, l.bucket)
+			topic   string
+			records int
+		}{{s.names.Raw, len(rawEvents)}, {s.names.Enriched, len(enrichedEvents)}, {s.names.Dead, len(deadEvents)}} {
+			rows, err := s.landed(l.topic)
 			if err != nil && l.records > 0 {
 				return err
 			}
@@ -549,21 +374,11 @@ func (s *system) send(ctx context.Context, body []byte) ([]receipt, error) {
 // child returns the process of a function of this system, 0 where none runs.
 func (s *system) child(name string) int {
 	s.t.Helper()
-	entries, err := os.ReadDir("/proc")
+	pid, err := s.platform.Child(name)
 	if err != nil {
-		s.t.Skip("functions are found in /proc, which is not here")
+		s.t.Skip(err)
 	}
-	want := filepath.Join(s.dir, "data", "bin", name)
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe")); err == nil && exe == want {
-			return pid
-		}
-	}
-	return 0
+	return pid
 }
 
 // Guards the promise as a whole: 10,000 generated trips, some bad in every way that the generator knows, through binaries, Triggers and drains; the sums close over root ids. Then each
