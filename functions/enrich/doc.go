@@ -17,3 +17,8 @@ package main
 // reserved; nobody behind it does. With a replayid, leftovers of the failure are taken off, and data that is enriched already is enriched anew
 // from its payload. Consequences: a forged event is a dead letter that still carries the forged attributes, as evidence; whoever writes to
 // events.enriched past enrich is trusted.
+//
+// 2026-11-21, order within a partition key, by Kafka intake. Context: a batch is published in one call, and when one event of it fails another of its key may be written
+// already. Decision: an event is not handed out while an earlier one of its record key, on its partition, is unfinished. Consequences: most events have a key of their own (rootid) and notice
+// nothing; one busy key passes one event a batch, some hundred a second; an event that waits for its sink holds back its key and no other. After a crash, or where a member was
+// not done in time, events from the oldest unfinished one on come again, in order.
