@@ -145,7 +145,30 @@ func (p Programs) Missing() error {
 	if _, err := exec.LookPath("java"); err != nil {
 		errs = append(errs, err)
 	}
+	if os.Geteuid() == 0 {
+		errs = append(errs, enterable(p.Dir))
+	}
 	return errors.Join(errs...)
+}
+
+// enterable says where another user than root cannot go on to dir.
+func enterable(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if info.Mode()&0o001 == 0 {
+			return fmt.Errorf("elasticsearch does not run as root, and others may not enter %s; while its servers run, ../shared/services mounts the programs where they can", dir)
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
 }
 
 func (p Programs) find(pattern string) (string, error) {
