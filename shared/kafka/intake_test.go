@@ -16,6 +16,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/shared/delivery"
 	"millrace/shared/event"
@@ -862,5 +863,85 @@ func TestIntakeCountsLostRecords(t *testing.T) {
 	}
 	if got := committed(t, brokers, "t", "g")[0]; got != 10 {
 		t.Errorf("committed %d", got)
+	}
+}
+
+// Guards the end of a function that is told to end while its group waits for other members, as long as a rebalance may take: nothing is in hand, so it does not wait with it.
+func TestIntakeEndsWhileTheGroupWaits(t *testing.T) {
+	brokers, cluster := newCluster(t, "t")
+	asked, held := make(chan struct{}, 10), make(chan struct{})
+	defer close(held)
+	cluster.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		asked <- struct{}{}
+		cluster.SleepControl(func() { <-held })
+		return nil, nil, false
+	})
+	in, stop := runIntake(t, brokers, delivery.HandlerFunc(func(context.Context, []*event.Event) delivery.Outcomes { return nil }), nil)
+	receive(t, asked)
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > 3*joinTime {
+		t.Errorf("it ended after %s", took)
+	}
+	if in.Ready(t.Context()) == nil {
+		t.Error("ready without having joined")
+	}
+}
+
+// Guards the position against a broker that takes less metadata than ours: it is committed all the same, with what there is room for.
+func TestIntakeShortMetadata(t *testing.T) {
+	brokers, cluster := newCluster(t, "t")
+	writeEvents(t, brokers, "t", 0, 300)
+	var refused, taken atomic.Int64
+	cluster.ControlKey(int16(kmsg.OffsetCommit), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		req := r.(*kmsg.OffsetCommitRequest)
+		longest := 0
+		res := req.ResponseKind().(*kmsg.OffsetCommitResponse)
+		for _, topic := range req.Topics {
+			answer := kmsg.NewOffsetCommitResponseTopic()
+			answer.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				if p.Metadata != nil {
+					longest = max(longest, len(*p.Metadata))
+				}
+				a := kmsg.NewOffsetCommitResponseTopicPartition()
+				a.Partition, a.ErrorCode = p.Partition, int16(sarama.ErrOffsetMetadataTooLarge)
+				answer.Partitions = append(answer.Partitions, a)
+			}
+			res.Topics = append(res.Topics, answer)
+		}
+		if longest > 200 {
+			refused.Add(1)
+			return res, nil, true
+		}
+		if longest > 0 {
+			taken.Add(1)
+		}
+		return nil, nil, false
+	})
+	committedSome := make(chan struct{}, 1)
+	a := delivery.Attempts(delivery.HandlerFunc(func(_ context.Context, events []*event.Event) delivery.Outcomes {
+		if taken.Load() > 0 && refused.Load() > 0 {
+			select {
+			case committedSome <- struct{}{}:
+			default:
+			}
+		}
+		out := doneAll(events)
+		for i, e := range events {
+			if n, _ := strconv.Atoi(e.ID()); n >= 100 {
+				out.Failed(i, errors.New("x"))
+			}
+		}
+		return out
+	}), 1000)
+	_, stop := runIntake(t, brokers, a, func(o *IntakeOptions) { o.Attempts = a })
+	receive(t, committedSome)
+	stop()
+	got := committed(t, brokers, "t", "g")
+	if got[0] < 1 || got[1] < 1 {
+		t.Errorf("committed %v", got)
 	}
 }
