@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,8 +121,10 @@ func TestReplayMends(t *testing.T) {
 	replay := func(args ...string) []byte {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), binary, args...)
-		cmd.Env = append(s.environment, "KAFKA_BROKERS="+strings.Join(s.brokers, ","), "ELASTICSEARCH_URL="+s.es, "S3_ENDPOINT="+s.s3,
-			"AWS_ACCESS_KEY_ID="+key, "AWS_SECRET_ACCESS_KEY="+secret)
+		cmd.Env = slices.Concat(s.environment, []string{
+			"KAFKA_BROKERS=" + strings.Join(s.brokers, ","), "ELASTICSEARCH_URL=" + s.es, "S3_ENDPOINT=" + s.s3,
+			"AWS_ACCESS_KEY_ID=" + key, "AWS_SECRET_ACCESS_KEY=" + secret,
+		})
 		var told strings.Builder
 		cmd.Stderr = &told
 		out, err := cmd.Output()

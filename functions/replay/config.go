@@ -90,7 +90,9 @@ func (c *config) kafka() (sarama.Client, error) {
 }
 
 func (c *config) search() (*search.Client, error) {
-	return search.New(search.Options{URL: c.SearchURL, APIKey: c.SearchKey, Prefix: c.IndexPrefix, Timeout: 30 * time.Second})
+	o := search.Options{URL: c.SearchURL, Prefix: c.IndexPrefix, Timeout: 30 * time.Second}
+	o.APIKey = c.SearchKey
+	return search.New(o)
 }
 
 // landed returns the bucket of enriched objects.
