@@ -20,7 +20,12 @@ import (
 )
 
 func main() {
-	os.Exit(run(signals.NewContext(), os.Args[1:], os.Stdout, os.Stderr))
+	stderr, err := ownStderr()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "produce: %v\n", err)
+		os.Exit(1)
+	}
+	os.Exit(run(signals.NewContext(), os.Args[1:], os.Stdout, stderr))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
