@@ -24,6 +24,10 @@
 // 2026-11-21, the body's buffer is not pooled. Context: a record handed to Kafka and not confirmed is read on after its request was answered.
 // Decision: payloads alias the body, which is left to the garbage collector. Consequences: no copy, no use after release; one allocation a request.
 //
+// 2026-11-21, a request's room is given back before its answer is written. Context: two producers that did not read their receipts shut out all others. Decision: the
+// answer is made whole, body and events are dropped, and then it is written; serve bounds how long that may take, and what such answers hold together.
+// Consequences: who does not read hinders nobody; it finds its connection broken, and its events in Kafka.
+//
 // 2026-11-21, a body in the JSON form is taken apart while it is checked. Context: at a hundred events a request, checking, splitting and reading were three passes over
 // every payload. Decision: one pass makes the events; where the body turns out not to be JSON, or to hold too many, they are thrown away before anything is
 // published. Consequences: the same answers in a third of the passes; ids may be made for events that never are.

@@ -72,9 +72,9 @@ func (c *collector) register(r prometheus.Registerer) {
 // routes returns the public interface.
 func (c *collector) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /api/v1/collect", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readForm, c.answerReceipts) })
-	mux.HandleFunc("POST /api/v1/events", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readCloudEvents, c.answerReceipts) })
-	mux.HandleFunc("POST /{$}", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readCloudEvents, c.answerEmpty) })
+	mux.HandleFunc("POST /api/v1/collect", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readForm, c.receipts) })
+	mux.HandleFunc("POST /api/v1/events", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readCloudEvents, c.receipts) })
+	mux.HandleFunc("POST /{$}", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readCloudEvents, c.empty) })
 	mux.HandleFunc("GET /api/v1", c.welcome)
 	mux.HandleFunc("GET /api/v1/{$}", c.welcome)
 	mux.HandleFunc("/", astray)
@@ -135,16 +135,39 @@ func (c *collector) readCloudEvents(r *http.Request, body []byte, now string) ([
 	return c.maker.cloudEvents(r.Header, body, c.limits.events, now)
 }
 
-// take is the whole way of a request: body, events, Kafka, answer. candidates is nil where err is not.
-func (c *collector) take(
-	w http.ResponseWriter, r *http.Request,
-	read func(r *http.Request, body []byte, now string) ([]candidate, error),
-	answer func(w http.ResponseWriter, candidates []candidate, err error),
-) {
+// answer is what a request is answered, whole: nothing that it was made of is needed any more.
+type answer struct {
+	code int
+	body *[]byte // nil for none
+}
+
+// take is the whole way of a request. An answer can take long to be read, so the request's room is given back before it is written.
+func (c *collector) take(w http.ResponseWriter, r *http.Request, read reader, render renderer) {
+	a := c.handle(w.Header(), r, read, render)
+	if a.body == nil {
+		w.WriteHeader(a.code)
+		return
+	}
+	if len(*a.body) > 2048 { // the server knows the length of the shortest by itself, and sends others in chunks
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(*a.body))}
+	}
+	w.WriteHeader(a.code)
+	_, _ = w.Write(*a.body) // who went away will ask again
+	if cap(*a.body) <= 64<<10 {
+		c.buffers.Put(a.body)
+	}
+}
+
+type (
+	reader   func(r *http.Request, body []byte, now string) ([]candidate, error)
+	renderer func(h http.Header, candidates []candidate, err error) answer
+)
+
+// handle does what a request asks for: body, events, Kafka. render is given no candidates where it is given an error.
+func (c *collector) handle(h http.Header, r *http.Request, read reader, render renderer) answer {
 	body, err := c.admission.Read(r, c.limits.body)
 	if err != nil {
-		answer(w, nil, err)
-		return
+		return render(h, nil, err)
 	}
 	defer body.Release()
 	began := c.clock()
@@ -152,17 +175,16 @@ func (c *collector) take(
 	c.bytes.Observe(float64(len(body.Bytes)))
 	candidates, err := read(r, body.Bytes, now)
 	if err != nil {
-		answer(w, nil, err)
-		return
+		return render(h, nil, err)
 	}
 	// What has begun is finished, whether or not anybody waits for the answer.
 	if err := c.publish(context.WithoutCancel(r.Context()), candidates, now); err != nil {
-		answer(w, nil, err)
-		return
+		return render(h, nil, err)
 	}
 	c.count(candidates)
-	answer(w, candidates, nil)
+	a := render(h, candidates, nil)
 	c.seconds.Observe(c.clock().Sub(began).Seconds())
+	return a
 }
 
 // publish writes the candidates, those with a code to the dead letters, and notes their errors.
@@ -260,7 +282,7 @@ func (c *collector) count(candidates []candidate) {
 }
 
 // answerStatus returns the HTTP status of an answer, and sets the headers that go with it.
-func (c *collector) answerStatus(w http.ResponseWriter, candidates []candidate, err error) int {
+func (c *collector) answerStatus(h http.Header, candidates []candidate, err error) int {
 	var code int
 	switch {
 	case err == nil:
@@ -278,20 +300,20 @@ func (c *collector) answerStatus(w http.ResponseWriter, candidates []candidate, 
 		code = serve.ReadStatus(err)
 	}
 	if code == http.StatusServiceUnavailable {
-		w.Header()["Retry-After"] = []string{strconv.Itoa(serve.Seconds(c.limits.retryAfter))}
+		h["Retry-After"] = []string{strconv.Itoa(serve.Seconds(c.limits.retryAfter))}
 	}
 	return code
 }
 
 var jsonHeader = []string{"application/json"}
 
-// answerReceipts answers a producer: receipts, or an error's text where there are none.
-func (c *collector) answerReceipts(w http.ResponseWriter, candidates []candidate, err error) {
-	code := c.answerStatus(w, candidates, err)
-	w.Header()["Content-Type"] = jsonHeader
+// receipts answers a producer: receipts, or an error's text where there are none.
+func (c *collector) receipts(h http.Header, candidates []candidate, err error) answer {
+	code := c.answerStatus(h, candidates, err)
+	h["Content-Type"] = jsonHeader
 	if err != nil {
-		writeJSON(w, code, failed{err.Error()})
-		return
+		text := encodeJSON(failed{err.Error()})
+		return answer{code, &text}
 	}
 	raw, dead := "", ""
 	for i := range candidates { // asked only for what is written: it may ask Kafka
@@ -311,25 +333,17 @@ func (c *collector) answerReceipts(w http.ResponseWriter, candidates []candidate
 	if buffer == nil {
 		buffer = new([]byte)
 	}
-	b := appendReceipts((*buffer)[:0], candidates, raw, dead)
-	if len(b) > 2048 { // the server knows the length of the shortest by itself, and sends others in chunks
-		w.Header()["Content-Length"] = []string{strconv.Itoa(len(b))}
-	}
-	w.WriteHeader(code)
-	_, _ = w.Write(b) // who went away will ask again
-	if cap(b) <= 64<<10 {
-		*buffer = b
-		c.buffers.Put(buffer)
-	}
+	*buffer = appendReceipts((*buffer)[:0], candidates, raw, dead)
+	return answer{code, buffer}
 }
 
-// answerEmpty answers Knative's machinery, which takes any body for an event in reply, and every 4xx but 404, 408, 409, 429 for final.
-func (c *collector) answerEmpty(w http.ResponseWriter, candidates []candidate, err error) {
-	code := c.answerStatus(w, candidates, err)
+// empty answers Knative's machinery, which takes any body for an event in reply, and every 4xx but 404, 408, 409, 429 for final.
+func (c *collector) empty(h http.Header, candidates []candidate, err error) answer {
+	code := c.answerStatus(h, candidates, err)
 	if err == nil && code != http.StatusServiceUnavailable {
 		code = http.StatusAccepted
 	}
-	w.WriteHeader(code)
+	return answer{code: code}
 }
 
 // welcome says who is there and how to go on.
@@ -357,10 +371,14 @@ func (c *collector) welcome(w http.ResponseWriter, _ *http.Request) {
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {
+	w.WriteHeader(code)
+	_, _ = w.Write(encodeJSON(v)) // who went away will ask again
+}
+
+func encodeJSON(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("encoding an answer of ours: %v", err))
 	}
-	w.WriteHeader(code)
-	_, _ = w.Write(append(b, '\n')) // who went away will ask again
+	return append(b, '\n')
 }

@@ -1,7 +1,7 @@
 // Package serve is how events and requests come in over HTTP: [Events] gathers concurrent CloudEvent requests into batches for a
 // [delivery.Handler], [Admission] bounds the memory that bodies take, and [Run] is the life cycle of a function's server.
 //
-// It guarantees: a body's bytes are admitted before they are held; a request is answered by its own event's outcome and by nothing
+// It guarantees: a body's bytes are admitted before they are held, and an answer that is not read is broken off; a request is answered by its own event's outcome and by nothing
 // else, with an empty body; a handler's panic is a retry for all of its batch, not the end of the process
 // ([delivery.Attempts] finds the one event whose fault it is); after the context ends, intake
 // stops, what is in flight finishes, and the drain hooks run in order, each with a fresh deadline.
@@ -18,6 +18,12 @@
 // announced length. zstd is admitted by the size its frame states, or else with its window. And a body must come: 5 s for the beginning, then 32 KiB a second, within ReadTimeout.
 // Consequences: memory has the same bound (but for the copy from one piece to the next); a refused request may have been read in part; to hold the room takes as
 // much traffic as it has bytes, or thousands of connections.
+//
+// 2026-11-21, an answer must be read. Context: two connections that sent 16 MB and read none of their receipts held all of collect's room for bodies, for good, since it
+// was given back after the answer; and answers that nobody reads hold memory of their own. Decision: a handler gives back what it holds before it writes, which is
+// its own business; [Run] gives every answer 10 s, and a second more for each 32 KiB, and bounds the bytes of those over 16 KiB. Beyond that bound the answer that has
+// waited the longest is broken off; none is refused, since what was asked for is done by then. Consequences: whoever does not read is asked to come again, by a
+// broken connection; a reader slower than 32 KiB a second loses large answers.
 //
 // 2026-11-21, a header may be as large as a record. Context: collect bounds an event's attributes at 32 KiB, but a Broker's ingress and other producers can
 // write up to 1 MiB of them into a topic; a server that answers 431 makes Knative send such an event to the dead letter sink at once, which for the Trigger of

@@ -46,6 +46,9 @@ type Config struct {
 	// is larger. Default 4 MiB: no record of 1 MiB, which is what topics take, has a larger one, since percent-encoding makes a byte three. Whatever listens to the
 	// public wants less.
 	MaxHeaderBytes int
+	// MaxAnswerBytes bounds the answers that are being written, those of up to 16 KiB not counted. Beyond it the one that has waited for its
+	// reader the longest is broken off. Default 16 MiB. Every answer must be read at 32 KiB a second after the first 10 s.
+	MaxAnswerBytes int64
 	// Metrics is what /metrics shows; nil means no /metrics.
 	Metrics prometheus.Gatherer
 	// Logger tells the life cycle. Default slog.Default().
@@ -74,6 +77,7 @@ func Run(ctx context.Context, c Config, h http.Handler) error {
 	set(&c.Grace, 25*time.Second)
 	set(&c.HookTimeout, 8*time.Second)
 	set(&c.ReadTimeout, 30*time.Second)
+	set(&c.MaxAnswerBytes, 16<<20)
 	if c.MaxHeaderBytes <= 0 {
 		c.MaxHeaderBytes = 4 << 20
 	}
@@ -233,7 +237,12 @@ func (c *Config) routes(ready *readiness, h http.Handler) http.Handler {
 	if c.Metrics != nil {
 		metrics = promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{})
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	all := &answers{room: c.MaxAnswerBytes}
+	return http.HandlerFunc(func(connection http.ResponseWriter, r *http.Request) {
+		w := &answer{ResponseWriter: connection, all: all}
+		if r.Header.Get("Expect") != "" {
+			w.deadline(time.Time{}) // of the answer before: "100 Continue" is written outside of this one
+		}
 		switch {
 		case r.URL.Path == "/healthz":
 			plain(w, http.StatusOK, "ok")
@@ -249,10 +258,11 @@ func (c *Config) routes(ready *readiness, h http.Handler) http.Handler {
 			metrics.ServeHTTP(w, r)
 		default:
 			if r.ContentLength < 0 || r.ContentLength > paceFrom {
-				r.Body = pace(w, r.Body, c.ReadTimeout)
+				r.Body = pace(connection, r.Body, c.ReadTimeout)
 			}
 			h.ServeHTTP(w, r)
 		}
+		w.begin() // for a handler that wrote nothing: net/http does now
 	})
 }
 
@@ -278,7 +288,7 @@ type paced struct {
 	began   time.Time
 	limit   time.Duration
 	n       int64 // bytes that came
-	paid    int64 // seconds that the deadline was moved for them
+	moved   int64 // seconds by which the deadline was moved for them
 }
 
 // Read implements io.Reader.
@@ -289,8 +299,8 @@ func (p *paced) Read(b []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		// The deadline would end the request's context while it is handled. An error tells of a connection that is no more, as the next use of it will.
 		_ = p.control.SetReadDeadline(time.Time{})
-	case err == nil && seconds > p.paid:
-		p.paid = seconds
+	case err == nil && seconds > p.moved:
+		p.moved = seconds
 		err = p.control.SetReadDeadline(p.began.Add(min(paceStart+time.Duration(seconds)*time.Second, p.limit)))
 	}
 	return n, err
