@@ -19,9 +19,9 @@ type config struct {
 	function.DeadLetters
 	function.Contracts
 	function.Intake
+	search.Access
 
 	URL      string        `envconfig:"ELASTICSEARCH_URL" required:"true" desc:"address; may hold user and password: never printed"`
-	APIKey   string        `envconfig:"ELASTICSEARCH_API_KEY" desc:"in place of user and password; secret"`
 	Replicas int           `envconfig:"INDEX_REPLICAS" default:"0" desc:"copies beside the primary, of new indexes"`
 	Timeout  time.Duration `envconfig:"ELASTICSEARCH_REQUEST_TIMEOUT" default:"10s" desc:"time for one request"`
 	Prefix   string        `envconfig:"INDEX_PREFIX" desc:"before all names of indexes and templates"`
@@ -47,7 +47,7 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong, and resolves the sink.
 func (c *config) Validate() error {
-	errs := []error{c.Process.Validate(), c.Contracts.Validate(), c.Intake.Validate()}
+	errs := []error{c.Process.Validate(), c.Contracts.Validate(), c.Intake.Validate(), c.Access.Validate()}
 	if c.Replicas < 0 || c.ContractsWait < 0 {
 		errs = append(errs, errors.New("INDEX_REPLICAS and CONTRACTS_WAIT must not be negative"))
 	}
@@ -63,7 +63,7 @@ func (c *config) Validate() error {
 
 func (c *config) search() search.Options {
 	return search.Options{
-		URL: c.URL, APIKey: c.APIKey, Prefix: c.Prefix, Replicas: c.Replicas,
+		URL: c.URL, Access: c.Access, Prefix: c.Prefix, Replicas: c.Replicas,
 		MaxBytes: c.Bytes, MaxItems: c.Items, Timeout: c.Timeout,
 	}
 }

@@ -27,8 +27,8 @@ type config struct {
 	TopicDead     string   `envconfig:"TOPIC_DEAD" default:"events.dead" desc:"the topic of dead letters"`
 
 	SearchURL   string `envconfig:"ELASTICSEARCH_URL" default:"http://127.0.0.1:9200" desc:"address; may hold user and password: never printed"`
-	SearchKey   string `envconfig:"ELASTICSEARCH_API_KEY" desc:"in place of user and password; secret"`
 	IndexPrefix string `envconfig:"INDEX_PREFIX" desc:"before all names of indexes"`
+	search.Access
 
 	Contracts string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
 
@@ -66,7 +66,7 @@ func (c *config) Validate() error {
 	if (c.PrivateAccessKey == "") != (c.PrivateSecretKey == "") {
 		errs = append(errs, errors.New("S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY belong together"))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Access.Validate())...)
 }
 
 // logger writes warnings for a person at a terminal, beside the progress and the table.
@@ -90,9 +90,7 @@ func (c *config) kafka() (sarama.Client, error) {
 }
 
 func (c *config) search() (*search.Client, error) {
-	o := search.Options{URL: c.SearchURL, Prefix: c.IndexPrefix, Timeout: 30 * time.Second}
-	o.APIKey = c.SearchKey
-	return search.New(o)
+	return search.New(search.Options{URL: c.SearchURL, Access: c.Access, Prefix: c.IndexPrefix, Timeout: 30 * time.Second})
 }
 
 // landed returns the bucket of enriched objects.

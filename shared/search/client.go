@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -28,14 +29,15 @@ const (
 // Options say which Elasticsearch is meant and how it is used. Only URL is required.
 type Options struct {
 	URL      string            // http or https, user and password may be part of it
-	APIKey   string            // base64, as Elasticsearch hands it out; takes the place of user and password
-	CA       []byte            // certificates in PEM to trust in place of the system's; nil: the system's
 	Prefix   string            // put before every index name, and behind "millrace-" in templates' names; lower case
 	Replicas int               // copies beside the primary that new indexes get
 	MaxBytes int               // bytes of one bulk request; 0: DefaultMaxBytes
 	MaxItems int               // documents of one bulk request; 0: DefaultMaxItems
 	Timeout  time.Duration     // of one request; 0: DefaultTimeout
-	HTTP     http.RoundTripper // nil: a transport of the client's own; CA needs nil or an *http.Transport
+	HTTP     http.RoundTripper // nil: a transport of the client's own; one of the caller's knows its own certificates
+	Logger   *slog.Logger      // told of templates that are replaced under their version; nil: slog.Default
+
+	Access
 }
 
 // A Client talks to one Elasticsearch. It is safe for concurrent use.
@@ -47,9 +49,11 @@ type Client struct {
 	maxBytes int
 	maxItems int
 	timeout  time.Duration
+	logger   *slog.Logger
 }
 
-// New returns a client. It does not connect: an Elasticsearch that is away is found out by the first request.
+// New returns a client. It does not connect: an Elasticsearch that is away is found out by the first request. Files that [Access] names are read once, so that
+// a wrong name is an error here. No error holds a key or a password.
 func New(o Options) (*Client, error) {
 	u, err := url.Parse(o.URL)
 	if err != nil {
@@ -61,22 +65,39 @@ func New(o Options) (*Client, error) {
 	if o.Replicas < 0 || o.MaxBytes < 0 || o.MaxItems < 0 || o.Timeout < 0 {
 		return nil, errors.New("search options: replicas, sizes and timeout must not be negative")
 	}
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
 	if o.HTTP == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxIdleConnsPerHost = 8
+		if o.CA != "" {
+			if err := o.trust(t); err != nil {
+				return nil, err
+			}
+		}
 		o.HTTP = t
+	}
+	transport := o.HTTP
+	if o.APIKeyFile != "" {
+		if _, err := o.key(); err != nil {
+			return nil, err
+		}
+		transport = &keyed{access: o.Access, next: o.HTTP}
 	}
 	es, err := elasticsearch.NewClient(elasticsearch.Config{
 		Addresses:    []string{o.URL},
 		APIKey:       o.APIKey,
-		CACert:       o.CA,
-		Transport:    o.HTTP,
+		Transport:    transport,
 		DisableRetry: true, // a repeated request would hide an outage from whoever counts attempts
 	})
 	if err != nil {
 		return nil, fmt.Errorf("search client for %s: %w", u.Redacted(), err)
 	}
-	c := &Client{es: es, http: o.HTTP, prefix: o.Prefix, replicas: o.Replicas, maxBytes: o.MaxBytes, maxItems: o.MaxItems, timeout: o.Timeout}
+	c := &Client{es: es, http: o.HTTP, prefix: o.Prefix, replicas: o.Replicas, maxBytes: o.MaxBytes, maxItems: o.MaxItems, timeout: o.Timeout, logger: o.Logger}
+	if c.logger == nil {
+		c.logger = slog.Default()
+	}
 	if c.maxBytes == 0 {
 		c.maxBytes = DefaultMaxBytes
 	}

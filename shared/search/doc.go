@@ -3,7 +3,8 @@
 // It guarantees that a result is Done or Conflict only where Elasticsearch itself said so for that very document, that a
 // document counts as permanently refused only for an error type on a closed list, and that everything else (no
 // connection, an answer that does not parse or misses items, 401, 403, 404, 429, 5xx, an error type never seen before) is
-// told apart from it. It sends every document at most once per call: repeating is the business of whoever delivers.
+// told apart from it. It sends a document once per call, but for a request that is refused as a whole for its content or size (400, 413), of which
+// nothing was written and which goes again in halves: repeating anything else is the business of whoever delivers.
 //
 // It does not look into documents, does not decide what a conflict means (the caller compares Hashes), keeps no queue and
 // no retries of its own, and starts no goroutine.
@@ -42,11 +43,22 @@
 // # Decision of 2026-11-21: versions of templates
 //
 // Context: an older process must not take a newer one's fields away, and Elasticsearch has no conditional write for
-// templates. Decision: a template's version is made from the layout of this package and the highest revision and
-// addition of the contracts it covers; it is written with create=true where there is none, and replaced only where the
-// one found is lower. One of the same version is left alone, so that what an operator changed in it stays. Consequences:
+// templates. A contract can also change under its version (edited in place, or a file of CONTRACTS that takes a shipped one's place): by the version alone its fields never
+// reached a template. Decision: a template's version is made from the layout of this package and the highest revision and
+// addition of the contracts it covers; it is written with create=true where there is none, and replaced where the
+// one found is lower. _meta holds the hash of the mapping that its writer wanted. Where the version is the same and the hash another, and the template lacks something of
+// ours or has it otherwise, it is replaced, and a line logged; fields that only the other has are kept, since nobody can tell which of the two is the newer. Where the hash is ours
+// it is left alone, so that what an operator changed in it stays. Consequences:
 // two processes that upgrade the same template within the same moment may leave the lower one; the higher repairs that at
-// its next check. A changed number of replicas reaches existing templates with the next version, or by hand.
+// its next check. Two processes that run for long with contracts of one version that give a field two types replace each other's template at each check (every ten minutes,
+// or a run of provision), and the log says so each time: give the contract a new version. A field that is taken out of a contract stays in its template until the next version.
+// A changed number of replicas reaches existing templates with the next version, or by hand.
+//
+// # Decision of 2026-11-21: credentials by value or by file
+//
+// Context: keys are rotated and certificates run out while functions run; a variable of the environment is fixed at the start. Decision: [Access] takes a key by value or the
+// name of its file, and certificates by file. The key's file is read for each request (a bulk request is many documents), the certificates' for each connection. Consequences: what
+// changed in a file is used without a restart; a file that is away is an outage, whose error names the variable; open connections live on under the authority that they were made with.
 //
 // # Decision of 2026-11-21: added fields reach the indexes that are there
 //

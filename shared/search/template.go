@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -19,7 +21,7 @@ import (
 )
 
 // layout is the version of what this package itself puts into templates. Raise it with every change of mappings or settings
-// here, or existing templates stay as they are.
+// here, or older processes keep their settings in place, and put back fields that were taken out.
 const layout = 3
 
 // priority of the templates. Those that Elasticsearch ships have at most 101.
@@ -50,7 +52,7 @@ func (e *TemplateError) Error() string {
 }
 
 // EnsureTemplates makes sure that there are index templates for dead letters and for each type and model of the contracts,
-// none older than what this process knows. A newer one stays. It is safe to repeat. Types that differ only in case give a
+// none older than what this process knows, and none of the same version that lacks a field. A newer one stays. It is safe to repeat. Types that differ only in case give a
 // *NameTakenError each, and templates that are refused a *TemplateError each, after all others have been ensured; failures of requests are *OutageErrors.
 func (c *Client) EnsureTemplates(ctx context.Context, contracts []*contract.Contract) error {
 	var refused []error
@@ -120,6 +122,8 @@ type template struct {
 type templateMeta struct {
 	ManagedBy string `json:"managed_by"`
 	EventType string `json:"event_type,omitempty"`
+	// Mapping is the hash of the mapping that a process of ours wanted when it wrote the template: neither what it kept of another's nor what an operator changed since.
+	Mapping string `json:"mapping,omitempty"`
 }
 
 type templateBody struct {
@@ -131,12 +135,14 @@ type templateBody struct {
 type mapping map[string]any
 
 func (c *Client) ensure(ctx context.Context, name string, want template) error {
-	body, err := json.Marshal(want)
+	hash, err := want.Template.Mappings.hash()
 	if err != nil {
 		return fmt.Errorf("template %s: %w", name, err)
 	}
+	want.Meta.Mapping = hash
 	// Twice, since another process may create the template after it was found missing.
 	for range 2 {
+		want := want
 		found, err := c.templateState(ctx, name)
 		if err != nil {
 			return err
@@ -145,9 +151,23 @@ func (c *Client) ensure(ctx context.Context, name string, want template) error {
 			if found.Meta.EventType != want.Meta.EventType {
 				return &NameTakenError{Type: want.Meta.EventType, By: found.Meta.EventType}
 			}
-			if found.Version >= want.Version {
+			if found.Version > want.Version {
 				return nil
 			}
+		}
+		changed := found != nil && found.Version == want.Version
+		if changed {
+			differs, err := c.adopt(&want, found)
+			if err != nil {
+				return fmt.Errorf("template %s: %w", name, err)
+			}
+			if !differs {
+				return nil
+			}
+		}
+		body, err := json.Marshal(want)
+		if err != nil {
+			return fmt.Errorf("template %s: %w", name, err)
 		}
 		create := found == nil
 		written, err := c.putTemplate(ctx, name, body, create)
@@ -155,10 +175,86 @@ func (c *Client) ensure(ctx context.Context, name string, want template) error {
 			return err
 		}
 		if written {
+			if changed {
+				c.logger.Info("index template replaced: contracts changed without a new version", "template", name)
+			}
 			return nil
 		}
 	}
 	return &OutageError{Request: "put template " + name, Err: errors.New("it was there and not there in turns")}
+}
+
+// hash names a mapping.
+func (m mapping) hash() (string, error) {
+	b, err := json.Marshal(m) // names are sorted
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(b)), nil
+}
+
+// adopt compares a template with the one of the same version that is there, and reports whether it has something that the other lacks: a contract was changed in place, or
+// another took the place of a shipped one. Which of two processes is the newer nobody can tell, so fields that only the other has are put into want.
+func (c *Client) adopt(want, found *template) (differs bool, err error) {
+	if found.Meta.Mapping == want.Meta.Mapping {
+		return false, nil
+	}
+	fields, err := plain(want.Template.Mappings["properties"])
+	if err != nil {
+		return false, err
+	}
+	there, _ := found.Template.Mappings["properties"].(map[string]any)
+	if covers(there, fields) {
+		return false, nil
+	}
+	keep(fields, there)
+	want.Template = templateBody{Settings: c.settings(fields), Mappings: mapping{"dynamic": false, "properties": fields}}
+	return true, nil
+}
+
+// covers reports whether there has all of fields, exactly as they are.
+func covers(there, fields map[string]any) bool {
+	for name, f := range fields {
+		f, _ := f.(map[string]any)
+		t, ok := there[name].(map[string]any)
+		if !ok {
+			return false
+		}
+		inner, _ := f["properties"].(map[string]any)
+		old, _ := t["properties"].(map[string]any)
+		if (inner == nil) != (old == nil) || !covers(old, inner) {
+			return false
+		}
+		f, t = maps.Clone(f), maps.Clone(t)
+		delete(f, "properties")
+		delete(t, "properties")
+		if len(f) != len(t) {
+			return false
+		}
+		for k, v := range f {
+			// Elasticsearch may give false back as "false".
+			if fmt.Sprint(v) != fmt.Sprint(t[k]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// keep adds to fields those that only there has.
+func keep(fields, there map[string]any) {
+	for name, t := range there {
+		f, ok := fields[name].(map[string]any)
+		if !ok {
+			fields[name] = t
+			continue
+		}
+		inner, _ := f["properties"].(map[string]any)
+		t, _ := t.(map[string]any)
+		if old, _ := t["properties"].(map[string]any); inner != nil {
+			keep(inner, old)
+		}
+	}
 }
 
 func (c *Client) templateState(ctx context.Context, name string) (*template, error) {
@@ -394,7 +490,7 @@ func field(f *contract.Field) mapping {
 	return mapping{"type": "object", "enabled": false}
 }
 
-func (c *Client) settings(fields mapping) map[string]any {
+func (c *Client) settings(fields map[string]any) map[string]any {
 	s := map[string]any{"number_of_replicas": strconv.Itoa(c.replicas)}
 	if n := count(fields); n > 900 {
 		s["mapping.total_fields.limit"] = strconv.Itoa(2 * n)
@@ -402,14 +498,26 @@ func (c *Client) settings(fields mapping) map[string]any {
 	return s
 }
 
-func count(fields mapping) int {
+func count(fields map[string]any) int {
 	n := len(fields)
 	for _, f := range fields {
-		if m, ok := f.(mapping); ok {
-			if p, ok := m["properties"].(mapping); ok {
-				n += count(p)
-			}
+		switch f := f.(type) {
+		case mapping:
+			n += count(within(f))
+		case map[string]any:
+			n += count(within(f))
 		}
 	}
 	return n
+}
+
+// within returns the fields of an object, however they came to be.
+func within(f map[string]any) map[string]any {
+	switch p := f["properties"].(type) {
+	case mapping:
+		return p
+	case map[string]any:
+		return p
+	}
+	return nil
 }

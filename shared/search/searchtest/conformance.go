@@ -1,11 +1,13 @@
 package searchtest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -118,6 +120,69 @@ func Run(t *testing.T, url, prefix string) {
 		if err := c.ExtendDead(t.Context()); err != nil {
 			t.Errorf("of dead letters: %v", err)
 		}
+	})
+
+	// Guards a contract that was changed in place, or that took a shipped one's: its fields and types reach the next index though its version is no other. A process with the
+	// contract as it was takes nothing back, and what an operator changed by hand stays.
+	t.Run("in place", func(t *testing.T) {
+		name := "_index_template/millrace-" + prefix + "enriched-placed-1"
+		placed := func(n int) string { return c.EnrichedIndex("Placed", 1, day.AddDate(0, 0, n)) }
+		cleanup := func() { Remove(t, url, placed(0), placed(1), placed(2), name) }
+		cleanup()
+		t.Cleanup(cleanup)
+		var log bytes.Buffer
+		c := New(t, search.Options{URL: url, Prefix: prefix, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		ensure := func(lines int, fields ...contract.Field) {
+			t.Helper()
+			if err := c.EnsureEnriched(t.Context(), []*contract.Contract{{EventType: "Placed", Model: 1, Addition: 1, Payload: fields}}); err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(log.String(), "\n"); n != lines {
+				t.Errorf("%d lines of log, want %d:\n%s", n, lines, log.String())
+			}
+		}
+		takes := func(index, payload string, want search.Status) {
+			t.Helper()
+			if r := bulk(t, c, search.Operation{Index: index, ID: payload, Source: []byte(`{"payload":` + payload + `}`)}); r[0].Status != want {
+				t.Errorf("%s takes %s: %v (%v), want %v", index, payload, r[0].Status, r[0].Err, want)
+			}
+		}
+		field := func(name string, of contract.Type) contract.Field { return contract.Field{Name: name, Type: of} }
+		was := []contract.Field{field("a", contract.String), {Name: "o", Type: contract.Object, Fields: []contract.Field{field("x", contract.Integer)}}}
+		ensure(0, was...)
+		ensure(0, was...)
+		// A field more, another within an object, and one that is gone.
+		is := []contract.Field{field("b", contract.Integer), {Name: "o", Type: contract.Object, Fields: []contract.Field{field("y", contract.Integer)}}}
+		ensure(1, is...)
+		ensure(1, is...)
+		ensure(1, was...)
+		takes(placed(0), `{"b":"text"}`, search.Permanent)
+		takes(placed(0), `{"o":{"x":"text"}}`, search.Permanent)
+		takes(placed(0), `{"o":{"y":"text"}}`, search.Permanent)
+		takes(placed(0), `{"a":"text","b":1}`, search.Done)
+		// A field of another type.
+		is[0].Type = contract.String
+		ensure(2, is...)
+		takes(placed(1), `{"b":"text"}`, search.Done)
+		// By hand: what is searched in that field is nobody's business any more.
+		var found struct {
+			Templates []struct {
+				Template map[string]any `json:"index_template"`
+			} `json:"index_templates"`
+		}
+		if err := json.Unmarshal(ask(t, http.MethodGet, url+"/"+name, ""), &found); err != nil || len(found.Templates) != 1 {
+			t.Fatalf("%+v, %v", found, err)
+		}
+		byHand := found.Templates[0].Template
+		payload := byHand["template"].(map[string]any)["mappings"].(map[string]any)["properties"].(map[string]any)["payload"].(map[string]any)
+		payload["properties"].(map[string]any)["b"] = map[string]any{"type": "long"}
+		body, err := json.Marshal(byHand)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask(t, http.MethodPut, url+"/"+name, string(body))
+		ensure(2, is...)
+		takes(placed(2), `{"b":"text"}`, search.Permanent)
 	})
 
 	// Guards redelivery: what is there is a conflict and not a second document, and its hash can be read at once.
@@ -307,7 +372,13 @@ func Remove(t testing.TB, url string, paths ...string) {
 // post returns the server's answer, which must be 200.
 func post(t *testing.T, url, body string) []byte {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	return ask(t, http.MethodPost, url, body)
+}
+
+// ask is post with another method.
+func ask(t *testing.T, method, url, body string) []byte {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +390,7 @@ func post(t *testing.T, url, body string) []byte {
 	defer res.Body.Close() //nolint:errcheck // it was read
 	text, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("POST %s: %d %s, %v", url, res.StatusCode, text, err)
+		t.Fatalf("%s %s: %d %s, %v", method, url, res.StatusCode, text, err)
 	}
 	return text
 }
