@@ -25,7 +25,8 @@ type environment struct {
 	S3Region         string   `envconfig:"S3_REGION"`
 	ElasticsearchURL string   `envconfig:"ELASTICSEARCH_URL"` // http or https URL
 	ElasticsearchKey string   `envconfig:"ELASTICSEARCH_API_KEY"`
-	Contracts        string   `envconfig:"CONTRACTS"` // a directory of contracts beside the embedded ones
+	ElasticsearchCA  string   `envconfig:"ELASTICSEARCH_CA"` // a file
+	Contracts        string   `envconfig:"CONTRACTS"`        // a directory of contracts beside the embedded ones
 	AccessKeyID      string   `envconfig:"AWS_ACCESS_KEY_ID"`
 	SecretAccessKey  string   `envconfig:"AWS_SECRET_ACCESS_KEY"`
 
@@ -49,8 +50,8 @@ embedded servers for Kafka, object storage and search. Ctrl-C drains and stops; 
   make run                                  # http://127.0.0.1:8080, data in .millrace
   make run ARGS="-dir /data/m -tick 5s"     # with flags
 
-Variables: KAFKA_BROKERS, S3_ENDPOINT (with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and ELASTICSEARCH_URL (with ELASTICSEARCH_API_KEY)
-name real servers, used in place of the embedded ones; CONTRACTS names a directory of your own contracts, *.odcs.yaml.
+Variables: KAFKA_BROKERS, S3_ENDPOINT (with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and ELASTICSEARCH_URL (with ELASTICSEARCH_API_KEY,
+ELASTICSEARCH_CA) name real servers, used in place of the embedded ones; CONTRACTS names a directory of your own contracts, *.odcs.yaml.
 
 While it runs, DIR/env has the variables by which commands in another shell find its servers: . .millrace/env
 
@@ -105,6 +106,11 @@ func load(args []string) (platform.Config, error) {
 	}
 	if env.ElasticsearchURL != "" {
 		cfg.Servers.ElasticsearchKey = env.ElasticsearchKey
+		if env.ElasticsearchCA != "" {
+			if cfg.Servers.ElasticsearchCA, err = filepath.Abs(env.ElasticsearchCA); err != nil {
+				return platform.Config{}, fmt.Errorf("ELASTICSEARCH_CA: %w", err)
+			}
+		}
 	}
 	if env.S3Endpoint != "" {
 		// Credentials of another purpose that happen to be set are not for the embedded object storage.

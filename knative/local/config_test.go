@@ -14,7 +14,7 @@ import (
 // clean is an environment without what a developer's shell may hold.
 func clean(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"KAFKA_BROKERS", "CONTRACTS", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "ELASTICSEARCH_API_KEY", "MILLRACE_ENV", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
+	for _, name := range []string{"KAFKA_BROKERS", "CONTRACTS", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_CA", "MILLRACE_ENV", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("PATH", "/bin")
@@ -70,6 +70,7 @@ func TestServers(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "id")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
 	t.Setenv("ELASTICSEARCH_API_KEY", "api key")
+	t.Setenv("ELASTICSEARCH_CA", "/ca.pem")
 	cfg, err := load(nil)
 	if err != nil || !reflect.DeepEqual(cfg.Servers, platform.Servers{}) {
 		t.Errorf("credentials of another purpose are used: %+v, %v", cfg.Servers, err)
@@ -79,7 +80,7 @@ func TestServers(t *testing.T) {
 	t.Setenv("ELASTICSEARCH_URL", "https://es:9200")
 	cfg, err = load(nil)
 	want := platform.Servers{
-		KafkaBrokers: []string{"a:1", "b:2"}, S3Endpoint: "http://s3:9000", ElasticsearchURL: "https://es:9200", ElasticsearchKey: "api key",
+		KafkaBrokers: []string{"a:1", "b:2"}, S3Endpoint: "http://s3:9000", ElasticsearchURL: "https://es:9200", ElasticsearchKey: "api key", ElasticsearchCA: "/ca.pem",
 		Credentials: platform.Credentials{AccessKeyID: "id", SecretAccessKey: "key"},
 	}
 	if err != nil || !reflect.DeepEqual(cfg.Servers, want) {

@@ -7,7 +7,7 @@
 //
 // It guarantees one process per directory (a lock that dies with the process), that no port is taken from another program, and
 // that functions get the variables of their manifests, which win over every other. Different from a cluster are, in the ConfigMap millrace and the Secrets millrace-s3 and
-// millrace-search, the addresses and credentials of the servers, and ALLOW_FEWER_REPLICAS and CONTRACTS. Beside the manifests' variables there are those that every process of this machine
+// millrace-search, the addresses and credentials of the servers, and ALLOW_FEWER_REPLICAS, ELASTICSEARCH_CA and CONTRACTS. Beside the manifests' variables there are those that every process of this machine
 // needs (PATH, HOME, proxies and certificates), and TMPDIR, HOSTNAME, LISTEN_HOST, LOG_FORMAT=text, HTTP_PROXY, NO_PROXY and ko's KO_DATA_PATH. No limit of a container holds
 // here, and none is made up: GOMEMLIMIT and GOGC are the manifests', so that what runs here is what is deployed.
 //

@@ -69,6 +69,8 @@ type Servers struct {
 	ElasticsearchURL string
 	// ElasticsearchKey is the real search's API key; "" where it asks for none, or its URL has a password.
 	ElasticsearchKey string
+	// ElasticsearchCA is the absolute path of certificates that the real search's are to be checked against; "" for the system's.
+	ElasticsearchCA string
 	// Credentials are the object storage's.
 	Credentials Credentials
 }
@@ -271,6 +273,9 @@ func (p *Platform) configure() error {
 	}
 	if p.cfg.Contracts != "" {
 		values["CONTRACTS"] = p.cfg.Contracts
+	}
+	if ca := p.servers.ElasticsearchCA; ca != "" {
+		values["ELASTICSEARCH_CA"] = ca
 	}
 	if p.servers.S3Region != "" {
 		values["S3_REGION"] = p.servers.S3Region
@@ -595,11 +600,17 @@ func (p *Platform) searchable(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("count documents: %w", err)
 	}
+	if key := p.servers.ElasticsearchKey; key != "" {
+		req.Header.Set("Authorization", "ApiKey "+key)
+	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, fmt.Errorf("count documents: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }() // it was read
+	if res.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("count documents: search answered %s", res.Status)
+	}
 	var answer struct{ Count int }
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&answer); err != nil {
 		return 0, fmt.Errorf("count documents: %w", err)

@@ -537,6 +537,7 @@ func TestRealServers(t *testing.T) {
 		KafkaBrokers: []string{"a:1", "b:2"}, S3Endpoint: "http://s3.example:9000", ElasticsearchURL: "http://user:secret@es.example:9200",
 		Credentials: Credentials{AccessKeyID: "id", SecretAccessKey: "key"}, ElasticsearchKey: "api key",
 	}
+	b.cfg.Servers.ElasticsearchCA = "/ca.pem"
 	b.parts.Kafka, b.parts.ObjectStore, b.parts.Search = nil, nil, nil
 	b.start(t)
 	env := get(t, gatewayAddress.FindStringSubmatch(b.out.String())[1]+"/env")
@@ -547,7 +548,7 @@ func TestRealServers(t *testing.T) {
 	}
 	inShell := sourced(t, b.cfg.Dir)
 	for name, want := range map[string]string{
-		"KAFKA_BROKERS": "a:1,b:2", "ELASTICSEARCH_URL": "http://user:secret@es.example:9200", "ELASTICSEARCH_API_KEY": "api key", "AWS_SECRET_ACCESS_KEY": "key",
+		"KAFKA_BROKERS": "a:1,b:2", "ELASTICSEARCH_URL": "http://user:secret@es.example:9200", "ELASTICSEARCH_API_KEY": "api key", "ELASTICSEARCH_CA": "/ca.pem", "AWS_SECRET_ACCESS_KEY": "key",
 	} {
 		if inShell[name] != want {
 			t.Errorf("%s is %q in a shell, want %q", name, inShell[name], want)
