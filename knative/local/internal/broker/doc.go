@@ -5,6 +5,8 @@
 // when the subscriber took it, the dead letter sink has it, no filter wants it, it is no CloudEvent, or there is no dead letter sink (below). The ingress answers 202
 // only for durable events.
 //
+// A Broker is known by a ref and by the address of its ingress, as a cluster has it; either way events go to its topic without a request.
+//
 // It gives no order, creates no topics (a Trigger waits for its own), and has no other sources and sinks than those above. At most 50 events of a
 // Trigger are in hand, those that wait for a retry among them, as in Knative: whoever lets poison wait stalls the good ones behind it.
 //

@@ -609,6 +609,22 @@ func TestOwnManifests(t *testing.T) {
 	}
 }
 
+// Provision runs before Brokers and functions are there, so a Job may need nothing but what the first two files make: without its account or ConfigMap a Job on a cluster waits for ever
+// without a word.
+func TestJobsNeedOnlyNamespaceAndConfig(t *testing.T) {
+	root := "../../../.."
+	set, err := manifest.Load(filepath.Join(root, "knative", "100-namespace.yaml"), filepath.Join(root, "knative", "200-config.yaml"), filepath.Join(root, "knative", "jobs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := set.Check(); err != nil {
+		t.Error(err)
+	}
+	if len(set.Jobs) < 4 || set.Namespaces[manifest.Key{Name: namespace}] == nil || set.ServiceAccounts[manifest.Key{Namespace: namespace, Name: "millrace"}] == nil {
+		t.Errorf("%d jobs, namespaces %v, accounts %v", len(set.Jobs), set.Namespaces, set.ServiceAccounts)
+	}
+}
+
 // The name of a topic stands in the ConfigMap and where Kubernetes expands nothing: names that differ would part the pipeline in two without an error anywhere.
 func TestTopicsHaveOneNameEverywhere(t *testing.T) {
 	root := "../../../.."
