@@ -21,8 +21,11 @@
 // 2026-11-21, null at the top level is absent, except for payload, whose null is a JSON value like any other. Context: serialisers write null for
 // what is not set. Consequences: enrich's contract decides on a null payload.
 //
-// 2026-11-21, the body's buffer is not pooled. Context: a record handed to Kafka and not confirmed is read on after its request was answered.
-// Decision: payloads alias the body, which is left to the garbage collector. Consequences: no copy, no use after release; one allocation a request.
+// 2026-11-21, an event keeps its own data, not its request's body. Context: a record handed to Kafka and not confirmed is read on after its request was answered, and
+// can be for minutes; payloads that alias their body kept all of it, so that tiny events in large bodies, or one event of each batch where one partition hangs,
+// held a hundred times what SEND_BUFFER_BYTES counts. Decision: an event whose data are less than half of the body gets a copy; a larger one, which is most of its body, aliases it.
+// No buffer is used twice. Consequences: what an unconfirmed event holds is at most twice its data, with its record's headers; a copy of some hundred bytes an event of a
+// batch; while the copies are made, a request holds its body twice.
 //
 // 2026-11-21, a request's room is given back before its answer is written. Context: two producers that did not read their receipts shut out all others. Decision: the
 // answer is made whole, body and events are dropped, and then it is written; serve bounds how long that may take, and what such answers hold together.

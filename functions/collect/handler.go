@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -177,6 +178,8 @@ func (c *collector) handle(h http.Header, r *http.Request, read reader, render r
 	if err != nil {
 		return render(h, nil, err)
 	}
+	keepData(candidates, len(body.Bytes))
+	body.Bytes = nil
 	// What has begun is finished, whether or not anybody waits for the answer.
 	if err := c.publish(context.WithoutCancel(r.Context()), candidates, now); err != nil {
 		return render(h, nil, err)
@@ -185,6 +188,16 @@ func (c *collector) handle(h http.Header, r *http.Request, read reader, render r
 	a := render(h, candidates, nil)
 	c.seconds.Observe(c.clock().Sub(began).Seconds())
 	return a
+}
+
+// keepData gives events whose data are less than half of their request's body, which has size bytes, data of their own. An event that Kafka does not confirm can be
+// read long after its request was answered, and would keep the whole body.
+func keepData(candidates []candidate, size int) {
+	for i := range candidates {
+		if e := candidates[i].event; 2*len(e.DataEncoded) < size {
+			e.DataEncoded = bytes.Clone(e.DataEncoded)
+		}
+	}
 }
 
 // publish writes the candidates, those with a code to the dead letters, and notes their errors.

@@ -239,6 +239,7 @@ type pending struct {
 }
 
 func (m *pending) settle(err error) {
+	m.outgoing = outgoing{} // the producer is done with it; others of the same piece can wait for long
 	m.sink.p.buffer.Release(m.size)
 	b := m.batch
 	b.mu.Lock()
