@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
@@ -39,16 +40,36 @@ type config struct {
 	TopicEnriched string `envconfig:"TOPIC_ENRICHED" default:"events.enriched" desc:"the topic of enriched events"`
 	TopicDead     string `envconfig:"TOPIC_DEAD" default:"events.dead" desc:"the topic of dead letters"`
 
-	Budget        time.Duration `envconfig:"DRAIN_BUDGET" default:"4m" desc:"time for one drain; a tick may ask for less"`
-	Overrun       time.Duration `envconfig:"DRAIN_OVERRUN" default:"45s" desc:"time for the entry during which the budget ends; both together below the request's timeout"`
-	Bytes         int64         `envconfig:"DRAIN_ENTRY_BYTES" default:"134217728" desc:"bytes of records in one entry, as they lie in memory"`
-	Events        int           `envconfig:"DRAIN_ENTRY_EVENTS" default:"200000" desc:"events in one entry"`
-	AcceptTopicID string        `envconfig:"DRAIN_ACCEPT_TOPIC_ID" desc:"the id of a topic that was created anew on purpose"`
+	Budget  time.Duration `envconfig:"DRAIN_BUDGET" default:"4m" desc:"time for one drain; a tick may ask for less"`
+	Overrun time.Duration `envconfig:"DRAIN_OVERRUN" default:"45s" desc:"time for the entry during which the budget ends; both together below the request's timeout"`
+	Bytes   int64         `envconfig:"DRAIN_ENTRY_BYTES" default:"134217728" desc:"bytes of records in one entry, as they lie in memory"`
+	Events  int           `envconfig:"DRAIN_ENTRY_EVENTS" default:"200000" desc:"events in one entry"`
+
+	AcceptTopicIDs    []string    `envconfig:"DRAIN_ACCEPT_TOPIC_ID" desc:"ids of topics that were created anew on purpose, comma separated, as the drain's error names them"`
+	AcceptTruncations acceptances `envconfig:"DRAIN_ACCEPT_TRUNCATION" desc:"where to read on topics that Kafka truncated, <topic>/<partition>@<offset>:<entry>, comma separated, as the drain's error proposes"`
 
 	LagGroup string `envconfig:"LAG_GROUP" default:"millrace-load-lake" desc:"the consumer group whose committed offsets show where the landing logs end; none where it is set and empty"`
 
 	OrphanAge time.Duration `envconfig:"ORPHAN_AGE" default:"24h" desc:"how old an object that no log names must be for a sweep to delete it; at least 1h and 12 times budget and overrun"`
 	OrphanMax int           `envconfig:"ORPHAN_MAX" default:"1000" desc:"objects that one sweep may delete; where there are more it deletes none of them and is an error"`
+}
+
+// acceptances is a list of drain.Acceptance.
+type acceptances []drain.Acceptance
+
+// Decode reads a list, comma separated.
+func (a *acceptances) Decode(list string) error {
+	for s := range strings.SplitSeq(list, ",") {
+		if s = strings.TrimSpace(s); s == "" {
+			continue
+		}
+		one, err := drain.ParseAcceptance(s)
+		if err != nil {
+			return err
+		}
+		*a = append(*a, one)
+	}
+	return nil
 }
 
 func readConfig() (*config, error) {
@@ -121,7 +142,8 @@ func (c *config) topics(source drain.Source, contracts *contract.Source, logger 
 		name, kind string
 		store      *objectstore.Bucket
 	}{{c.TopicRaw, landing.KindRaw, private}, {c.TopicDead, landing.KindDead, private}, {c.TopicEnriched, landing.KindEnriched, public}} {
-		s := drain.Settings{Topic: t.name, Kind: t.kind, AcceptTopicID: c.AcceptTopicID, Limits: drain.Limits{Bytes: c.Bytes, Events: c.Events}, Gate: gate, PublishWithin: c.OrphanAge / 2}
+		s := drain.Settings{Topic: t.name, Kind: t.kind, AcceptTopicIDs: c.AcceptTopicIDs, AcceptTruncations: c.AcceptTruncations, Gate: gate, PublishWithin: c.OrphanAge / 2}
+		s.Limits = drain.Limits{Bytes: c.Bytes, Events: c.Events}
 		s.Progress = func(p drain.Progress) {
 			m.progress(t.name, p)
 			g.set(t.name, p.Next)

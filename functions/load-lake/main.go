@@ -9,7 +9,7 @@
 //
 // On failure: 503, and the PingSource comes again; the log stands at the last entry published and nothing is read twice
 // into it. Offsets that Kafka no longer has become a lost range, an error in the log and millrace_lake_lost_offsets_total; a topic that was
-// created anew stops its drains until DRAIN_ACCEPT_TOPIC_ID names its new id. It dead-letters nothing.
+// created anew stops its drains until DRAIN_ACCEPT_TOPIC_ID names its new id, one that lost its end until DRAIN_ACCEPT_TRUNCATION says where to go on. It dead-letters nothing.
 //
 // Its own metrics, at /metrics: millrace_lake_lag_offsets and millrace_lake_last_entry_timestamp_seconds by topic say how far the lake is behind, as the last drain saw it;
 // alarm above 0 of millrace_lake_lost_offsets_total.

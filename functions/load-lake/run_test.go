@@ -364,6 +364,19 @@ func TestConfig(t *testing.T) {
 		t.Error("an empty environment passes")
 	}
 	environment(t, "127.0.0.1:9092", "127.0.0.1:9000")
+	t.Setenv("S3_ENDPOINT", "http://127.0.0.1:9000")
+	t.Setenv("DRAIN_ACCEPT_TOPIC_ID", "a,b")
+	t.Setenv("DRAIN_ACCEPT_TRUNCATION", "events.raw/0@5:3, events.dead/1@0:7,")
+	want := acceptances{{Topic: "events.raw", Offset: 5, Entry: 3}, {Topic: "events.dead", Partition: 1, Entry: 7}}
+	if c, err := readConfig(); err != nil || !slices.Equal(c.AcceptTopicIDs, []string{"a", "b"}) || !slices.Equal(c.AcceptTruncations, want) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	t.Setenv("DRAIN_ACCEPT_TRUNCATION", "events.raw/0@5")
+	if _, err := readConfig(); err == nil || !strings.Contains(err.Error(), "DRAIN_ACCEPT_TRUNCATION") {
+		t.Errorf("half an acceptance: %v", err)
+	}
+	t.Setenv("DRAIN_ACCEPT_TRUNCATION", "")
+	t.Setenv("S3_ENDPOINT", "127.0.0.1:9000")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "hush")
 	t.Setenv("DRAIN_BUDGET", "-1s")
 	t.Setenv("TOPIC_DEAD", "events.raw")

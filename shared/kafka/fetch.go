@@ -129,6 +129,26 @@ type Batch struct {
 	Next int64
 	// Stable is the last stable offset: where Next has reached it, there is no more to read now.
 	Stable int64
+
+	// Epochs are the leader epochs of the batches of records read, in order, neighbours of one epoch joined. LeaderEpoch looks into them.
+	Epochs []Epoch
+}
+
+// Epoch is the leader epoch of the offsets up to Last.
+type Epoch struct {
+	Last   int64
+	Leader int32
+}
+
+// LeaderEpoch returns the epoch of the leader that appended the offset, which stays with it: after a truncation what takes the offset's place has a higher one. -1 where it was
+// not read or the broker does not say; of an absent offset it is the next one's.
+func (b Batch) LeaderEpoch(offset int64) int32 {
+	for _, e := range b.Epochs {
+		if offset <= e.Last {
+			return e.Leader
+		}
+	}
+	return -1
 }
 
 // Skip is a run of offsets, both ends included, that hold no record to read.
@@ -253,6 +273,11 @@ func decodeBlock(topic string, partition int32, from int64, block *sarama.FetchR
 			out.Records = append(out.Records, &messages[i])
 		}
 		pass(last + 1)
+		if n := len(out.Epochs); n > 0 && out.Epochs[n-1].Leader == b.PartitionLeaderEpoch {
+			out.Epochs[n-1].Last = last
+		} else {
+			out.Epochs = append(out.Epochs, Epoch{last, b.PartitionLeaderEpoch})
+		}
 	}
 	return out, partial, nil
 }

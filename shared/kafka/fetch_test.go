@@ -128,6 +128,23 @@ func TestFetchAccountsForEveryOffset(t *testing.T) {
 	}
 }
 
+// Guards what tells a record from the one that takes its place after a truncation: each offset has the epoch of the batch that it came in, however batches are joined and wherever reading begins.
+func TestLeaderEpoch(t *testing.T) {
+	_, client, write := fetchCluster(t)
+	write(3, nil)
+	write(2, nil)
+	b, err := kafka.NewReader(client).Fetch(t.Context(), "t", 0, 1, 1<<20)
+	if err != nil || b.Next != 5 || len(b.Epochs) != 1 || b.LeaderEpoch(1) < 0 || b.LeaderEpoch(4) != b.LeaderEpoch(1) || b.LeaderEpoch(5) != -1 {
+		t.Errorf("%+v, %v", b.Epochs, err)
+	}
+	b = kafka.Batch{Epochs: []kafka.Epoch{{Last: 4, Leader: 2}, {Last: 9, Leader: 3}}}
+	for offset, want := range map[int64]int32{0: 2, 4: 2, 5: 3, 9: 3, 10: -1} {
+		if got := b.LeaderEpoch(offset); got != want {
+			t.Errorf("%d has %d, want %d", offset, got, want)
+		}
+	}
+}
+
 // Guards the errors that callers branch on, and that nothing is created by asking.
 func TestFetchErrors(t *testing.T) {
 	_, client, write := fetchCluster(t)

@@ -4,7 +4,8 @@
 //
 // It guarantees: entries of one topic id form one sequence without gaps, since an entry is one conditional PUT of the next
 // number; each entry continues the one before it offset by offset (Join); within an entry rows, skipped and lost offsets
-// add up to the offsets read (Validate), so that summing the log accounts for each offset of the topic exactly once.
+// add up to the offsets read (Validate), so that summing the log accounts for each offset of the topic exactly once; and once
+// more from where a partition was Rewound, since Kafka gave those offsets out again.
 //
 // It does not: read or write the objects, read Kafka, delete anything, or keep entries in memory.
 //
@@ -25,6 +26,16 @@
 // Context: to go on, a drain needs the position of all partitions, and a cold process has no memory. Decision: partitions
 // in which nothing was read appear with from = next. Consequences: the tail alone is the position; a partition may appear
 // in a later entry (partitions added to the topic), never disappear.
+//
+// # Decision 2026-11-21: what Kafka took back is part of the log
+//
+// Context: Kafka can lose a partition's end (an unclean election, a disk, a power cut), and then gives the offsets out again to other records. A log that
+// knows only offsets takes those for read. Decision: each partition has a mark of the offset before its next (the record's timestamp, the leader's epoch); an entry
+// that reads nothing says Broken where the mark does not fit or the partition ends before the log, and keeps the topic from being read until an entry
+// says Rewound, by an operator's word. The fields are optional, the version stays 1: older entries have no marks and are not compared; a reader
+// that does not know the fields refuses a log that goes back, since its ranges do not join. Consequences: a break is never forgotten, not even when
+// retention has removed its traces; an offset can be accounted for twice, as two records, and whoever looks an offset up goes from the newest entry
+// back, as trace does; rows between the offset gone back to and the first one that changed come twice, with the same root ids.
 //
 // # Decision 2026-11-21: the tail is found by galloping listings
 //

@@ -33,6 +33,15 @@ const (
 	ReasonBeforeFirst = "before_first" // Kafka had deleted them when the topic was first drained
 )
 
+// MarkRecord is the kind of a mark at a record; others' kinds are the reasons of skipped ranges.
+const MarkRecord = "record"
+
+// Reasons of breaks.
+const (
+	BreakEnd    = "end"    // the partition ends before its log
+	BreakRecord = "record" // the offset before the log's next holds something else than was read there
+)
+
 // Entry is one entry of the log: what one drain read and which objects it wrote. Its JSON is the format.
 type Entry struct {
 	Version  int    `json:"version"`
@@ -54,6 +63,41 @@ type Partition struct {
 	Next      int64   `json:"next"`
 	Skipped   []Range `json:"skipped"`
 	Lost      []Range `json:"lost"`
+
+	// Last is what Kafka held at the offset before Next, so that the next drain can tell whether it still does. It is nil where that is not known: nothing was read yet, the
+	// last offsets were lost, the entry is an older load-lake's.
+	Last *Mark `json:"last,omitempty"`
+	// Broken says that Kafka lost the end of the partition, which is therefore not read on until an entry has Rewound.
+	Broken *Break `json:"broken,omitempty"`
+	// Rewound is where the partition stood while it was broken. An operator's word put it back to From: the offsets from there on are other records than those before,
+	// and are accounted for anew; what earlier entries say of them stays true of what was there then.
+	Rewound *int64 `json:"rewound,omitempty"`
+}
+
+// Mark is what Kafka held at an offset.
+type Mark struct {
+	Kind      string `json:"kind"`                // MarkRecord, ReasonControl, ReasonAborted or ReasonAbsent
+	Timestamp int64  `json:"timestamp,omitempty"` // the record's, in milliseconds since 1970; 0 for other kinds
+	// LeaderEpoch is under which leader the offset was written; nil where Kafka did not tell.
+	LeaderEpoch *int32 `json:"leader_epoch,omitempty"`
+}
+
+// Differs reports whether another mark of the same offset, made later, proves that something else is there. An offset that is absent now may have been compacted
+// away, and proves nothing.
+func (m Mark) Differs(now Mark) bool {
+	if now.Kind == ReasonAbsent {
+		return false
+	}
+	return now.Kind != m.Kind || now.Timestamp != m.Timestamp ||
+		(m.LeaderEpoch != nil && now.LeaderEpoch != nil && *m.LeaderEpoch != *now.LeaderEpoch)
+}
+
+// Break is how Kafka lost the end of a partition.
+type Break struct {
+	Reason string `json:"reason"` // BreakEnd or BreakRecord
+	End    int64  `json:"end"`    // the partition's end when that was found
+	// Intact is up to where the partition was found to hold what was read of it, and the first offset that may hold something else.
+	Intact int64 `json:"intact"`
 }
 
 // Range is the offsets First to Last, both included.
@@ -118,6 +162,15 @@ func (e Entry) Validate() error {
 		if p.From < 0 || p.Next < p.From {
 			return bad("partition %d reads [%d, %d)", p.Partition, p.From, p.Next)
 		}
+		if p.Broken != nil && (p.From != p.Next || p.Rewound != nil || p.Broken.Reason == "") {
+			return bad("partition %d is broken, without a reason or though it goes on", p.Partition)
+		}
+		if p.Last != nil && p.Last.Kind == "" {
+			return bad("partition %d has a mark without a kind", p.Partition)
+		}
+		if p.Rewound != nil && *p.Rewound < p.From {
+			return bad("partition %d goes back from %d to %d", p.Partition, *p.Rewound, p.From)
+		}
 		read += p.Next - p.From
 		for _, ranges := range [][]Range{p.Skipped, p.Lost} {
 			at := p.From
@@ -146,8 +199,8 @@ func (e Entry) Validate() error {
 }
 
 // Join returns what keeps e from following prev: another topic or topic id, a sequence that is not the next, a partition
-// that disappeared, or a range that does not begin where prev's ended (a new partition's begins at 0). The first entry of a
-// log follows the zero Entry.
+// that disappeared, a range that does not begin where prev's ended (a new partition's begins at 0), or a partition that was broken and goes on without Rewound. The first entry
+// of a log follows the zero Entry.
 func (e Entry) Join(prev Entry) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("landing log %s/%s: entry %d does not follow %d: %s", e.Topic, e.TopicID, e.Sequence, prev.Sequence, fmt.Sprintf(format, args...))
@@ -158,10 +211,23 @@ func (e Entry) Join(prev Entry) error {
 	if e.Sequence != prev.Sequence+1 {
 		return bad("its sequence is not the next")
 	}
-	next := prev.Next()
+	next, broken := prev.Next(), map[int32]bool{}
+	for _, p := range prev.Partitions {
+		broken[p.Partition] = p.Broken != nil
+	}
 	for _, p := range e.Partitions {
-		if p.From != next[p.Partition] {
-			return bad("partition %d begins at %d, not at %d", p.Partition, p.From, next[p.Partition])
+		from := p.From
+		if p.Rewound != nil {
+			from = *p.Rewound
+		}
+		if from != next[p.Partition] {
+			return bad("partition %d begins at %d, not at %d", p.Partition, from, next[p.Partition])
+		}
+		switch was := broken[p.Partition]; {
+		case was && p.Broken == nil && p.Rewound == nil:
+			return bad("partition %d was broken and goes on", p.Partition)
+		case !was && p.Rewound != nil:
+			return bad("partition %d goes back and was not broken", p.Partition)
 		}
 		delete(next, p.Partition)
 	}

@@ -87,6 +87,9 @@ func TestValidate(t *testing.T) {
 		"a range beyond the end": func(e *Entry) { e.Partitions[0].Skipped[0].Last = 10 },
 		"a range without reason": func(e *Entry) { e.Partitions[0].Skipped[0].Reason = "" },
 		"overlapping ranges":     func(e *Entry) { e.Partitions[0].Skipped = append(e.Partitions[0].Skipped, e.Partitions[0].Skipped[0]) },
+		"a mark without a kind":  func(e *Entry) { e.Partitions[0].Last = &Mark{} },
+		"broken and read on":     func(e *Entry) { e.Partitions[0].Broken = &Break{Reason: BreakEnd} },
+		"back to what is ahead":  func(e *Entry) { e.Partitions[0].Rewound = new(int64); e.Partitions[0].From = 1 },
 		"partitions twice":       func(e *Entry) { e.Partitions = append(e.Partitions, Partition{Partition: 0}) },
 	} {
 		e := entry(1, "d")
@@ -107,6 +110,89 @@ func TestValidate(t *testing.T) {
 	b, _ := entry(1, "d").Encode()
 	if _, err := Decode(append(b, "{}"...)); err == nil {
 		t.Error("text after the entry passes")
+	}
+}
+
+// Guards the marks' names, which other programs read, and that they mean the same read back; and that an entry without them is as it was before there were any (TestFormat).
+func TestFormatOfBreaks(t *testing.T) {
+	e := entry(1, "d")
+	epoch, was := int32(0), int64(10)
+	e.Partitions[0].Last = &Mark{Kind: MarkRecord, Timestamp: 1, LeaderEpoch: &epoch}
+	e.Partitions = append(e.Partitions, Partition{Partition: 1, From: 9, Next: 9, Broken: &Break{Reason: BreakEnd, End: 7, Intact: 5}}, Partition{Partition: 2, From: 5, Next: 5, Rewound: &was})
+	b, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"lost":[],"last":{"kind":"record","timestamp":1,"leader_epoch":0}}`, `"lost":[],"broken":{"reason":"end","end":7,"intact":5}}`, `"lost":[],"rewound":10}`,
+	} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("%s misses %s", b, want)
+		}
+	}
+	back, err := Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := back.Encode(); err != nil || string(again) != string(b) {
+		t.Errorf("%s, %v", again, err)
+	}
+}
+
+// Guards against a topic that is called truncated, or whole, by a mark that does not say so.
+func TestMarkDiffers(t *testing.T) {
+	zero, one := int32(0), int32(1)
+	record := Mark{Kind: MarkRecord, Timestamp: 7, LeaderEpoch: &zero}
+	for name, c := range map[string]struct {
+		was, now Mark
+		want     bool
+	}{
+		"the same":               {record, Mark{Kind: MarkRecord, Timestamp: 7, LeaderEpoch: new(int32)}, false},
+		"another time":           {record, Mark{Kind: MarkRecord, Timestamp: 8, LeaderEpoch: &zero}, true},
+		"another leader":         {record, Mark{Kind: MarkRecord, Timestamp: 7, LeaderEpoch: &one}, true},
+		"a leader not told":      {record, Mark{Kind: MarkRecord, Timestamp: 7}, false},
+		"a leader not told then": {Mark{Kind: MarkRecord, Timestamp: 7}, record, false},
+		"compacted":              {record, Mark{Kind: ReasonAbsent}, false},
+		"a marker now":           {record, Mark{Kind: ReasonControl, LeaderEpoch: &zero}, true},
+		"committed now":          {Mark{Kind: ReasonAborted}, record, true},
+		"there now":              {Mark{Kind: ReasonAbsent}, record, true},
+	} {
+		if got := c.was.Differs(c.now); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// Guards the chain around a break: a broken partition goes on only with an operator's word, which is in the log, and a whole one never goes back.
+func TestJoinOfBreaks(t *testing.T) {
+	at := func(from, next int64, broken bool, rewound int64) Entry {
+		e := Entry{Topic: "t", TopicID: "id", Sequence: 2, Partitions: []Partition{{From: from, Next: next}}}
+		if broken {
+			e.Partitions[0].Broken = &Break{Reason: BreakEnd}
+		}
+		if rewound >= 0 {
+			e.Partitions[0].Rewound = &rewound
+		}
+		return e
+	}
+	whole, broken := at(0, 10, false, -1), at(10, 10, true, -1)
+	whole.Sequence, broken.Sequence = 1, 1
+	for name, c := range map[string]struct {
+		prev, e Entry
+		joins   bool
+	}{
+		"it breaks":                       {whole, at(10, 10, true, -1), true},
+		"it stays broken":                 {broken, at(10, 10, true, -1), true},
+		"it goes on without a word":       {broken, at(10, 12, false, -1), false},
+		"it goes back":                    {broken, at(5, 5, false, 10), true},
+		"it goes back and on":             {broken, at(5, 12, false, 10), true},
+		"it goes on where it stood":       {broken, at(10, 10, false, 10), true},
+		"it goes back from somewhere":     {broken, at(5, 5, false, 9), false},
+		"it goes back and was not broken": {whole, at(5, 5, false, 10), false},
+	} {
+		if err := c.e.Join(c.prev); (err == nil) != c.joins {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -10,7 +10,7 @@
 // go by the log.
 //
 // It stops with an error, and leaves the log as it is, where going on would skip events: ErrNewTopic (the topic was created
-// anew), ErrShrunk (the topic ends before the log does). It does not dead-letter, commit offsets, or delete anything.
+// anew), ErrTruncated (the topic lost what the log has). It does not dead-letter, commit offsets, or delete anything.
 //
 // Memory: an entry's records (Limits.Bytes, overheads counted), one fetch beside them (1 MiB compressed), one group's Parquet file with its
 // column buffers, and what the collector has not taken yet of the entry before: a process that drains 200,000 events of 1 KB was seen at
@@ -20,8 +20,21 @@
 //
 // Context: a topic that is deleted and created anew counts from 0 again under a new id, and its log is a new one. That may be a
 // test being set up, or a disaster. Decision: where the log has other ids of the topic and none of this one, the drain stops with
-// ErrNewTopic until Settings.AcceptTopicID names the new id exactly. Consequences: the setting can stay without effect on a later
+// ErrNewTopic until Settings.AcceptTopicIDs has the new id exactly (a list: a Kafka that was set up anew has new ids for all topics). Consequences: the setting can stay without effect on a later
 // re-creation; the old log stays, and readers see both.
+//
+// # Decision 2026-11-21: a truncated topic stops its drain, also when it has grown again
+//
+// Context: a partition can lose its end (an unclean election, a disk, a Kafka that does not fsync and a power cut). While it ends before the log that is plain; once it has
+// grown again, "read on from next" skips for good what took the lost offsets' place. Decision: each entry has a mark of what was read last of each partition (its timestamp and leader
+// epoch). Before a partition that grew is read on, that offset is fetched and compared. Where it differs, or the partition ends before the log, an entry
+// is written that says so, and the topic is not read on, by anybody, until Settings.AcceptTruncations says where, for exactly that entry. The error
+// proposes the newest position of the log whose mark still fits: from there on nothing is skipped. That entry says Rewound, and what follows is landed as it is.
+// What cannot be compared is taken for whole: entries without marks, offsets that retention or compaction removed (or else each topic that is quiet for longer than its
+// retention would stop). Consequences: one small fetch per drain and partition that grew. Nothing that Kafka has is skipped; between the position
+// proposed and the first offset that changed (at most what one entry read) rows come twice, with the same root ids, by which everything is counted. A
+// truncation in a Kafka without leader epochs is not seen where the same record, to the millisecond, lies at the same offset again. The other partitions wait too: a Kafka that loses what it acknowledged
+// is a person's business first.
 //
 // # Decision 2026-11-21: the topic's id is asked for again before an entry is published
 //

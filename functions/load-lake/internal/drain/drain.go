@@ -26,8 +26,8 @@ import (
 var (
 	// ErrNewTopic says that the topic was created anew: its id has no log, but the topic has one under another id.
 	ErrNewTopic = errors.New("the topic has a new id")
-	// ErrShrunk says that a partition ends before the log does: the topic lost events that were drained already.
-	ErrShrunk = errors.New("the topic ends before its landing log")
+	// ErrTruncated says that the topic lost events that were drained already: a partition ends before the log does, or holds something else where the log ends.
+	ErrTruncated = errors.New("the topic lost events that its landing log has")
 	// ErrStale says that an entry's objects were written too long ago to be published (Settings.PublishWithin): package sweep may soon take them for garbage.
 	ErrStale = errors.New("the objects are too old to be published")
 )
@@ -92,10 +92,12 @@ func (g Gate) enter(ctx context.Context) (leave func(), err error) {
 type Settings struct {
 	Topic string
 	Kind  string // landing.KindRaw, KindEnriched or KindDead
-	// AcceptTopicID is the new topic id that the operator accepts, after ErrNewTopic.
-	AcceptTopicID string
-	Limits        Limits
-	Gate          Gate // shared by the drainers of a process
+	// AcceptTopicIDs are new topic ids that the operator accepts, after ErrNewTopic, this topic's or others'.
+	AcceptTopicIDs []string
+	// AcceptTruncations say where the operator wants broken partitions to go on, after ErrTruncated, this topic's or others'.
+	AcceptTruncations []Acceptance
+	Limits            Limits
+	Gate              Gate // shared by the drainers of a process
 	// PublishWithin is how long after its first object an entry may be published; 12 hours where it is 0. It must lie well below the age at which objects
 	// without an entry are deleted.
 	PublishWithin time.Duration
@@ -217,10 +219,10 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 		}
 		start[p], end[p] = span.Start, span.End
 	}
-	if err := shrunk(tail, end); err != nil {
+	d.settings.Progress(progress(tail, start, end))
+	if tail, err = d.intact(ctx, tail, start, end); err != nil {
 		return err
 	}
-	d.settings.Progress(progress(tail, start, end))
 	if d.settings.Refresh != nil && remaining(tail, end) {
 		d.settings.Refresh(ctx)
 	}
@@ -249,6 +251,9 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 		case errors.Is(err, landing.ErrLost):
 			d.logger.InfoContext(ctx, "another drain was first, its work stands", "drain", d.id, "sequence", entry.Sequence)
 			if tail, err = d.log.Tail(ctx); err != nil {
+				return err
+			}
+			if err := stopped(tail, nil); err != nil {
 				return err
 			}
 		default:
@@ -289,24 +294,11 @@ func (d *run) accept(ctx context.Context, topic kafka.Topic) error {
 	if err != nil {
 		return err
 	}
-	if len(ids) == 0 || slices.Contains(ids, topic.ID) || d.settings.AcceptTopicID == topic.ID {
+	if len(ids) == 0 || slices.Contains(ids, topic.ID) || slices.Contains(d.settings.AcceptTopicIDs, topic.ID) {
 		return nil
 	}
 	return fmt.Errorf("%w, %s; its landing log is of %s: was it deleted and created anew? Events that were not drained before are gone. "+
-		"To go on with a new log set DRAIN_ACCEPT_TOPIC_ID=%s", ErrNewTopic, topic.ID, strings.Join(ids, ", "), topic.ID)
-}
-
-// shrunk returns ErrShrunk where the topic ends before the log. The end must have been read after the tail.
-func shrunk(tail landing.Entry, end map[int32]int64) error {
-	for _, p := range tail.Partitions {
-		switch e, ok := end[p.Partition]; {
-		case !ok:
-			return fmt.Errorf("%w: partition %d is gone", ErrShrunk, p.Partition)
-		case e < p.Next:
-			return fmt.Errorf("%w: partition %d ends at %d, the log at %d", ErrShrunk, p.Partition, e, p.Next)
-		}
-	}
-	return nil
+		"To go on with a new log add it to DRAIN_ACCEPT_TOPIC_ID: %s", ErrNewTopic, topic.ID, strings.Join(ids, ", "), topic.ID)
 }
 
 // progress returns where the tail is in a topic of these offsets.
@@ -356,6 +348,10 @@ func (d *run) read(ctx context.Context, tail landing.Entry, end map[int32]int64,
 	for p, n := range next {
 		w.partitions = append(w.partitions, landing.Partition{Partition: p, From: n, Next: n})
 	}
+	for _, p := range tail.Partitions {
+		i := slices.IndexFunc(w.partitions, func(w landing.Partition) bool { return w.Partition == p.Partition })
+		w.partitions[i].Last = p.Last
+	}
 	slices.SortFunc(w.partitions, func(a, b landing.Partition) int { return int(a.Partition - b.Partition) })
 	for progress := true; progress; {
 		progress = false
@@ -385,21 +381,12 @@ const patience = 20
 
 // readSome fetches once and takes what fits; full is whether a limit was reached.
 func (d *run) readSome(ctx context.Context, w *work, p *landing.Partition, end int64) (full bool, err error) {
-	var batch kafka.Batch
-	for try := 1; ; try++ {
-		batch, err = d.source.Fetch(ctx, d.settings.Topic, p.Partition, p.Next, d.settings.Limits.Fetch)
-		if errors.Is(err, sarama.ErrOffsetOutOfRange) {
-			return false, d.outOfRange(ctx, p, end, err)
-		}
-		if err != nil {
-			return false, err
-		}
-		if batch.Next > p.Next {
-			break
-		}
-		if try == patience {
-			return false, fmt.Errorf("partition %d has nothing at %d, though it goes on until %d", p.Partition, p.Next, end)
-		}
+	batch, err := d.fetch(ctx, p.Partition, p.Next, d.settings.Limits.Fetch)
+	if errors.Is(err, sarama.ErrOffsetOutOfRange) {
+		return false, d.outOfRange(ctx, p, end, err)
+	}
+	if err != nil {
+		return false, err
 	}
 	// The end was fixed when the drain began. Offsets behind it are the next drain's, so that a drain ends.
 	limit := min(batch.Next, end)
@@ -422,8 +409,21 @@ func (d *run) readSome(ctx context.Context, w *work, p *landing.Partition, end i
 		}
 		w.skip(p, landing.Range{First: s.First, Last: min(s.Last, limit-1), Reason: s.Reason})
 	}
-	p.Next = limit
+	if limit > p.Next {
+		p.Next, p.Last = limit, markOf(batch, limit-1)
+	}
 	return full || w.skips >= d.settings.Limits.Skips, nil
+}
+
+// fetch fetches until there is something at the offset, which the partition is known to hold.
+func (d *run) fetch(ctx context.Context, partition int32, offset int64, bytes int32) (kafka.Batch, error) {
+	for range patience {
+		batch, err := d.source.Fetch(ctx, d.settings.Topic, partition, offset, bytes)
+		if err != nil || batch.Next > offset {
+			return batch, err
+		}
+	}
+	return kafka.Batch{}, fmt.Errorf("partition %d has nothing at %d, though it goes on", partition, offset)
 }
 
 // progress reports whether anything was read.
@@ -466,7 +466,7 @@ func (d *run) outOfRange(ctx context.Context, p *landing.Partition, end int64, c
 	}
 	switch {
 	case span.End < p.Next:
-		return fmt.Errorf("%w: partition %d ends at %d, the log at %d", ErrShrunk, p.Partition, span.End, p.Next)
+		return fmt.Errorf("%w: partition %d ends at %d, and was read until %d", ErrTruncated, p.Partition, span.End, p.Next)
 	case span.Start <= p.Next:
 		return cause // it is there now: the next attempt reads it
 	}
@@ -476,7 +476,7 @@ func (d *run) outOfRange(ctx context.Context, p *landing.Partition, end int64, c
 	}
 	lost := landing.Range{First: p.Next, Last: min(span.Start, end) - 1, Reason: reason}
 	p.Lost = append(p.Lost, lost)
-	p.Next = lost.Last + 1
+	p.Next, p.Last = lost.Last+1, nil
 	return nil
 }
 

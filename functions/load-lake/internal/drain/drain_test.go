@@ -192,11 +192,11 @@ func TestRecreatedTopic(t *testing.T) {
 	l.recreate(1)
 	l.events(9, 20, 1)
 	s := l.settings()
-	s.AcceptTopicID = old // an acceptance that was left in the configuration accepts nothing later
+	s.AcceptTopicIDs = []string{old} // an acceptance that was left in the configuration accepts nothing later
 	if _, err := l.drainer(s, l.bucket(1)).Drain(t.Context(), always); !errors.Is(err, drain.ErrNewTopic) || !strings.Contains(err.Error(), l.id()) {
 		t.Fatalf("got %v", err)
 	}
-	s.AcceptTopicID = l.id()
+	s.AcceptTopicIDs = []string{"another", l.id()}
 	if _, err := l.drainer(s, l.bucket(1)).Drain(t.Context(), always); err != nil {
 		t.Fatal(err)
 	}
@@ -259,11 +259,11 @@ func TestTopicEndsBeforeTheLog(t *testing.T) {
 	l.drain()
 	source := &hookedSource{Reader: kafka.NewReader(l.client), span: func(s kafka.Span) kafka.Span { s.End = 5; return s }}
 	d := drain.New(l.settings(), source, l.bucket(1), nil, time.Now, slog.New(slog.DiscardHandler), nil)
-	if _, err := d.Drain(t.Context(), always); !errors.Is(err, drain.ErrShrunk) {
+	if _, err := d.Drain(t.Context(), always); !errors.Is(err, drain.ErrTruncated) {
 		t.Errorf("got %v", err)
 	}
-	if x := l.landed(l.id()); len(x.entries) != 1 {
-		t.Errorf("%d entries", len(x.entries))
+	if x := l.landed(l.id()); len(x.entries) != 2 || x.entries[1].Partitions[0].Broken == nil {
+		t.Errorf("entries %+v", x.entries)
 	}
 }
 

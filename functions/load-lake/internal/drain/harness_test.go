@@ -312,6 +312,11 @@ func (l *lake) landed(topicID string) landed {
 			out.rows = append(out.rows, rows...)
 		}
 		for _, p := range e.Partitions {
+			if p.Rewound != nil { // from here on the offsets count anew
+				for o := p.From; o < *p.Rewound; o++ {
+					delete(seen, position{p.Partition, o})
+				}
+			}
 			for _, s := range p.Skipped {
 				out.skipped[s.Reason] += s.Last - s.First + 1
 				for o := s.First; o <= s.Last; o++ {

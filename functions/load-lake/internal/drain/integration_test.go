@@ -95,7 +95,7 @@ func TestRealServers(t *testing.T) {
 	if _, err := l.drainer(s, l.bucket(1)).Drain(t.Context(), always); !errors.Is(err, drain.ErrNewTopic) {
 		t.Errorf("got %v", err)
 	}
-	s.AcceptTopicID = l.id()
+	s.AcceptTopicIDs = []string{l.id()}
 	if _, err := l.drainer(s, l.bucket(1)).Drain(t.Context(), always); err != nil {
 		t.Error(err)
 	}

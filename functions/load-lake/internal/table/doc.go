@@ -25,9 +25,8 @@
 // # Decision 2026-11-21: payload and enrichment are structs, names are lower case
 //
 // Context: a payload may have fields named id or time, as the attributes have; Iceberg and Trino ignore case. Decision: columns
-// `payload` and `enrichment` are structs of the contract's fields with their names in lower case; where two fields of one object
-// differ only by case, the first in contract order has the column and the others are rescued. An object of unknown shape, an
-// array of anything, and "any" are JSON text. Consequences: names are stable, since additions come behind.
+// `payload` and `enrichment` are structs of the contract's fields with their names in lower case, which no two fields of one object share
+// (package contract refuses that). An object of unknown shape, an array of anything, and "any" are JSON text. Consequences: names are stable, since additions come behind.
 //
 // # Decision 2026-11-21: one set of columns per MODEL
 //

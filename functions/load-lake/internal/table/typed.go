@@ -49,23 +49,12 @@ func shapeOf(f contract.Field) shape {
 // columnName is the name of a field's column.
 func columnName(f contract.Field) string { return strings.ToLower(f.Name) }
 
-// columns returns the fields that have a column: of those whose names differ only by case, the first.
-func columns(fields []contract.Field) []contract.Field {
-	var out []contract.Field
-	for _, f := range fields {
-		if !slices.ContainsFunc(out, func(g contract.Field) bool { return columnName(f) == columnName(g) }) {
-			out = append(out, f)
-		}
-	}
-	return out
-}
-
 // nodeOf returns the field's part of the schema.
 func nodeOf(f contract.Field) parquet.Node {
 	switch shapeOf(f) {
 	case asStruct:
 		g := parquet.Group{}
-		for _, c := range columns(f.Fields) {
+		for _, c := range f.Fields {
 			g[columnName(c)] = nodeOf(c)
 		}
 		return optional(g)
@@ -124,7 +113,7 @@ func (l *Layout) compile(f contract.Field, path []string, def, rep int) *node {
 	switch n.shape {
 	case asStruct:
 		n.names = map[string]int{}
-		for i, c := range columns(f.Fields) {
+		for i, c := range f.Fields {
 			child := l.compile(c, below(columnName(c)), def+1, rep)
 			n.names[c.Name] = i
 			n.children = append(n.children, child)
