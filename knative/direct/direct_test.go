@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -195,10 +196,37 @@ func asJSON(t *testing.T, v any) any {
 	return j
 }
 
+// KEDA's release whose schema is asked, as a Go module, and the sum of that.
+const (
+	keda    = "github.com/kedacore/keda/v2@v2.17.2"
+	kedaSum = "h1:xlrcK5TKABJF9PebK79sgL07s/csGjL3H4m72OkZXxk="
+)
+
+// release returns the directory of KEDA's module, which the go command has or fetches; where it can do neither the test is skipped.
+func release(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir() // of no module: neither go.mod nor go.sum of this one is touched
+	download := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", keda)
+	download.Dir, download.Env = dir, append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	out, err := download.Output()
+	if err != nil {
+		t.Skipf("%s, which has the schema, is not to be had: %v %s", keda, err, out)
+	}
+	var module struct{ Dir, Sum string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		t.Fatal(err)
+	}
+	if module.Sum != kedaSum {
+		t.Fatalf("%s has the sum %s, want %s", keda, module.Sum, kedaSum)
+	}
+	return module.Dir
+}
+
 // published returns the schema of ScaledObjects of version v1alpha1 that KEDA publishes.
 func published(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	versions := at(t, read(t, "testdata/keda.sh_scaledobjects.crd"), "spec")["versions"].([]any)
+	file := filepath.Join(release(t), "config", "crd", "bases", "keda.sh_scaledobjects.yaml")
+	versions := at(t, read(t, file), "spec")["versions"].([]any)
 	if len(versions) != 1 || versions[0].(object)["name"] != "v1alpha1" {
 		t.Fatalf("versions %v", versions)
 	}

@@ -9,7 +9,8 @@
 // A cluster needs Knative Serving (collect, load-lake) and the PingSource of Knative Eventing (ticks); no Broker, no Trigger, no Kafka component of Knative.
 //
 // It guarantees, by its tests: what is not listed below as different is the same as in knative/, field by field, and a file that is added there is missed here.
-// It does not run KEDA: its manifests are checked against the schema that KEDA publishes and the settings that its Kafka scaler reads, no more.
+// It does not run KEDA: its manifests are checked against the schema that KEDA publishes (in its Go module, fetched by the test, which is skipped where it cannot be) and the settings
+// that its Kafka scaler reads, no more.
 //
 // # From Triggers to this, and back
 //
