@@ -59,6 +59,32 @@ func finishJob(d *decoder, n *yaml.Node, j *Job) {
 	checkPod(d, at(n, "spec", "template"), pod.Containers, pod.Volumes)
 }
 
+func finishDeployment(d *decoder, n *yaml.Node, v *Deployment) {
+	if r := v.Spec.Replicas; r != nil && *r < 0 {
+		d.errorf(at(n, "spec", "replicas"), "replicas must not be negative")
+	}
+	if p := v.Spec.Template.Spec.RestartPolicy; p != "" && p != "Always" {
+		d.errorf(at(n, "spec", "template", "spec", "restartPolicy"), "a Deployment's restartPolicy must be Always, not %q", p)
+	}
+	selector := v.Spec.Selector.MatchLabels
+	if len(selector) == 0 {
+		d.errorf(at(n, "spec", "selector"), "a Deployment needs selector.matchLabels")
+	}
+	for _, name := range slices.Sorted(maps.Keys(selector)) {
+		if got, ok := v.Spec.Template.Metadata.Labels[name]; !ok || got != selector[name] {
+			d.errorf(at(n, "spec", "selector", "matchLabels", name), "the template's label %s must be %q, as selected, not %q", name, selector[name], got)
+		}
+	}
+	checkPod(d, at(n, "spec", "template"), v.Spec.Template.Spec.Containers, v.Spec.Template.Spec.Volumes)
+	if list := child(n, "spec", "template", "spec", "containers"); list != nil && list.Kind == yaml.SequenceNode && len(list.Content) == 1 {
+		for _, probe := range []string{"startupProbe", "readinessProbe", "livenessProbe"} {
+			if get := child(list.Content[0], probe, "httpGet"); get != nil && child(get, "port") == nil {
+				d.errorf(get, "%s.httpGet needs a port: only Knative fills it in", probe)
+			}
+		}
+	}
+}
+
 // envName is what Kubernetes takes for a variable's name, as far as a process can have it.
 var envName = regexp.MustCompile(`^[-._a-zA-Z][-._a-zA-Z0-9]*$`)
 
@@ -281,6 +307,11 @@ func (s *Set) Check() error {
 	}
 	for _, service := range Sorted(s.Services) {
 		if _, err := s.Environment(service.Metadata.Namespace, service.Metadata.Name, service.Container()); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, deployment := range Sorted(s.Deployments) {
+		if _, err := s.Environment(deployment.Metadata.Namespace, deployment.Metadata.Name, deployment.Container()); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -448,13 +448,43 @@ type JobSpec struct {
 	Suspend                 Ignored `yaml:"suspend"`
 }
 
-// PodTemplate is what a Job's pod is made from.
+// Deployment is an apps/v1 Deployment with one container: a function that runs without being asked. There is one process of it here, whatever its number of replicas.
+type Deployment struct {
+	Object
+	Spec DeploymentSpec `yaml:"spec"`
+}
+
+// DeploymentSpec is the specification of a Deployment.
+type DeploymentSpec struct {
+	// Replicas is how many pods a cluster runs; nil means 1, and of 0 nothing runs here either.
+	Replicas *int          `yaml:"replicas"`
+	Selector LabelSelector `yaml:"selector"`
+	Template PodTemplate   `yaml:"template"`
+
+	Strategy                Ignored `yaml:"strategy"`
+	MinReadySeconds         Ignored `yaml:"minReadySeconds"`
+	RevisionHistoryLimit    Ignored `yaml:"revisionHistoryLimit"`
+	ProgressDeadlineSeconds Ignored `yaml:"progressDeadlineSeconds"`
+}
+
+// LabelSelector selects by equal labels; expressions are not run here.
+type LabelSelector struct {
+	MatchLabels map[string]string `yaml:"matchLabels"`
+}
+
+// Container returns the Deployment's one container.
+func (d *Deployment) Container() *Container { return &d.Spec.Template.Spec.Containers[0] }
+
+// Runs reports whether it has any replica.
+func (d *Deployment) Runs() bool { return d.Spec.Replicas == nil || *d.Spec.Replicas > 0 }
+
+// PodTemplate is what the pods of a Job or a Deployment are made from.
 type PodTemplate struct {
 	Metadata Metadata `yaml:"metadata"`
 	Spec     PodSpec  `yaml:"spec"`
 }
 
-// PodSpec is the specification of a Job's pod.
+// PodSpec is the specification of such a pod.
 type PodSpec struct {
 	Containers    []Container `yaml:"containers"`
 	Volumes       []Volume    `yaml:"volumes"`
@@ -465,6 +495,7 @@ type PodSpec struct {
 	NodeSelector                  Ignored `yaml:"nodeSelector"`
 	Tolerations                   Ignored `yaml:"tolerations"`
 	Affinity                      Ignored `yaml:"affinity"`
+	TopologySpread                Ignored `yaml:"topologySpreadConstraints"`
 	Automount                     Ignored `yaml:"automountServiceAccountToken"`
 	EnableServiceLinks            Ignored `yaml:"enableServiceLinks"`
 	ImagePullSecrets              Ignored `yaml:"imagePullSecrets"`

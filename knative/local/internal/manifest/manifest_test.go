@@ -17,8 +17,9 @@ import (
 func TestBadManifestsAreRefusedWithTheirPlace(t *testing.T) {
 	service := "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: collect, namespace: m}\nspec:\n  template:\n"
 	trigger := "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t, namespace: m}\nspec:\n  broker: raw\n  subscriber: {uri: 'http://x'}\n"
+	deployment := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: enrich, namespace: m}\nspec:\n"
 	tests := []struct{ name, yaml, want string }{
-		{"unknown kind", "apiVersion: apps/v1\nkind: Deployment\n", `f.yaml:2: kind "Deployment" (apps/v1) does not run here; known here: Broker (eventing.knative.dev/v1), ConfigMap (v1), Job (batch/v1), Namespace (v1), PingSource (sources.knative.dev/v1), Secret (v1), Service (serving.knative.dev/v1), ServiceAccount (v1), Trigger (eventing.knative.dev/v1)`},
+		{"unknown kind", "apiVersion: policy/v1\nkind: Gizmo\n", `f.yaml:2: kind "Gizmo" (policy/v1) does not run here; known here: Broker (eventing.knative.dev/v1), ConfigMap (v1), Deployment (apps/v1), Job (batch/v1), Namespace (v1), PingSource (sources.knative.dev/v1), Secret (v1), Service (serving.knative.dev/v1), ServiceAccount (v1), Trigger (eventing.knative.dev/v1)`},
 		{"misspelt kind", "apiVersion: v1\nkind: ConfgMap\n", `f.yaml:2: kind "ConfgMap" (v1) does not run here; did you mean "ConfigMap (v1)"?`},
 		{"another version", "apiVersion: v1\nkind: Service\n", `f.yaml:1: Service of apiVersion "v1" does not run here; its apiVersion is "serving.knative.dev/v1"`},
 		{"no kind", "a: b\n", `f.yaml:1: apiVersion and kind are missing`},
@@ -46,6 +47,11 @@ func TestBadManifestsAreRefusedWithTheirPlace(t *testing.T) {
 		{"field that class Kafka lacks", trigger + "  delivery:\n    retryAfterMax: PT1S\n", `f.yaml:8: unknown field "retryAfterMax" in Trigger.spec.delivery; known here: backoffDelay, backoffPolicy, deadLetterSink, retry, timeout`},
 		{"no sink", "apiVersion: sources.knative.dev/v1\nkind: PingSource\nmetadata: {name: p}\nspec:\n  schedule: '*/5 * * * *'\n", `f.yaml:5: the PingSource's sink needs a ref or a uri`},
 		{"schedule", "apiVersion: sources.knative.dev/v1\nkind: PingSource\nmetadata: {name: p}\nspec:\n  schedule: 5m\n  sink: {uri: 'http://x'}\n", `f.yaml:5: schedule must be a cron expression of five fields such as "*/5 * * * *", not "5m"`},
+		{"no selector", deployment + "  template: {spec: {containers: [{image: x}]}}\n", `f.yaml:5: a Deployment needs selector.matchLabels`},
+		{"selector of other pods", deployment + "  selector: {matchLabels: {app: enrich}}\n  template: {metadata: {labels: {app: enrihc}}, spec: {containers: [{image: x}]}}\n", `f.yaml:5: the template's label app must be "enrich", as selected, not "enrihc"`},
+		{"probe without a port", deployment + "  selector: {matchLabels: {app: e}}\n  template:\n    metadata: {labels: {app: e}}\n    spec:\n      containers:\n        - image: x\n          livenessProbe: {httpGet: {path: /healthz}}\n", `f.yaml:11: livenessProbe.httpGet needs a port: only Knative fills it in`},
+		{"replicas", deployment + "  replicas: -1\n  selector: {matchLabels: {app: e}}\n  template: {metadata: {labels: {app: e}}, spec: {containers: [{image: x}]}}\n", `f.yaml:5: replicas must not be negative`},
+		{"restart policy of a Deployment", deployment + "  selector: {matchLabels: {app: e}}\n  template: {metadata: {labels: {app: e}}, spec: {restartPolicy: Never, containers: [{image: x}]}}\n", `f.yaml:6: a Deployment's restartPolicy must be Always, not "Never"`},
 		{"restart policy", "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec:\n  template:\n    spec: {containers: [{image: x}]}\n", `f.yaml:6: a Job's restartPolicy must be Never or OnFailure, not ""`},
 	}
 	for _, test := range tests {

@@ -25,6 +25,7 @@ type Set struct {
 	Secrets         map[Key]*Secret
 	ServiceAccounts map[Key]*ServiceAccount
 	Services        map[Key]*Service
+	Deployments     map[Key]*Deployment
 	Brokers         map[Key]*Broker
 	Triggers        map[Key]*Trigger
 	PingSources     map[Key]*PingSource
@@ -35,7 +36,7 @@ type Set struct {
 func NewSet() *Set {
 	return &Set{
 		Namespaces: map[Key]*Namespace{}, ConfigMaps: map[Key]*ConfigMap{}, Secrets: map[Key]*Secret{},
-		ServiceAccounts: map[Key]*ServiceAccount{}, Services: map[Key]*Service{}, Brokers: map[Key]*Broker{},
+		ServiceAccounts: map[Key]*ServiceAccount{}, Services: map[Key]*Service{}, Deployments: map[Key]*Deployment{}, Brokers: map[Key]*Broker{},
 		Triggers: map[Key]*Trigger{}, PingSources: map[Key]*PingSource{}, Jobs: map[Key]*Job{},
 	}
 }
@@ -66,6 +67,7 @@ var kinds = []kind{
 	{"v1", "Secret", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.Secrets, finishSecret) }},
 	{"v1", "ServiceAccount", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.ServiceAccounts, nil) }},
 	{"serving.knative.dev/v1", "Service", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.Services, finishService) }},
+	{"apps/v1", "Deployment", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.Deployments, finishDeployment) }},
 	{"eventing.knative.dev/v1", "Broker", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.Brokers, finishBroker) }},
 	{"eventing.knative.dev/v1", "Trigger", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.Triggers, finishTrigger) }},
 	{"sources.knative.dev/v1", "PingSource", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.PingSources, finishPingSource) }},
