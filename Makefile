@@ -62,5 +62,9 @@ integration: ## against real servers: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPO
 	@: $${KAFKA_BROKERS:?names no Kafka} $${ELASTICSEARCH_URL:?names no Elasticsearch} $${S3_ENDPOINT:?names no object store}
 	$(GO) test -tags integration -count=1 -timeout 30m ./...
 
+.PHONY: gameday
+gameday: ## break the pipeline on real servers of its own and count what is lost; ARGS=-short takes five minutes
+	$(GO) run ./functions/internal/gameday $(ARGS)
+
 .PHONY: check
 check: build lint test race ## what CI runs, besides integration
