@@ -9,56 +9,41 @@ import (
 	"github.com/kelseyhightower/envconfig"
 
 	"millrace/shared/objectstore"
+	"millrace/shared/search"
 	"millrace/shared/telemetry"
 )
 
-const usage = `provision makes what Millrace needs before the first event: topics, the starting positions of the
-Triggers' groups, buckets and index templates. It is safe to repeat.
-
-  KAFKA_BROKERS=127.0.0.1:9092 ELASTICSEARCH_URL=http://127.0.0.1:9200 \
-  S3_ENDPOINT=http://127.0.0.1:9000 AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... provision
-
-On a cluster: ko create -f knative/jobs/provision.yaml
-
-Settings (environment):
-  TOPIC_RAW=events.raw    names of the topics; TOPIC_ENRICHED=events.enriched, TOPIC_DEAD=events.dead
-  TOPIC_PARTITIONS=6      partitions of a topic that it makes
-  TOPIC_REPLICAS=3        replicas; min.insync.replicas is one less
-  ALLOW_FEWER_REPLICAS=   true: as many as there are brokers, where these are fewer (one machine, a test)
-  RETENTION_RAW=168h      how long Kafka keeps events.raw; RETENTION_ENRICHED=168h, RETENTION_DEAD=720h
-  INDEX_PREFIX=           before all names of indexes and templates
-  INDEX_REPLICAS=0        copies of an index beside its primary
-  NAMESPACE=              the namespace of the Triggers where it is not the manifests' own
-  CONTRACTS=              a directory of contracts beside the embedded ones
-  PROVISION_WAIT=2m       how long it waits for servers that are not there yet
-`
-
+// config is all that provision reads from its environment.
 type config struct {
-	Brokers       []string `envconfig:"KAFKA_BROKERS" required:"true"`
-	TopicRaw      string   `envconfig:"TOPIC_RAW" default:"events.raw"`
-	TopicEnriched string   `envconfig:"TOPIC_ENRICHED" default:"events.enriched"`
-	TopicDead     string   `envconfig:"TOPIC_DEAD" default:"events.dead"`
-	Partitions    int32    `envconfig:"TOPIC_PARTITIONS" default:"6"`
-	Replicas      int16    `envconfig:"TOPIC_REPLICAS" default:"3"`
+	Brokers       []string `envconfig:"KAFKA_BROKERS" required:"true" desc:"host:port, comma separated"`
+	TopicRaw      string   `envconfig:"TOPIC_RAW" default:"events.raw" desc:"the topic of raw events"`
+	TopicEnriched string   `envconfig:"TOPIC_ENRICHED" default:"events.enriched" desc:"the topic of enriched events"`
+	TopicDead     string   `envconfig:"TOPIC_DEAD" default:"events.dead" desc:"the topic of dead letters"`
+	Partitions    int32    `envconfig:"TOPIC_PARTITIONS" default:"6" desc:"partitions of a topic that it makes"`
+	Replicas      int16    `envconfig:"TOPIC_REPLICAS" default:"3" desc:"replicas; min.insync.replicas is one less"`
 	// AllowFewerReplicas takes as many replicas as there are brokers where these are fewer: one machine, or a test.
-	AllowFewerReplicas bool          `envconfig:"ALLOW_FEWER_REPLICAS"`
-	RetentionRaw       time.Duration `envconfig:"RETENTION_RAW" default:"168h"`
-	RetentionEnrich    time.Duration `envconfig:"RETENTION_ENRICHED" default:"168h"`
-	RetentionDead      time.Duration `envconfig:"RETENTION_DEAD" default:"720h"`
-	ElasticsearchURL   string        `envconfig:"ELASTICSEARCH_URL" required:"true"`
-	IndexPrefix        string        `envconfig:"INDEX_PREFIX"`
-	IndexReplicas      int           `envconfig:"INDEX_REPLICAS" default:"0"`
-	S3Endpoint         string        `envconfig:"S3_ENDPOINT" required:"true"`
-	S3Region           string        `envconfig:"S3_REGION" default:"us-east-1"`
-	Bucket             string        `envconfig:"S3_BUCKET" default:"millrace"`
-	BucketPrivate      string        `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private"`
-	AccessKey          string        `envconfig:"AWS_ACCESS_KEY_ID" required:"true"`
-	SecretKey          string        `envconfig:"AWS_SECRET_ACCESS_KEY" required:"true"`
-	PrivateAccessKey   string        `envconfig:"S3_PRIVATE_ACCESS_KEY_ID"`
-	PrivateSecretKey   string        `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY"`
-	Contracts          string        `envconfig:"CONTRACTS"`
-	Namespace          string        `envconfig:"NAMESPACE"`
-	Wait               time.Duration `envconfig:"PROVISION_WAIT" default:"2m"`
+	AllowFewerReplicas bool          `envconfig:"ALLOW_FEWER_REPLICAS" desc:"true: as many as there are brokers, where these are fewer (one machine, a test)"`
+	RetentionRaw       time.Duration `envconfig:"RETENTION_RAW" default:"168h" desc:"how long Kafka keeps raw events, in a topic that it makes"`
+	RetentionEnrich    time.Duration `envconfig:"RETENTION_ENRICHED" default:"168h" desc:"likewise enriched ones"`
+	RetentionDead      time.Duration `envconfig:"RETENTION_DEAD" default:"720h" desc:"likewise dead letters"`
+	Namespace          string        `envconfig:"NAMESPACE" desc:"of the Triggers, where it is not the manifests' own"`
+
+	ElasticsearchURL string `envconfig:"ELASTICSEARCH_URL" required:"true" desc:"address; may hold user and password: never printed"`
+	search.Access
+	IndexPrefix   string `envconfig:"INDEX_PREFIX" desc:"before all names of indexes and templates"`
+	IndexReplicas int    `envconfig:"INDEX_REPLICAS" default:"0" desc:"copies of an index beside its primary"`
+	Contracts     string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
+
+	S3Endpoint       string `envconfig:"S3_ENDPOINT" required:"true" desc:"http or https URL"`
+	S3Region         string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
+	Bucket           string `envconfig:"S3_BUCKET" default:"millrace" desc:"enriched objects and their log"`
+	BucketPrivate    string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private" desc:"raw and dead ones and their logs"`
+	AccessKey        string `envconfig:"AWS_ACCESS_KEY_ID" required:"true" desc:"for both buckets"`
+	SecretKey        string `envconfig:"AWS_SECRET_ACCESS_KEY" required:"true" desc:"secret"`
+	PrivateAccessKey string `envconfig:"S3_PRIVATE_ACCESS_KEY_ID" desc:"for the private bucket; else as above"`
+	PrivateSecretKey string `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY" desc:"secret"`
+
+	Wait time.Duration `envconfig:"PROVISION_WAIT" default:"2m" desc:"how long it waits for servers that are not there yet"`
 	telemetry.Log
 }
 
@@ -67,11 +52,11 @@ func readConfig() (config, error) {
 	if err := envconfig.Process("", &c); err != nil {
 		return c, fmt.Errorf("settings: %w", err)
 	}
-	return c, c.validate()
+	return c, c.Validate()
 }
 
-// validate joins everything that is wrong.
-func (c *config) validate() error {
+// Validate joins everything that is wrong.
+func (c *config) Validate() error {
 	var errs []error
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -90,7 +75,7 @@ func (c *config) validate() error {
 		u, err := url.Parse(value)
 		check(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", "%s: must be an http or https URL", name)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Access.Validate())...)
 }
 
 // bucket returns the settings of one of the two buckets.

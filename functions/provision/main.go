@@ -7,20 +7,21 @@
 // store that ignores If-None-Match, since two drains would overwrite each other's log there. Contract files that are wrong are named at once; the rest is
 // made all the same, and it ends with status 1.
 //
-// Variables: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPOINT, S3_REGION, S3_BUCKET, S3_BUCKET_PRIVATE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-// S3_PRIVATE_ACCESS_KEY_ID, S3_PRIVATE_SECRET_ACCESS_KEY, CONTRACTS, TOPIC_RAW, TOPIC_ENRICHED, TOPIC_DEAD, TOPIC_PARTITIONS, TOPIC_REPLICAS, ALLOW_FEWER_REPLICAS, RETENTION_RAW, RETENTION_ENRICHED, RETENTION_DEAD,
-// INDEX_PREFIX, INDEX_REPLICAS, NAMESPACE, PROVISION_WAIT, LOG_LEVEL, LOG_FORMAT.
+// Variables: provision --help lists them, from config.go, and says what to do where a topic gets partitions.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"millrace/shared/contract"
+	"millrace/shared/telemetry"
+	"millrace/shared/usage"
 )
 
 func main() {
@@ -34,12 +35,8 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) (err error) {
-	if len(args) > 0 {
-		if args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
-			fmt.Print(usage)
-			return nil
-		}
-		return fmt.Errorf("unknown argument %q: provision takes its settings from the environment, see --help", args[0])
+	if done, err := usage.Asked(os.Stdout, args, help, config{}); done || err != nil {
+		return err
 	}
 	c, err := readConfig()
 	if err != nil {
@@ -53,6 +50,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	slog.SetDefault(telemetry.Logger(os.Stderr, c.Log, "provision"))
 	p := &provisioner{config: c, contracts: contracts.Set(), groups: groups, out: os.Stdout}
 	defer func() { err = errors.Join(err, p.close()) }()
 	wrong := p.wrong()

@@ -101,15 +101,18 @@ func (p *provisioner) try(ctx context.Context, s step) error {
 	}
 }
 
+// connect makes the one client, which finds brokers that went away and came back by itself.
 func (p *provisioner) connect(ctx context.Context) (string, error) {
-	config := kafka.NewConfig("millrace-provision")
-	config.Metadata.Retry.Max = 1
-	a, err := kafka.NewAdmin(p.config.Brokers, config)
-	if err != nil {
-		return "", err
+	if p.admin == nil {
+		config := kafka.NewConfig("millrace-provision")
+		config.Metadata.Retry.Max = 1
+		a, err := kafka.NewAdmin(p.config.Brokers, config)
+		if err != nil {
+			return "", err
+		}
+		p.admin = a
 	}
-	p.admin = a
-	n, err := a.Brokers(ctx)
+	n, err := p.admin.Brokers(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -152,8 +155,12 @@ func (p *provisioner) topic(name string, retention time.Duration) step {
 		if info.MinInsync >= 2 {
 			durability = kafka.DurabilityReplicated
 		}
-		return fmt.Sprintf("%s, %d partition(s), %d replica(s), min.insync.replicas %d: receipts say %q",
-			verb, len(info.Partitions), info.Replicas, info.MinInsync, durability), nil
+		kept := "for ever"
+		if info.RetentionMS >= 0 {
+			kept = "for " + (time.Duration(info.RetentionMS) * time.Millisecond).String()
+		}
+		return fmt.Sprintf("%s, %d partition(s), kept %s, %d replica(s), min.insync.replicas %d: receipts say %q",
+			verb, len(info.Partitions), kept, info.Replicas, info.MinInsync, durability), nil
 	}}
 }
 
@@ -173,9 +180,16 @@ func (p *provisioner) replicas(ctx context.Context) (int16, error) {
 	return int16(max(1, n)), nil
 }
 
+// group gives a group its positions. One that has some and is at work is done: its members read the partitions that were added in their own way, which nobody else can
+// change meanwhile, and the rest must not wait for it.
 func (p *provisioner) group(g kafka.GroupTopic) step {
 	return step{"group " + g.Group, func(ctx context.Context) (string, error) {
 		parts, err := p.admin.EnsureStart(ctx, g)
+		var busy *kafka.AtWorkError
+		if errors.As(err, &busy) && len(busy.Missing) < busy.All {
+			return fmt.Sprintf("is at work on %s and has no position on partitions %v, which were added to it or hold nothing yet; a Trigger may skip what is written "+
+				"there first: see \"partitions\" in provision --help", g.Topic, busy.Missing), nil
+		}
 		if err != nil {
 			return "", err
 		}
@@ -206,7 +220,7 @@ func (p *provisioner) bucket(name string) step {
 }
 
 func (p *provisioner) templates(ctx context.Context) (string, error) {
-	client, err := search.New(search.Options{URL: p.config.ElasticsearchURL, Prefix: p.config.IndexPrefix, Replicas: p.config.IndexReplicas})
+	client, err := search.New(search.Options{URL: p.config.ElasticsearchURL, Access: p.config.Access, Prefix: p.config.IndexPrefix, Replicas: p.config.IndexReplicas})
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errRefused, err)
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +21,7 @@ import (
 	"millrace/shared/kafka"
 	"millrace/shared/objectstore/objectstoretest"
 	"millrace/shared/search/searchtest"
+	"millrace/shared/usage"
 )
 
 func settings(t *testing.T) config {
@@ -211,17 +214,114 @@ func TestTopicsAndGroups(t *testing.T) {
 		if err := p.close(); err != nil {
 			t.Error(err)
 		}
+		p.admin = nil // as another process
+	}
+}
+
+// Guards whoever provisions while Kafka comes and goes: each try that fails leaves no client behind, which would go on asking for metadata.
+func TestOneClientForAllTries(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	c := settings(t)
+	c.Brokers = cluster.ListenAddrs()
+	p := &provisioner{config: c, out: t.Output()}
+	if _, err := p.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	first := p.admin
+	if _, err := p.connect(t.Context()); err != nil || p.admin != first {
+		t.Errorf("another client at the second try, and the first is still open: %v", err)
+	}
+	if err := p.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Guards an Elasticsearch that asks for a key, of a private CA: the templates' step reaches it, and is not repeated for two minutes without one.
+func TestTemplatesBehindKeyAndCA(t *testing.T) {
+	const key = "aWQ6c2VjcmV0"
+	fake := searchtest.NewFake(t)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.Header.Get("Authorization"), " "+key) {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		fake.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	dir := t.TempDir()
+	ca, file := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key")
+	for path, text := range map[string][]byte{ca: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), file: []byte(key)} {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := contract.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"KAFKA_BROKERS": "a:1", "S3_ENDPOINT": "http://s3", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s",
+		"ELASTICSEARCH_URL": server.URL, "ELASTICSEARCH_CA": ca, "ELASTICSEARCH_API_KEY": key,
+	} {
+		t.Setenv(name, value)
+	}
+	try := func() (string, error) {
+		c, err := readConfig()
+		if err != nil {
+			return "", err
+		}
+		return (&provisioner{config: c, contracts: set, out: t.Output()}).templates(t.Context())
+	}
+	if said, err := try(); err != nil || len(fake.Templates()) != 1+len(set.Models()) {
+		t.Errorf("by value: %s, %v", said, err)
+	}
+	t.Setenv("ELASTICSEARCH_API_KEY_FILE", file)
+	if _, err := try(); err == nil || !strings.Contains(err.Error(), "ELASTICSEARCH_API_KEY_FILE") || strings.Contains(err.Error(), key) {
+		t.Errorf("by value and file: %v", err)
+	}
+	t.Setenv("ELASTICSEARCH_API_KEY", "")
+	if said, err := try(); err != nil {
+		t.Errorf("by file: %s, %v", said, err)
+	}
+	t.Setenv("ELASTICSEARCH_API_KEY_FILE", "")
+	if _, err := try(); err == nil || errors.Is(err, errRefused) || strings.Contains(err.Error(), key) {
+		t.Errorf("without: %v", err)
+	}
+}
+
+// Guards the help: it says of every variable what it is, among them those of Kafka, object storage and search, and a typing error on the command line starts nothing.
+func TestHelp(t *testing.T) {
+	var b strings.Builder
+	if done, err := usage.Asked(&b, []string{"--help"}, help, config{}); !done || err != nil {
+		t.Fatal(done, err)
+	}
+	for line := range strings.Lines(usage.Variables(config{})) {
+		if strings.HasSuffix(line, " \n") {
+			t.Errorf("no description: %q", line)
+		}
+	}
+	for _, want := range []string{"KAFKA_BROKERS", "S3_ENDPOINT", "AWS_SECRET_ACCESS_KEY", "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_CA", "LOG_LEVEL", "PROVISION_WAIT", "add the partitions"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%s is not in the help", want)
+		}
+	}
+	if err := run(t.Context(), []string{"-prot"}); err == nil || !strings.Contains(err.Error(), `unknown argument "-prot"`) {
+		t.Errorf("an unknown argument: %v", err)
 	}
 }
 
 // Guards against starting with settings that cannot work: all that is wrong is said at once, and no secret is.
 func TestValidate(t *testing.T) {
 	c := settings(t)
-	if err := c.validate(); err != nil {
+	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
 	c.Partitions, c.Wait, c.S3Endpoint, c.BucketPrivate, c.PrivateSecretKey = 0, 0, "minio:9000", "a", "verysecret"
-	err := c.validate()
+	err := c.Validate()
 	for _, want := range []string{"TOPIC_PARTITIONS", "PROVISION_WAIT", "S3_ENDPOINT", "S3_BUCKET_PRIVATE", "S3_PRIVATE_ACCESS_KEY_ID"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing said of %s: %v", want, err)

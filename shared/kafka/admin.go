@@ -23,7 +23,7 @@ func NewAdmin(brokers []string, config *sarama.Config) (*Admin, error) {
 	}
 	client, err := sarama.NewClient(brokers, config)
 	if err != nil {
-		return nil, fmt.Errorf("connect to Kafka at %v: %w", brokers, err)
+		return nil, fmt.Errorf("connect to Kafka at %v: %w", brokers, asUser(config, err))
 	}
 	admin, err := sarama.NewClusterAdminFromClient(client)
 	if err != nil {
@@ -178,12 +178,34 @@ func topicLimits(client sarama.Client, topic string) (insync, maxBytes int, err 
 // GroupTopic is a consumer group and the topic that it reads.
 type GroupTopic struct{ Group, Topic string }
 
+// An AtWorkError says that a group has members, which alone may commit its positions, and that it has none on some partitions.
+type AtWorkError struct {
+	GroupTopic
+	Missing []int32 // partitions without a committed offset
+	All     int     // how many partitions the topic has
+	Err     error   // Kafka's answer
+}
+
+// Error names the group, the topic and the partitions.
+func (e *AtWorkError) Error() string {
+	return fmt.Sprintf("group %s has members, and no position on partitions %v of the %d of %s: %v", e.Group, e.Missing, e.All, e.Topic, e.Err)
+}
+
+// Unwrap returns Kafka's answer.
+func (e *AtWorkError) Unwrap() error { return e.Err }
+
+// atWork reports whether Kafka refused to commit offsets from outside because the group has members.
+func atWork(err error) bool {
+	return errors.Is(err, sarama.ErrUnknownMemberId) || errors.Is(err, sarama.ErrRebalanceInProgress) || errors.Is(err, sarama.ErrNonEmptyGroup)
+}
+
 // EnsureStart commits the beginning of the topic for each partition where the group has committed nothing yet, so that a Trigger whose dispatcher starts later does not begin
 // at the end. Where something is committed nothing changes. It returns the partitions that it committed.
 //
-// The error wraps sarama.ErrUnknownMemberId or the like where the group has members: then it is at work already, and holds its position itself.
+// The error is an [*AtWorkError] where the group has members: Kafka then takes commits from them alone. Those partitions were added to the topic, or the members read
+// nothing there yet.
 func (a *Admin) EnsureStart(_ context.Context, g GroupTopic) ([]int32, error) {
-	missing, _, err := a.uncommitted(g)
+	missing, all, err := a.uncommitted(g)
 	if err != nil || len(missing) == 0 {
 		return nil, err
 	}
@@ -200,6 +222,9 @@ func (a *Admin) EnsureStart(_ context.Context, g GroupTopic) ([]int32, error) {
 		return nil, fmt.Errorf("group %s: commit the start of %s: %w", g.Group, g.Topic, err)
 	}
 	for p, kerr := range res.Errors[g.Topic] {
+		if atWork(kerr) {
+			return nil, &AtWorkError{GroupTopic: g, Missing: missing, All: all, Err: kerr}
+		}
 		if !errors.Is(kerr, sarama.ErrNoError) {
 			return nil, fmt.Errorf("group %s: commit the start of %s/%d: %w", g.Group, g.Topic, p, kerr)
 		}
@@ -238,8 +263,9 @@ func (a *Admin) uncommitted(g GroupTopic) (missing []int32, all int, err error) 
 	return missing, len(parts), nil
 }
 
-// GroupsReady reports whether each group has committed offsets on its topic, so that events written from now on will reach it. One partition is enough:
-// those that were added to the topic later have none until the group reads something there, which it does from their beginning. The error names the first that has not.
+// GroupsReady reports whether each group has committed offsets on its topic, so that events written from now on will reach it. One partition is enough: one
+// that was added to the topic must not stop what writes to it. There a group of ours ([Intake], [Consumer]) reads from the oldest record; Knative's begins at
+// the end when it first sees the partition, unless EnsureStart gave it a position before. The error names the first group without any.
 func (a *Admin) GroupsReady(_ context.Context, groups []GroupTopic) error {
 	for _, g := range groups {
 		missing, all, err := a.uncommitted(g)
