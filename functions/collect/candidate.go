@@ -2,10 +2,8 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"mime"
-	"slices"
-	"strings"
+	"net/http"
 	"unicode/utf8"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
@@ -49,8 +47,8 @@ type refused struct {
 	contentType string // of whole; "" where it is not known
 	eventType   string // where it could be read
 	version     string
-	source, id  string            // likewise: what the producer calls it, which is not what the dead letter is called
-	attributes  map[string]string // what else could be read, of a binary CloudEvent, whose attributes are not in whole
+	source, id  string      // likewise: what the producer calls it, which is not what the dead letter is called
+	header      http.Header // of a binary CloudEvent, whose attributes are not in whole
 }
 
 // attributesPerEvent bounds the attributes of all events of one request, as so many for each that it may have: an attribute of six bytes in JSON takes
@@ -166,23 +164,15 @@ func checkNames(v1 *ce.EventContextV1) *problem {
 		switch {
 		case !event.ValidExtensionName(name):
 			return wrong(event.CodeInvalidAttribute, "extension %q: names are lower-case letters and digits", event.Cut(name, 40))
-		case coreAttribute(name):
+		case event.IsContext(name):
 			return wrong(event.CodeInvalidAttribute, "extension %s has the name of a context attribute", name)
 		case event.Reserved(name):
 			return wrong(event.CodeReservedAttribute, "extension %s is not the producer's to set", event.Cut(name, 40))
-		case strings.HasPrefix(name, "knativekafka"), name == "kafkaoffset", name == "kafkapartition", name == "kafkatopic":
-			delete(v1.Extensions, name) // a position in another topic, no longer true
+		case event.IsPosition(name):
+			delete(v1.Extensions, name)
 		}
 	}
 	return nil
-}
-
-func coreAttribute(name string) bool {
-	switch name {
-	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data":
-		return true
-	}
-	return false
 }
 
 func deref(s *string) string {
@@ -235,14 +225,6 @@ func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error)
 		return candidate{}, err
 	}
 	x := make(map[string]any, 12)
-	size := 0
-	for _, name := range slices.Sorted(maps.Keys(r.attributes)) {
-		value := r.attributes[name]
-		if n, p := headerLen("", name, value); p == nil && size+n <= maxAttributes {
-			x[name] = value
-			size += n
-		}
-	}
 	v1 := &ce.EventContextV1{ID: id, Source: m.source, Type: event.TypeUnparsed, Extensions: x}
 	if event.ValidType(r.eventType) {
 		v1.Type = r.eventType
@@ -250,6 +232,8 @@ func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error)
 	if event.ValidVersion(r.version) {
 		x[event.SchemaVersion] = r.version
 	}
+	letter := &event.Event{Context: v1}
+	event.AddFromHeader(letter, r.header, maxAttributes)
 	message, data := p.message, r.whole
 	if len(data) > event.MaxSize {
 		data = nil
@@ -275,8 +259,9 @@ func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error)
 	if r.id != "" {
 		x[event.FailureID] = event.Cut(r.id, event.MaxFailureOrigin)
 	}
+	letter.DataEncoded = data
 	return candidate{
-		event: &event.Event{Context: v1, DataEncoded: data}, id: id, source: m.sourceText, rootID: rootID, code: p.code, message: message,
+		event: letter, id: id, source: m.sourceText, rootID: rootID, code: p.code, message: message,
 	}, nil
 }
 

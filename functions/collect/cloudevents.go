@@ -56,13 +56,6 @@ func (m *maker) cloudEvents(h http.Header, body []byte, limit int, now string) (
 	}
 }
 
-func (m *maker) options() []event.Option {
-	if m.lowercase {
-		return []event.Option{event.LowerCaseExtensions}
-	}
-	return nil
-}
-
 func hasAttributes(h http.Header) bool {
 	for name := range h {
 		if strings.HasPrefix(name, "Ce-") {
@@ -75,7 +68,11 @@ func hasAttributes(h http.Header) bool {
 // structured makes the event of one object in the CloudEvents JSON format.
 func (m *maker) structured(object []byte, now string) (candidate, error) {
 	r := refused{whole: object, contentType: "application/json"}
-	e, err := event.DecodeStructured(object, m.options()...)
+	decode := event.DecodeStructured
+	if m.lowercase {
+		decode = event.DecodeStructuredAnyCase
+	}
+	e, err := decode(object)
 	if err != nil {
 		r.recognize(object)
 		code := event.CodeInvalidCloudEvent
@@ -105,54 +102,15 @@ func (m *maker) binary(h http.Header, body []byte, now string) (candidate, error
 		whole: body, contentType: h.Get("Content-Type"), eventType: event.DecodeHeader(h.Get("Ce-Type")), version: h.Get("Ce-Schemaversion"),
 		source: event.DecodeHeader(h.Get("Ce-Source")), id: event.DecodeHeader(h.Get("Ce-Id")),
 	}
-	e, err := event.DecodeHTTP(h, body, m.options()...)
+	e, err := event.DecodeHTTP(h, body)
 	if err != nil {
-		r.attributes = binaryAttributes(h)
-		return m.deadLetter(r, binaryProblem(h), now)
+		r.header = h
+		return m.deadLetter(r, wrong(event.CodeInvalidCloudEvent, "%s", err), now)
 	}
 	c, err := m.admitCloudEvent(e, r, now)
 	if err == nil && c.code != "" { // rare, and so done once more with the attributes
-		r.attributes = binaryAttributes(h)
+		r.header = h
 		return m.deadLetter(r, &problem{c.code, c.message}, now)
 	}
 	return c, err
-}
-
-// binaryProblem says what is wrong with headers that are no CloudEvent. The decoder's own errors may quote values.
-func binaryProblem(h http.Header) *problem {
-	for header, values := range h {
-		if name := strings.ToLower(header); strings.HasPrefix(name, "ce-") && len(values) != 1 {
-			return wrong(event.CodeInvalidCloudEvent, "the header %s stands %d times", event.Cut(name, 40), len(values))
-		}
-	}
-	if h.Get("Ce-Specversion") != "1.0" {
-		return wrong(event.CodeInvalidCloudEvent, "the header ce-specversion must be 1.0")
-	}
-	for _, name := range []string{"ce-id", "ce-source", "ce-type"} {
-		if h.Get(name) == "" {
-			return wrong(event.CodeInvalidCloudEvent, "the header %s is missing or empty", name)
-		}
-	}
-	if v := h.Get("Ce-Time"); v != "" {
-		if _, err := event.ParseTime(event.DecodeHeader(v)); err != nil {
-			return wrong(event.CodeInvalidCloudEvent, "the header ce-time: %s", err)
-		}
-	}
-	return wrong(event.CodeInvalidCloudEvent, "the headers are no CloudEvent 1.0: source must be a URI-reference, dataschema a URI, content-type a media type, "+
-		"and names of extensions letters and digits")
-}
-
-func binaryAttributes(h http.Header) map[string]string {
-	attributes := make(map[string]string)
-	for header, values := range h {
-		name, ok := strings.CutPrefix(strings.ToLower(header), "ce-")
-		switch {
-		case !ok, len(values) != 1, !event.ValidExtensionName(name), event.Reserved(name):
-			continue
-		case coreAttribute(name), name == event.SchemaVersion:
-			continue
-		}
-		attributes[name] = event.DecodeHeader(values[0])
-	}
-	return attributes
 }

@@ -294,7 +294,7 @@ func (m *maker) formExtensions(x map[string]any, object []byte) *problem {
 			p = wrong(event.CodeInvalidAttribute, "extension %q stands twice", event.Cut(name, 40))
 			return nil
 		}
-		if coreAttribute(name) || name == event.SchemaVersion || name == event.PartitionKey {
+		if event.IsContext(name) || name == event.SchemaVersion || name == event.PartitionKey {
 			p = wrong(event.CodeInvalidAttribute, "%s is not an extension here: it has a field of its own, or follows from the form", name)
 			return nil
 		}

@@ -129,7 +129,7 @@ func startOn(t testing.TB, o search.Options) *setup {
 	if err := h.accept(contracts); err != nil {
 		t.Fatal(err)
 	}
-	s.handler = deadletter.Handler(delivery.Attempts(h, 5), s.dead, stage, clock, deadletter.ReadsDead())
+	s.handler = deadletter.HandlerOfDead(delivery.Attempts(h, 5), s.dead, stage, clock)
 	return s
 }
 

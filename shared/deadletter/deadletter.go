@@ -5,7 +5,7 @@
 // Done for those whose write was confirmed and Retry for all others. So an event left to its Trigger's retries never holds
 // back the good ones behind it, and none is answered for that is in neither place.
 //
-// For a handler that reads events.dead ([ReadsDead]), what is a dead letter already is never made one again, or one event could go round for
+// For a handler that reads events.dead ([HandlerOfDead]), what is a dead letter already is never made one again, or one event could go round for
 // ever: Dead becomes Failed then, and the handler must find another way (load-search writes the attributes only). No other handler may refuse:
 // an event says that it is a dead letter by attributes, which a producer can write and a replay can leave, and would then block its Trigger's slot
 // until the retries are over.
@@ -55,25 +55,22 @@ type assumed struct {
 
 func (a *assumed) Unwrap() error { return a.error }
 
-// An Option changes what Handler does.
-type Option func(*options)
-
-type options struct{ readsDead bool }
-
-// ReadsDead says that the handler reads events.dead, so that what is a dead letter already must not become one again.
-func ReadsDead() Option { return func(o *options) { o.readsDead = true } }
-
 // Handler returns a handler that passes events to next and publishes what it gives up to "to", events.dead. stage names the
 // function and becomes the failurestage; clock gives the failuretime.
 //
 // The outcomes are next's, but for Dead ones: Done once the dead letter is durable, Retry when its write failed or may have
-// failed (then it can be there twice, with the same root id, stage and replay count), and with [ReadsDead] Failed for an event that is a dead
-// letter already. Events are not changed.
-func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock func() time.Time, opts ...Option) delivery.Handler {
-	var o options
-	for _, opt := range opts {
-		opt(&o)
-	}
+// failed (then it can be there twice, with the same root id, stage and replay count). Events are not changed.
+func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock func() time.Time) delivery.Handler {
+	return handler(next, to, stage, clock, false)
+}
+
+// HandlerOfDead is [Handler] for a handler that reads events.dead: an event that is a dead letter already must not become one again, and is Failed in place of
+// Dead.
+func HandlerOfDead(next delivery.Handler, to delivery.Publisher, stage string, clock func() time.Time) delivery.Handler {
+	return handler(next, to, stage, clock, true)
+}
+
+func handler(next delivery.Handler, to delivery.Publisher, stage string, clock func() time.Time, readsDead bool) delivery.Handler {
 	return delivery.HandlerFunc(func(ctx context.Context, events []*event.Event) delivery.Outcomes {
 		got := next.Handle(ctx, events)
 		out := delivery.NewOutcomes(len(events))
@@ -95,7 +92,7 @@ func Handler(next delivery.Handler, to delivery.Publisher, stage string, clock f
 			if cause == nil {
 				cause = errors.New(string(out[i].Code))
 			}
-			if o.readsDead && event.IsDead(e) {
+			if readsDead && event.IsDead(e) {
 				out.Failed(i, fmt.Errorf("%w: %w", ErrAlreadyDead, cause))
 				continue
 			}

@@ -50,13 +50,17 @@ func (p *topic) Publish(_ context.Context, events []*event.Event) []error {
 
 func handle(t *testing.T, o delivery.Outcomes, p *topic, events ...*event.Event) delivery.Outcomes {
 	t.Helper()
-	return fixed(o, p, ReadsDead()).Handle(t.Context(), events)
+	return HandlerOfDead(always(o), p, "load-search", func() time.Time { return now }).Handle(t.Context(), events)
+}
+
+// always is a handler with these outcomes.
+func always(o delivery.Outcomes) delivery.Handler {
+	return delivery.HandlerFunc(func(context.Context, []*event.Event) delivery.Outcomes { return o })
 }
 
 // fixed is a Handler around one that always answers o.
-func fixed(o delivery.Outcomes, p delivery.Publisher, opts ...Option) delivery.Handler {
-	next := delivery.HandlerFunc(func(context.Context, []*event.Event) delivery.Outcomes { return o })
-	return Handler(next, p, "load-search", func() time.Time { return now }, opts...)
+func fixed(o delivery.Outcomes, p delivery.Publisher) delivery.Handler {
+	return Handler(always(o), p, "load-search", func() time.Time { return now })
 }
 
 func statuses(o delivery.Outcomes) []delivery.Status {
@@ -194,6 +198,17 @@ func TestUndecodable(t *testing.T) {
 	}
 	if err := keep(t.Context(), http.Header{"Ce-Id": {"Z%C3%BCrich"}, "Ce-Source": {"/" + strings.Repeat("s", 2000)}}, []byte(payload), errRefused); err != nil {
 		t.Fatal(err)
+	}
+	headers := http.Header{
+		"Ce-Specversion": {"1.0"}, "Ce-Type": {"T"}, "Ce-Source": {"/s"}, "Ce-Id": {"1"}, "Ce-Time": {"SECRET"}, "Ce-Subject": {"s"}, "Ce-Traceparent": {"00-a"}, "Ce-Stage": {"enriched"},
+	}
+	_, reason := event.DecodeHTTP(headers, []byte(payload))
+	if err := keep(t.Context(), headers, []byte(payload), reason); err != nil {
+		t.Fatal(err)
+	}
+	if d := p.calls[3][0]; d.Type() != "T" || d.Subject() != "s" || event.Attr(d, "traceparent") != "00-a" || event.Attr(d, event.Stage) != "" ||
+		strings.Contains(event.Attr(d, event.FailureMessage), "SECRET") || d.Source() != "/millrace/load-search" {
+		t.Errorf("dead letter of headers that are no event: %v", d)
 	}
 	a, b, c := p.calls[0][0], p.calls[1][0], p.calls[2][0]
 	if string(a.Data()) != payload || a.Type() != event.TypeUnparsed || event.Attr(a, event.FailureCode) != "invalid_cloudevent" ||

@@ -15,8 +15,9 @@ import (
 	"millrace/shared/event"
 )
 
-// Undecodable returns what an intake does with a request that is no CloudEvent: its body becomes a dead letter of the type
-// event.TypeUnparsed and of this source, published to "to". nil means that it is durable.
+// Undecodable returns what an intake does with a request that is no CloudEvent: its body becomes a dead letter of this
+// source, published to "to", of the type and with the attributes that can be read in the header; else its type is event.TypeUnparsed. nil means that it is
+// durable. reason is told to people, and must quote no values.
 //
 // The id is the hash of the request's event headers and its body, so that the same request sent again is the same dead letter. The
 // content type is one of bytes: the request's own may say "structured CloudEvent", and would be believed by whoever reads the record.
@@ -31,11 +32,12 @@ func Undecodable(to delivery.Publisher, source, stage string, clock func() time.
 		}
 		id.Write(body)
 		e := ce.New()
-		e.SetType(event.TypeUnparsed)
+		e.SetType(event.TypeUnparsed) // where the header names none
 		e.SetSource(source)
 		e.SetID(event.Hash(id.Bytes()))
 		e.SetDataContentType("application/octet-stream")
 		e.DataEncoded = body
+		event.AddFromHeader(&e, header, event.MaxSize)
 		if err := event.Derive(&e, now); err != nil {
 			return err
 		}

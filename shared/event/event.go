@@ -140,6 +140,21 @@ func ValidExtensionName(s string) bool {
 	return true
 }
 
+// IsContext reports whether name is that of a context attribute or of the data, which no extension may have (CloudEvents 1.0.2, section "Context Attributes").
+func IsContext(name string) bool {
+	switch name {
+	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data":
+		return true
+	}
+	return false
+}
+
+// positions are added by Knative's Kafka Broker, KafkaSource and by the SDK's Kafka binding to what they read.
+var positions = [...]string{"knativekafkaoffset", "knativekafkapartition", "kafkaoffset", "kafkapartition", "kafkatopic"}
+
+// IsPosition reports whether the extension name tells where in a topic the event was, as brokers and bindings add it: no longer true once the event moves on.
+func IsPosition(name string) bool { return slices.Contains(positions[:], name) }
+
 // Reserved reports whether the extension attribute name is Millrace's or Knative's own, which nobody outside may set.
 func Reserved(name string) bool {
 	switch name {
@@ -240,7 +255,7 @@ func ForeignExtensions(e *Event) []string {
 	var names []string
 	for name := range extensions(e) {
 		switch {
-		case name == SchemaVersion, name == PartitionKey, Reserved(name), slices.Contains(brokerAttributes, name):
+		case name == SchemaVersion, name == PartitionKey, Reserved(name), IsPosition(name):
 		default:
 			names = append(names, name)
 		}
@@ -248,10 +263,6 @@ func ForeignExtensions(e *Event) []string {
 	slices.Sort(names)
 	return names
 }
-
-// brokerAttributes are added by Knative's Kafka Broker, KafkaSource and by the SDK's Kafka binding to what they read. They tell of a
-// position that is no longer true once the event moves on.
-var brokerAttributes = []string{"knativekafkaoffset", "knativekafkapartition", "kafkaoffset", "kafkapartition", "kafkatopic"}
 
 // Derive completes an event that came another way than by collect (through a Broker's ingress, from another team's
 // producer): a missing or empty [RootID], [DataHash] or [CollectorTime] is set by the same rules; arrived is the time of its Kafka record, or
@@ -267,7 +278,7 @@ func Derive(e *Event, arrived time.Time) error {
 		return fmt.Errorf("incomplete CloudEvent: id, source and type must not be empty")
 	}
 	ext := extensions(e)
-	for _, name := range brokerAttributes {
+	for _, name := range positions {
 		if _, ok := ext[name]; ok {
 			e.SetExtension(name, nil)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -136,26 +137,15 @@ func mediaType(contentType string) string {
 	return m
 }
 
-// Option changes how events are read.
-type Option int
-
-// LowerCaseExtensions lower-cases the names of extension attributes in place of refusing those with capitals, which the specification does not
-// allow but Debezium sends (iodebeziumtxId).
-const LowerCaseExtensions Option = 1
-
 // DecodeHTTP reads one CloudEvent from a request's header and whole body, in binary or structured mode, and validates it as
-// the specification says. Attributes are percent-decoded. The event's data aliases body. A batch is an error: see [SplitBatch].
-func DecodeHTTP(h http.Header, body []byte, options ...Option) (*Event, error) {
+// the specification says. Attributes are percent-decoded. The event's data aliases body. A batch is an error: see [SplitBatch]. Errors quote names, no values.
+func DecodeHTTP(h http.Header, body []byte) (*Event, error) {
 	contentType := h.Get("Content-Type")
 	switch {
 	case IsStructured(contentType):
-		return DecodeStructured(body, options...)
-	case IsEventFormat(contentType):
-		return nil, fmt.Errorf("content type %q is not one event in the JSON format", mediaType(contentType))
-	case h.Get("Ce-Specversion") == "":
-		return nil, errors.New("no CloudEvent: neither the header ce-specversion nor the content type " + MediaStructured)
-	case h.Get("Ce-Specversion") != ce.CloudEventsVersionV1:
-		return nil, errors.New("specversion is not 1.0")
+		return DecodeStructured(body)
+	case IsEventFormat(contentType), h.Get("Ce-Specversion") != ce.CloudEventsVersionV1:
+		return nil, HeaderError(h)
 	}
 	decoded := make(http.Header, len(h))
 	for name, values := range h {
@@ -163,7 +153,7 @@ func DecodeHTTP(h http.Header, body []byte, options ...Option) (*Event, error) {
 			continue
 		}
 		if len(values) != 1 {
-			return nil, fmt.Errorf("header %s stands %d times", strings.ToLower(name), len(values))
+			return nil, HeaderError(h)
 		}
 		decoded[name] = []string{DecodeHeader(values[0])}
 	}
@@ -171,16 +161,91 @@ func DecodeHTTP(h http.Header, body []byte, options ...Option) (*Event, error) {
 		decoded["Content-Type"] = []string{contentType}
 	}
 	e, err := binding.ToEvent(context.Background(), cehttp.NewMessage(decoded, io.NopCloser(bytes.NewReader(nil))))
-	if err != nil {
-		return nil, fmt.Errorf("binary CloudEvent: %w", err)
+	if err != nil || e.Validate() != nil {
+		return nil, HeaderError(h) // theirs quote values
 	}
 	if len(body) > 0 {
 		e.DataEncoded = body
 	}
-	if err := e.Validate(); err != nil {
-		return nil, fmt.Errorf("binary CloudEvent: %w", oneLine(err))
-	}
 	return e, nil
+}
+
+// HeaderError says why a header holds no CloudEvent in binary mode, without quoting a value: it goes into dead letters, where everybody reads it.
+func HeaderError(h http.Header) error {
+	if t := h.Get("Content-Type"); IsEventFormat(t) {
+		return fmt.Errorf("the content type is a CloudEvents format, but not %s", MediaStructured)
+	}
+	for _, header := range slices.Sorted(maps.Keys(h)) {
+		if name := strings.ToLower(header); strings.HasPrefix(name, "ce-") && len(h[header]) != 1 {
+			return fmt.Errorf("the header %s stands %d times", Cut(name, 40), len(h[header]))
+		}
+	}
+	get := func(name string) string { return DecodeHeader(h.Get(name)) }
+	switch get("Ce-Specversion") {
+	case ce.CloudEventsVersionV1:
+	case "":
+		return errors.New("no CloudEvent: neither the header ce-specversion nor the content type " + MediaStructured)
+	default:
+		return errors.New("the header ce-specversion must be 1.0")
+	}
+	for _, name := range []string{"ce-id", "ce-source", "ce-type"} {
+		if get(name) == "" {
+			return fmt.Errorf("the header %s is missing or empty", name)
+		}
+	}
+	if types.ParseURIRef(get("Ce-Source")) == nil {
+		return errors.New("the header ce-source must be a URI-reference")
+	}
+	if v := get("Ce-Time"); v != "" {
+		if _, err := ParseTime(v); err != nil {
+			return fmt.Errorf("the header ce-time: %w", err)
+		}
+	}
+	if v := get("Ce-Dataschema"); v != "" {
+		if u := types.ParseURI(v); u == nil || !u.IsAbs() {
+			return errors.New("the header ce-dataschema must be an absolute URI")
+		}
+	}
+	return errors.New("the headers are no CloudEvent 1.0: content-type must be a media type, time one of RFC 3339, and names of extensions letters and digits")
+}
+
+// AddFromHeader gives e, which stands for a request or record whose header is no CloudEvent in binary mode, what can be read of the header: type, subject, time, and extensions
+// that are nobody's own ([Reserved]), percent-decoded, each where it stands once and is what such an attribute may be. What e has stays. It leaves out id and source, which e has of its
+// own, and the types of the data, which are e's business. Extensions of more than limit bytes together, as they stand in a header, are left out.
+func AddFromHeader(e *Event, h http.Header, limit int) {
+	get := func(header string) string {
+		if values := h[header]; len(values) == 1 {
+			if value := DecodeHeader(values[0]); Cut(value, len(value)) == value {
+				return value
+			}
+		}
+		return ""
+	}
+	if t := get("Ce-Type"); ValidType(t) && (e.Type() == "" || e.Type() == TypeUnparsed) {
+		e.SetType(t)
+	}
+	if subject := get("Ce-Subject"); subject != "" && e.Subject() == "" && len(subject) <= limit {
+		e.SetSubject(subject)
+		limit -= HeaderLen(subject)
+	}
+	if t, err := ParseTime(get("Ce-Time")); err == nil && e.Time().IsZero() {
+		e.SetTime(t)
+	}
+	has := extensions(e)
+	for _, header := range slices.Sorted(maps.Keys(h)) {
+		name, ok := strings.CutPrefix(strings.ToLower(header), "ce-")
+		if _, there := has[name]; !ok || there || !ValidExtensionName(name) || IsContext(name) || IsPosition(name) || Reserved(name) {
+			continue
+		}
+		value := get(header)
+		if value == "" || name == SchemaVersion && !ValidVersion(value) {
+			continue
+		}
+		if limit -= len("ce-") + len(name) + HeaderLen(value); limit < 0 {
+			return
+		}
+		e.SetExtension(name, value)
+	}
 }
 
 // EncodeHTTP writes e in binary mode: attributes into h, percent-encoded, and the data as the body, which aliases e's. The content type is e's, but for [DataContentType].
@@ -236,8 +301,14 @@ func SplitBatch(body []byte, limit int) ([][]byte, error) {
 
 // DecodeStructured reads one event in the CloudEvents JSON format 1.0 and validates it. JSON data keeps its bytes and aliases body.
 // Extension values are strings, integers (32 bit) or booleans. The error wraps [ErrTooManyAttributes] where that is the fault.
-func DecodeStructured(body []byte, options ...Option) (*Event, error) {
-	e, err := decodeStructured(body, slices.Contains(options, LowerCaseExtensions))
+func DecodeStructured(body []byte) (*Event, error) { return structured(body, false) }
+
+// DecodeStructuredAnyCase is DecodeStructured, but lower-cases the names of extension attributes in place of refusing those with capitals, which the
+// specification does not allow but Debezium sends (iodebeziumtxId).
+func DecodeStructuredAnyCase(body []byte) (*Event, error) { return structured(body, true) }
+
+func structured(body []byte, lower bool) (*Event, error) {
+	e, err := decodeStructured(body, lower)
 	if err != nil {
 		return nil, fmt.Errorf("structured CloudEvent: %w", err)
 	}

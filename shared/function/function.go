@@ -78,19 +78,19 @@ type In struct {
 	Ordered bool
 	// Dead is where what the handler gives up is written, and what is no event.
 	Dead delivery.Publisher
-	// ReadsDead is [deadletter.ReadsDead].
+	// ReadsDead says that events.dead is among what is read: see [deadletter.HandlerOfDead].
 	ReadsDead bool
 }
 
 // Intake brings events to h, writes what it gives up to in.Dead, and counts attempts. It returns what answers requests on the function's port, which is nothing
 // but not found where events come from Kafka.
 func (f *Function) Intake(in In, h delivery.Handler) http.Handler {
-	var options []deadletter.Option
+	withDeadLetters := deadletter.Handler
 	if in.ReadsDead {
-		options = append(options, deadletter.ReadsDead())
+		withDeadLetters = deadletter.HandlerOfDead
 	}
 	attempts := delivery.Attempts(h, in.Attempts)
-	h = deadletter.Handler(attempts, in.Dead, f.Name, time.Now, options...)
+	h = withDeadLetters(attempts, in.Dead, f.Name, time.Now)
 	undecodable := deadletter.Undecodable(in.Dead, "/millrace/"+f.Name, f.Name, time.Now)
 	if len(in.From.Topics) == 0 {
 		over := serve.Events(h, serve.Options{

@@ -45,16 +45,11 @@ func decode(m *sarama.ConsumerMessage) (e *event.Event, err error) {
 	if !ok {
 		e, err = decodeOther(m)
 	}
-	if err != nil {
-		return nil, err
+	if err != nil || !plain(e) && e.Validate() != nil {
+		return nil, event.HeaderError(header(m)) // those errors quote values
 	}
 	if len(m.Value) > 0 {
 		e.DataEncoded = m.Value
-	}
-	if !plain(e) {
-		if err := e.Validate(); err != nil {
-			return nil, err
-		}
 	}
 	return e, nil
 }

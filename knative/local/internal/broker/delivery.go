@@ -215,7 +215,7 @@ func (p policy) deliver(ctx context.Context, stopping <-chan struct{}, to target
 func deadLetter(e *event.Event, destination string, r result) {
 	for name, values := range r.header {
 		extension, ok := strings.CutPrefix(strings.ToLower(name), "kne-")
-		if ok && event.ValidExtensionName(extension) && !isContext(extension) && len(values) > 0 {
+		if ok && event.ValidExtensionName(extension) && !event.IsContext(extension) && len(values) > 0 {
 			e.SetExtension(extension, event.DecodeHeader(values[0]))
 		}
 	}
@@ -226,13 +226,4 @@ func deadLetter(e *event.Event, destination string, r result) {
 	if len(r.data) > 0 {
 		e.SetExtension(event.KnativeErrData, base64.StdEncoding.EncodeToString(r.data))
 	}
-}
-
-// isContext reports whether name is an attribute that no extension may replace.
-func isContext(name string) bool {
-	switch name {
-	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data":
-		return true
-	}
-	return false
 }

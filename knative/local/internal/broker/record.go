@@ -52,8 +52,10 @@ func parse(m *sarama.ConsumerMessage) (outgoing, error) {
 	if e.SpecVersion() != "1.0" {
 		return outgoing{}, errors.New("no CloudEvent: specversion is not 1.0")
 	}
-	for _, name := range []string{"kafkaoffset", "kafkapartition", "kafkatopic"} {
-		e.SetExtension(name, nil) // the SDK's, and of no record
+	for name := range e.Extensions() { // of a copy
+		if event.IsPosition(name) {
+			e.SetExtension(name, nil) // the SDK's, and of no record, or of another one
+		}
 	}
 	if len(m.Value) > 0 {
 		e.DataEncoded = m.Value
