@@ -49,6 +49,7 @@ embedded servers for Kafka, object storage and search. Ctrl-C drains and stops; 
 
   make run                                  # http://127.0.0.1:8080, data in .millrace
   make run ARGS="-dir /data/m -tick 5s"     # with flags
+  make run ARGS="-overlay direct"           # functions take events straight from Kafka: knative/direct in place of knative and triggers
 
 Variables: KAFKA_BROKERS, S3_ENDPOINT (with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and ELASTICSEARCH_URL (with ELASTICSEARCH_API_KEY,
 ELASTICSEARCH_CA) name real servers, used in place of the embedded ones; CONTRACTS names a directory of your own contracts, *.odcs.yaml.
@@ -68,7 +69,7 @@ func load(args []string) (platform.Config, error) {
 		return platform.Config{}, fmt.Errorf("read the environment: %w", err)
 	}
 	var cfg platform.Config
-	var manifests string
+	var manifests, overlay string
 	flags := flag.NewFlagSet("millrace", flag.ContinueOnError)
 	flags.Usage = func() {
 		_, _ = fmt.Fprint(flags.Output(), usage) // who cannot read it has no use for an error either
@@ -81,6 +82,7 @@ func load(args []string) (platform.Config, error) {
 	flags.StringVar(&cfg.Search, "search", "127.0.0.1:9200", "`address` of the embedded search; the variable ELASTICSEARCH_URL names a real one")
 	flags.DurationVar(&cfg.Tick, "tick", 10*time.Second, "`time` between two ticks of each PingSource, in place of its schedule")
 	flags.StringVar(&manifests, "manifests", "", "`files` and directories of manifests, comma separated (default knative and triggers of this checkout)")
+	flags.StringVar(&overlay, "overlay", "", "`name` of a directory in knative that is run in place of knative and triggers: direct")
 	flags.IntVar(&cfg.Feed, "feed", 10000, "feed a new directory with this `number` of generated trips; 0 is none")
 	flags.BoolVar(&cfg.Verbose, "verbose", false, "tell of every process")
 	if err := flags.Parse(args); err != nil {
@@ -98,7 +100,14 @@ func load(args []string) (platform.Config, error) {
 	}
 	cfg.Root = root
 	cfg.Manifests = []string{filepath.Join(root, "knative"), filepath.Join(root, "triggers")}
-	if manifests != "" {
+	switch {
+	case overlay != "" && manifests != "":
+		return platform.Config{}, errors.New("-overlay and -manifests exclude each other")
+	case overlay != "":
+		if cfg.Manifests, err = overlaid(root, overlay); err != nil {
+			return platform.Config{}, err
+		}
+	case manifests != "":
 		cfg.Manifests = list(strings.Split(manifests, ","))
 	}
 	cfg.Servers = platform.Servers{
@@ -136,6 +145,16 @@ func load(args []string) (platform.Config, error) {
 	info, err := os.Stdout.Stat()
 	cfg.Color = err == nil && info.Mode()&os.ModeCharDevice != 0 && env.NoColor == "" && env.Term != "dumb"
 	return cfg, validate(cfg)
+}
+
+// overlaid returns the manifests of an overlay, a directory in knative that is complete but for its jobs.
+func overlaid(root, name string) ([]string, error) {
+	dir := filepath.Join(root, "knative", name)
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil || len(files) == 0 || strings.ContainsAny(name, `./\`) || name == "jobs" {
+		return nil, fmt.Errorf("-overlay: there is no overlay %q in %s", name, filepath.Join(root, "knative"))
+	}
+	return []string{dir, filepath.Join(root, "knative", "jobs", "provision.yaml")}, nil
 }
 
 // list returns the items without white space around them and without empty ones.

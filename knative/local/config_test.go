@@ -50,6 +50,25 @@ func TestDefaultsAndFlags(t *testing.T) {
 	}
 }
 
+// An overlay takes the place of the manifests, not beside them: both would deliver every event twice. A name that is none must not run nothing.
+func TestOverlay(t *testing.T) {
+	clean(t)
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := load([]string{"-overlay", "direct"})
+	want := []string{filepath.Join(root, "knative", "direct"), filepath.Join(root, "knative", "jobs", "provision.yaml")}
+	if err != nil || !reflect.DeepEqual(cfg.Manifests, want) {
+		t.Errorf("got %v, %v; want %v", cfg.Manifests, err, want)
+	}
+	for _, args := range [][]string{{"-overlay", "drect"}, {"-overlay", "jobs"}, {"-overlay", "."}, {"-overlay", ".."}, {"-overlay", "direct", "-manifests", "a"}} {
+		if _, err := load(args); err == nil {
+			t.Errorf("%v is taken", args)
+		}
+	}
+}
+
 // A user's contracts reach the functions, wherever those run; a directory that is not there is said at once, not found out by the first event.
 func TestContracts(t *testing.T) {
 	clean(t)

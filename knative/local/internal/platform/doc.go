@@ -14,6 +14,8 @@
 // While it runs, the file env in its directory has the variables for commands in other shells, readable for its owner alone: what functions have of the ConfigMap and the Secrets, so
 // also a real server's credentials as they were given, and COLLECT_URL.
 //
+// A Deployment is one process that runs from the start to the end, and again after a failure; nothing sends it requests, and it has no K_ variables.
+//
 // It does not deliver events and holds no data itself: [Parts] are the embedded servers and dispatchers, each in a package of its
 // own that knows nothing of this one.
 //

@@ -40,7 +40,7 @@ type Config struct {
 	// Root is the directory of the module, Dir the one for all data.
 	Root string
 	Dir  string
-	// Manifests are files and directories of them. The provision job is jobs/provision.yaml in one of them.
+	// Manifests are files and directories of them. The provision job is one of them, or jobs/provision.yaml in one of them.
 	Manifests []string
 	// Listen is the gateway's address; Kafka, S3 and Search are those of the embedded servers.
 	Listen, Kafka, S3, Search string
@@ -83,7 +83,8 @@ type Platform struct {
 	log     *slog.Logger
 	router  *gateway.Router
 
-	functions map[manifest.Key]*process.Function
+	functions []*process.Function
+	groups    []string // stage=group, of functions that read straight from Kafka
 	binaries  map[string]string
 	servers   Servers
 	proxy     string                  // URL of the internal listener
@@ -101,7 +102,7 @@ func Run(ctx, force context.Context, cfg Config, parts Parts) error {
 	}
 	running, fail := context.WithCancelCause(ctx)
 	p := &Platform{
-		cfg: cfg, console: console, functions: map[manifest.Key]*process.Function{}, fail: fail,
+		cfg: cfg, console: console, fail: fail,
 		log: slog.New(slog.NewTextHandler(console.Prefixed("local"), &slog.HandlerOptions{Level: level, ReplaceAttr: withoutDate})),
 	}
 	err := p.run(running, force, parts)
@@ -325,11 +326,14 @@ func (p *Platform) jobs() (known, error) {
 
 func (p *Platform) fedFile() string { return filepath.Join(p.cfg.Dir, "fed") }
 
-// build builds what the Services and the jobs need.
+// build builds what the Services, the Deployments and the jobs need.
 func (p *Platform) build(ctx context.Context, jobs known) error {
 	var images []string
 	for _, service := range p.set.Services {
 		images = append(images, service.Container().Image)
+	}
+	for _, deployment := range p.set.Deployments {
+		images = append(images, deployment.Container().Image)
 	}
 	for _, job := range p.set.Jobs {
 		images = append(images, job.Container().Image)
@@ -376,8 +380,11 @@ func (p *Platform) openServers(ctx context.Context, parts Parts) error {
 	return nil
 }
 
-// makeFunctions makes a Function of every Service, without a process yet, and the router to them.
+// makeFunctions makes a Function of every Service and every Deployment, without a process yet, and the router to the Services.
 func (p *Platform) makeFunctions() error {
+	if err := p.makeDeployments(); err != nil {
+		return err
+	}
 	var routes []gateway.Route
 	for _, service := range manifest.Sorted(p.set.Services) {
 		name, container := service.Metadata.Name, service.Container()
@@ -397,15 +404,45 @@ func (p *Platform) makeFunctions() error {
 			HTTP2: container.HTTP2(), MinScale: service.Scaling.MinScale, Concurrency: service.Spec.Template.Spec.ContainerConcurrency,
 			Timeout: service.Spec.Template.Spec.Timeout(), Idle: service.Scaling.Window + service.Scaling.Retention, Grace: grace,
 		}
-		if probe := container.Readiness; probe != nil && probe.HTTPGet != nil {
-			spec.ReadyPath = probe.HTTPGet.Path
-		}
+		spec.ReadyPath = readyPath(container)
 		function := process.New(spec, p.console.Prefixed(name), p.log)
-		p.functions[service.Key()] = function
+		p.functions = append(p.functions, function)
 		routes = append(routes, gateway.Route{Key: service.Key(), Public: service.Public(), Transport: function})
 	}
 	p.router = gateway.New(p.log, routes...)
 	return nil
+}
+
+// makeDeployments makes a Function, always on, of every Deployment that has a replica. No request comes to them.
+func (p *Platform) makeDeployments() error {
+	for _, deployment := range manifest.Sorted(p.set.Deployments) {
+		if !deployment.Runs() {
+			continue
+		}
+		name, container := deployment.Metadata.Name, deployment.Container()
+		env, err := p.set.Environment(deployment.Metadata.Namespace, name, container)
+		if err != nil {
+			return err
+		}
+		environ, err := p.environ(name, name, container, env)
+		if err != nil {
+			return err
+		}
+		p.groups = append(p.groups, groupsOf(name, env["INTAKE"])...)
+		p.functions = append(p.functions, process.New(process.Spec{
+			Name: name, Path: p.binaries[container.Image], Dir: p.cfg.Root, Args: container.ExpandedArgs(env), Env: environ,
+			ReadyPath: readyPath(container), MinScale: 1, Grace: grace,
+		}, p.console.Prefixed(name), p.log))
+	}
+	return nil
+}
+
+// readyPath is what a process is asked for readiness; "" where a connection is enough.
+func readyPath(c *manifest.Container) string {
+	if c.Readiness == nil || c.Readiness.HTTPGet == nil {
+		return ""
+	}
+	return c.Readiness.HTTPGet.Path
 }
 
 // environ completes a process's variables: the manifest's win over the platform's.
@@ -456,7 +493,7 @@ func (p *Platform) stopFunctions(force context.Context) error {
 	return nil
 }
 
-// startFunctions starts those with a min-scale.
+// startFunctions starts those with a min-scale, and all Deployments.
 func (p *Platform) startFunctions() error {
 	for _, function := range p.functions {
 		if err := function.Start(); err != nil {
@@ -644,7 +681,27 @@ func (p *Platform) writeShell(collect string) error {
 // suggest prints what to try first.
 func (p *Platform) suggest(collect string) {
 	search := redacted(p.servers.ElasticsearchURL)
-	p.console.Print(fmt.Sprintf(suggestion, collect, time.Now().UTC().Format(time.RFC3339), search, search, shellPath(p.cfg.Dir)))
+	groups := "" // reconcile knows those of the Triggers
+	if len(p.groups) > 0 {
+		groups = " --group " + strings.Join(p.groups, ",")
+	}
+	p.console.Print(fmt.Sprintf(suggestion, collect, time.Now().UTC().Format(time.RFC3339), search, search, shellPath(p.cfg.Dir), groups))
+}
+
+// stages are those of which replay reconcile is told the groups, by the function that reads them.
+var stages = map[string][]string{"enrich": {"enrich"}, "load-search": {"load-search-enriched", "load-search-dead"}}
+
+// groupsOf returns stage=group for what a function reads straight from Kafka, by its INTAKE; none where that is something else.
+func groupsOf(function, intake string) []string {
+	u, err := url.Parse(intake)
+	if err != nil || u.Query().Get("group") == "" {
+		return nil // the function itself says what is wrong with it
+	}
+	var groups []string
+	for _, stage := range stages[function] {
+		groups = append(groups, stage+"="+u.Query().Get("group"))
+	}
+	return groups
 }
 
 // redacted is the address without a password.
@@ -663,7 +720,7 @@ search it:
 see a dead letter and its reason:
   curl -s '%s/dead-*/_search?size=1&filter_path=hits.hits._source.failure,hits.hits._source.payload'
 account for every event:
-  (. %s && go run ./functions/replay reconcile --from 1h)
+  (. %s && go run ./functions/replay reconcile --from 1h%s)
 
 `
 

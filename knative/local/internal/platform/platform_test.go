@@ -609,6 +609,75 @@ func TestOwnManifests(t *testing.T) {
 	}
 }
 
+// The overlay without Brokers must run here as well, from the jobs of knative/, and be no mixture: a Trigger or a Knative Service left in it would deliver events twice.
+func TestOwnManifestsOfDirect(t *testing.T) {
+	root := "../../../.."
+	set, err := manifest.Load(filepath.Join(root, "knative", "direct"), filepath.Join(root, "knative", "jobs", "provision.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := set.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Services) != 2 || len(set.Deployments) != 2 || len(set.Brokers) != 0 || len(set.Triggers) != 0 || len(set.PingSources) != 6 || len(set.Jobs) != 1 {
+		t.Errorf("%d services, %d deployments, %d brokers, %d triggers, %d ping sources, %d jobs", len(set.Services), len(set.Deployments), len(set.Brokers), len(set.Triggers), len(set.PingSources), len(set.Jobs))
+	}
+	for name, intake := range map[string]string{"enrich": "kafka:///events.raw?group=millrace-enrich", "load-search": "kafka:///events.enriched,events.dead?group=millrace-load-search"} {
+		d := set.Deployments[manifest.Key{Namespace: namespace, Name: name}]
+		env, err := set.Environment(namespace, name, d.Container())
+		if err != nil || env["INTAKE"] != intake {
+			t.Errorf("%s reads %s, want %s; %v", name, env["INTAKE"], intake, err)
+		}
+	}
+}
+
+// deployments are functions that nobody asks, one of them without a replica.
+const deployments = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: enrich, namespace: millrace}
+spec:
+  selector: {matchLabels: {app: enrich}}
+  template:
+    metadata: {labels: {app: enrich}}
+    spec:
+      containers:
+        - image: ko://millrace/functions/program
+          env: [{name: INTAKE, value: 'kafka:///events.raw?group=g'}]
+          readinessProbe: {httpGet: {path: /env, port: 8080}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: none, namespace: millrace}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: none}}
+  template:
+    metadata: {labels: {app: none}}
+    spec: {containers: [{image: 'ko://millrace/functions/program'}]}
+`
+
+// A function that reads straight from Kafka gets no request that would start it: it must run by itself, end with the platform, and whoever accounts for events must be told its group.
+func TestDeploymentRunsUnasked(t *testing.T) {
+	b := newBench(t)
+	b.cfg.Verbose = true
+	if err := write(filepath.Join(b.cfg.Manifests[0], "deployments.yaml"), deployments); err != nil {
+		t.Fatal(err)
+	}
+	b.out.expect("reconcile --from 1h --group enrich=g)")
+	ready := &buffer{text: "msg=ready function=enrich", seen: make(chan struct{})}
+	b.cfg.Out = io.MultiWriter(b.out, ready)
+	b.start(t)
+	<-ready.seen
+	b.stop()
+	if err := <-b.done; err != nil {
+		t.Error(err)
+	}
+	if out := b.out.String(); strings.Contains(out, "function=none") {
+		t.Errorf("a Deployment without a replica runs:\n%s", out)
+	}
+}
+
 // Provision runs before Brokers and functions are there, so a Job may need nothing but what the first two files make: without its account or ConfigMap a Job on a cluster waits for ever
 // without a word.
 func TestJobsNeedOnlyNamespaceAndConfig(t *testing.T) {
