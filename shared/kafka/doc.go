@@ -24,4 +24,9 @@
 // 2026-11-21, attempts live in the commit's metadata. Context: a count in memory begins anew with each owner of a partition, so that a poison event was retried for as long as members came and
 // went. Decision: offset, attempts and time of the first failure of unfinished events that failed stand in the metadata of their partition's commit, at most 4,096 bytes (some 250 of them, those with most
 // attempts first), fewer where the broker takes less. Consequence: beyond that number, and for the second between two commits, a count can be lost, which means more attempts and nothing else.
+//
+// 2026-11-21, TLS and passwords by our own dialer. Context: sarama takes one TLS configuration and one password for all connections of a client, which may not change while it is used, and
+// only SCRAM has a hook at each connection. Decision: [Security]'s dialer reads the files, does the handshake, and for PLAIN puts the password of now into the request in which sarama
+// authenticates; for SCRAM the exchange reads it. Consequences: what is rotated is used by the next connection, and a handshake that fails says why; connections that are open stay open, which
+// is the brokers' business (connections.max.reauth.ms has the password read again). What sarama was told in place of the password is never sent.
 package kafka

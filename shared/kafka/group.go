@@ -94,9 +94,9 @@ func (m *member) run(ctx context.Context) error {
 
 // consume joins the group, again after each rebalance, until ctx ends or something fails.
 func (m *member) consume(ctx context.Context) (err error) {
-	client, err := sarama.NewClient(m.brokers, m.config())
+	client, err := Connect(m.brokers, m.config())
 	if err != nil {
-		return fmt.Errorf("connect to Kafka: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	for _, topic := range m.topics {
@@ -172,7 +172,7 @@ func (m *member) commitEnd(client sarama.Client, topic string) error {
 	for p, kerr := range res.Errors[topic] {
 		switch {
 		case errors.Is(kerr, sarama.ErrNoError):
-		case errors.Is(kerr, sarama.ErrUnknownMemberId), errors.Is(kerr, sarama.ErrRebalanceInProgress), errors.Is(kerr, sarama.ErrNonEmptyGroup):
+		case atWork(kerr):
 			return nil // the group has members, each of which did this before it joined
 		default:
 			return fmt.Errorf("commit the end of %s/%d: %w", topic, p, kerr)

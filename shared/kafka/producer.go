@@ -109,16 +109,16 @@ func (p *Producer) run() {
 func (p *Producer) connect() (*connection, error) {
 	c := p.config()
 	c.Metadata.Retry.Max = 3 // run tries again
-	first, err := sarama.NewClient(p.brokers, c)
+	first, err := Connect(p.brokers, c)
 	if err != nil {
-		return nil, fmt.Errorf("connect to Kafka: %w", err)
+		return nil, err
 	}
 	if err := first.Close(); err != nil {
 		return nil, fmt.Errorf("connect to Kafka: %w", err)
 	}
-	client, err := sarama.NewClient(p.brokers, p.config())
+	client, err := Connect(p.brokers, p.config())
 	if err != nil {
-		return nil, fmt.Errorf("connect to Kafka: %w", err)
+		return nil, err
 	}
 	async, err := sarama.NewAsyncProducerFromClient(client)
 	if err != nil {
@@ -138,7 +138,11 @@ func (p *Producer) serve(conn *connection) {
 	results.Go(func() {
 		for e := range conn.async.Errors() {
 			m := e.Msg.Metadata.(*pending)
-			m.settle(m.sink.publishError(e.Err, m.size))
+			err := e.Err
+			if errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
+				err = asUser(conn.client.Config(), err)
+			}
+			m.settle(m.sink.publishError(err, m.size))
 		}
 	})
 	p.mu.Lock()
@@ -171,7 +175,7 @@ func (t *Sink) publishError(err error, size int64) error {
 func (p *Producer) acquire(ctx context.Context) (*connection, error) {
 	for {
 		p.mu.Lock()
-		conn, connected, lastErr := p.conn, p.connected, p.lastErr
+		conn, connected := p.conn, p.connected
 		if conn != nil {
 			conn.users.Add(1)
 			p.mu.Unlock()
@@ -183,6 +187,9 @@ func (p *Producer) acquire(ctx context.Context) (*connection, error) {
 		case <-p.done:
 			return nil, fmt.Errorf("%w: the producer is closed", ErrBusy)
 		case <-ctx.Done():
+			p.mu.Lock()
+			lastErr := p.lastErr // of now: the first attempt may have ended meanwhile
+			p.mu.Unlock()
 			if lastErr != nil {
 				return nil, fmt.Errorf("%w: %w", ErrBusy, lastErr)
 			}
