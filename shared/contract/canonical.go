@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"millrace/shared/rawjson"
 )
 
 // canonical appends a form of the JSON value raw that equal values share, and unequal ones do not. raw was found valid.
@@ -20,7 +22,7 @@ func (w *walker) canonical(dst []byte) []byte {
 		if fl.escaped {
 			raw = unescape(nil, raw)
 		}
-		return append(dst, quote(string(raw))...)
+		return rawjson.AppendString(dst, string(raw))
 	case '[':
 		dst = append(dst, '[')
 		w.i++
@@ -62,28 +64,6 @@ func (w *walker) canonical(dst []byte) []byte {
 		w.i = end
 		return dst
 	}
-}
-
-// quote is s as a JSON string that escapes as little as JSON asks for; s is UTF-8.
-func quote(s string) string {
-	const hex = "0123456789abcdef"
-	var b strings.Builder
-	b.WriteByte('"')
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c < 0x20:
-			b.WriteString(`\u00`)
-			b.WriteByte(hex[c>>4])
-			b.WriteByte(hex[c&15])
-		default:
-			b.WriteByte(c)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
 }
 
 // allDistinct compares JSON values as JSON Schema does: 1 and 1.0 are the same, and the order of members means nothing.

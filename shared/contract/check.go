@@ -539,7 +539,7 @@ func (w *walker) text(n *node) bool {
 	if r.format != nil && !r.format(s) {
 		w.fail("is not of format " + n.Format)
 	}
-	if r.enumSet != nil && !r.enumSet[quote(s)] {
+	if r.enumSet != nil && !r.enumSet[string(rawjson.AppendString(nil, s))] {
 		w.fail("is none of the values that the contract lists")
 	}
 	return true

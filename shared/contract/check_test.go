@@ -445,7 +445,7 @@ func (g generator) object(f *Field, depth int) string {
 		if g.IntN(60) == 0 || !child.Required && g.IntN(2) == 0 {
 			continue
 		}
-		members = append(members, quote(child.Name)+g.pick(":", " : ")+g.value(child, depth+1))
+		members = append(members, string(rawjson.AppendString(nil, child.Name))+g.pick(":", " : ")+g.value(child, depth+1))
 	}
 	if g.IntN(10) == 0 {
 		members = append(members, g.pick(`"extra":1`, `"more":{"a":[{}]}`, `"x.extra.":1`, `"S.x":1`, `"a b":1`, `"sx.y":{"":1,"s.x":1,"..":1}`,

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"millrace/shared/event"
+	"millrace/shared/rawjson"
 )
 
 // Type is what a field's value is, as the lake and search have to know it.
@@ -164,11 +167,7 @@ const (
 	maxNested = 12  // below its 20 levels of a mapping
 )
 
-var (
-	eventTypePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,127}$`)
-	semverPattern    = regexp.MustCompile(`^(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$`)
-	decimalPattern   = regexp.MustCompile(`(?i)^\s*(?:decimal|numeric)\s*\(\s*(\d{1,2})\s*(?:,\s*(\d{1,2})\s*)?\)\s*$`)
-)
+var decimalPattern = regexp.MustCompile(`(?i)^\s*(?:decimal|numeric)\s*\(\s*(\d{1,2})\s*(?:,\s*(\d{1,2})\s*)?\)\s*$`)
 
 // Parse reads one contract file. name is used in errors, all of which are joined: a file is refused as a whole, and whoever
 // wrote it sees everything that is wrong with it.
@@ -216,18 +215,18 @@ func (p *parser) contract(doc *document) *Contract {
 	if team, ok := doc.Team.(map[string]any); ok {
 		c.Owner, _ = team["name"].(string)
 	}
-	if m := semverPattern.FindStringSubmatch(doc.Version); m == nil {
+	if c.Version = schemaVersion(doc.Version); c.Version == "" {
 		p.fail("version is %q, not MODEL.REVISION.ADDITION such as 0.0.1", doc.Version)
 	} else {
-		c.Model, _ = strconv.Atoi(m[1]) // the pattern admits digits only
-		c.Revision, _ = strconv.Atoi(m[2])
-		c.Addition, _ = strconv.Atoi(m[3])
-		c.Version = m[1] + "-" + m[2] + "-" + m[3]
+		numbers := strings.Split(c.Version, "-")
+		c.Model, _ = strconv.Atoi(numbers[0]) // a valid version has three numbers
+		c.Revision, _ = strconv.Atoi(numbers[1])
+		c.Addition, _ = strconv.Atoi(numbers[2])
 	}
 	if node := custom(doc.CustomProperties, "eventType"); node == nil {
 		p.fail("custom property eventType is missing: it names the event type that the contract is for")
-	} else if err := node.Decode(&c.EventType); err != nil || !eventTypePattern.MatchString(c.EventType) {
-		p.fail("custom property eventType does not match %s", eventTypePattern)
+	} else if err := node.Decode(&c.EventType); err != nil || !event.ValidType(c.EventType) {
+		p.fail("custom property eventType is not a letter and at most 127 letters, digits, '.', '_' or '-'")
 	}
 	c.URI = "urn:millrace:contract:" + c.EventType + ":" + c.Version
 
@@ -536,7 +535,7 @@ func (p *parser) custom(f *Field, in *property, at string) {
 		var text string
 		switch v := v.(type) {
 		case string:
-			ok, text = f.Type == String, quote(v)
+			ok, text = f.Type == String, string(rawjson.AppendString(nil, v))
 		case int:
 			ok, text = f.Type == Integer, strconv.Itoa(v)
 		}
@@ -664,4 +663,13 @@ func (f *Field) ParseTime(s string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("field %s: value %w", f.Name, err)
 	}
 	return t, nil
+}
+
+// schemaVersion returns a contract's version MODEL.REVISION.ADDITION as events name it, with dashes; "" where it is none.
+func schemaVersion(version string) string {
+	dashed := strings.ReplaceAll(version, ".", "-")
+	if strings.Contains(version, "-") || !event.ValidVersion(dashed) {
+		return ""
+	}
+	return dashed
 }

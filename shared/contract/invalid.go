@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"millrace/shared/event"
 )
 
 // Invalid is a contract file that is not used as it stands. It is an error and a log value, both of which say what is wrong, what happens meanwhile
@@ -258,12 +260,8 @@ func claim(data []byte) (eventType, version string) {
 			eventType = string(m[1])
 		}
 	}
-	if !eventTypePattern.MatchString(eventType) {
+	if !event.ValidType(eventType) {
 		eventType = ""
 	}
-	m := semverPattern.FindStringSubmatch(version)
-	if m == nil {
-		return eventType, ""
-	}
-	return eventType, m[1] + "-" + m[2] + "-" + m[3]
+	return eventType, schemaVersion(version)
 }

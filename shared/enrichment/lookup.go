@@ -161,7 +161,7 @@ func members(fields []*contract.Field, value func(i int) string) ([]byte, error)
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendString(b, f.Name), ':')
+		b = append(rawjson.AppendString(b, f.Name), ':')
 		if value == nil {
 			b = append(b, "null"...)
 			continue
@@ -169,7 +169,7 @@ func members(fields []*contract.Field, value func(i int) string) ([]byte, error)
 		text := value(i)
 		switch f.Type {
 		case contract.String:
-			b = appendString(b, text)
+			b = rawjson.AppendString(b, text)
 			continue
 		case contract.Integer:
 			if _, ok := contract.ParseInteger([]byte(text)); ok {
@@ -191,14 +191,6 @@ func members(fields []*contract.Field, value func(i int) string) ([]byte, error)
 		return nil, fmt.Errorf("the value for %s is no %s", f.Name, f.Type)
 	}
 	return b, nil
-}
-
-func appendString(b []byte, s string) []byte {
-	text, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // a string always marshals
-	}
-	return append(b, text...)
 }
 
 // get returns the members for a key as it stands in the payload, nil for an absent one. note says why they are null.
@@ -249,7 +241,7 @@ func (p *plan) enrichment(keys [][]byte) (data []byte, notes int, err error) {
 	}
 	if len(told) > 0 {
 		add()
-		b = append(appendString(b, contract.Notes), ':')
+		b = append(rawjson.AppendString(b, contract.Notes), ':')
 		text, err := json.Marshal(told)
 		if err != nil {
 			return nil, 0, fmt.Errorf("notes: %w", err)

@@ -20,6 +20,7 @@ import (
 
 	"millrace/functions/produce/internal/record"
 	"millrace/functions/produce/internal/trip"
+	"millrace/shared/rawjson"
 )
 
 // Kind is what is wrong with an event, or Good.
@@ -169,7 +170,7 @@ func (r *Reader) Next(ctx context.Context) (record.Record, error) {
 		b = append([]byte(`{"eventType":"`+trip.EventType+`",`), b[1:]...)
 		rec.ID = ""
 	case IDWithoutSource:
-		b = cut(b, `"source":`+string(record.AppendString(nil, r.s.Source))+`,`)
+		b = cut(b, `"source":`+string(rawjson.AppendString(nil, r.s.Source))+`,`)
 		rec.ID = ""
 	case Good, WrongType, MissingField, TooFar, UnknownVersion, PayloadNotObject, NotJSON:
 	}

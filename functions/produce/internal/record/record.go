@@ -6,14 +6,13 @@
 package record
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"math"
 	"net/url"
 	"strconv"
 	"time"
-	"unicode/utf8"
+
+	"millrace/shared/rawjson"
 )
 
 // Record is one event, ready to be sent.
@@ -72,13 +71,13 @@ func (i Identity) ID(row int64) string { return i.Prefix + "-" + strconv.FormatI
 // cannot write, is left out: the producer then has no time to tell.
 func AppendEvent(b []byte, eventType, schemaVersion, id, source string, at time.Time, payload []byte) []byte {
 	b = append(b, `{"event_type":`...)
-	b = AppendString(b, eventType)
+	b = rawjson.AppendString(b, eventType)
 	b = append(b, `,"schema_version":`...)
-	b = AppendString(b, schemaVersion)
+	b = rawjson.AppendString(b, schemaVersion)
 	b = append(b, `,"id":`...)
-	b = AppendString(b, id)
+	b = rawjson.AppendString(b, id)
 	b = append(b, `,"source":`...)
-	b = AppendString(b, source)
+	b = rawjson.AppendString(b, source)
 	if at = at.UTC(); !at.IsZero() && at.Year() >= 0 && at.Year() <= 9999 {
 		b = append(b, `,"time":"`...)
 		b = at.AppendFormat(b, time.RFC3339Nano)
@@ -87,28 +86,6 @@ func AppendEvent(b []byte, eventType, schemaVersion, id, source string, at time.
 	b = append(b, `,"payload":`...)
 	b = append(b, payload...)
 	return append(b, '}')
-}
-
-// AppendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.
-func AppendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			return appendEscaped(b, s)
-		}
-	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
-}
-
-func appendEscaped(b []byte, s string) []byte {
-	var w bytes.Buffer
-	e := json.NewEncoder(&w)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(s); err != nil {
-		panic(err) // a string always encodes, and a bytes.Buffer never refuses
-	}
-	return append(b, bytes.TrimSuffix(w.Bytes(), []byte("\n"))...)
 }
 
 // AppendFloat appends f as a JSON number without an exponent, in the fewest digits that read back as f at the given size

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"encoding/json"
 	"math"
 	"net/url"
 	"testing"
@@ -24,22 +23,6 @@ func TestAppendFloat(t *testing.T) {
 	f(math.NaN(), 64, "null")
 	f(math.Inf(1), 64, `"Infinity"`)
 	f(math.Inf(-1), 64, `"-Infinity"`)
-}
-
-// Guards against text that leaves the JSON string it is put in.
-func TestAppendString(t *testing.T) {
-	for _, s := range []string{"", "a", `a"b\c`, "\x00\n\u2028", "é<&>", "𝄞"} {
-		var back string
-		if err := json.Unmarshal(AppendString(nil, s), &back); err != nil || back != s {
-			t.Errorf("%q came back as %q (%v)", s, back, err)
-		}
-	}
-	if got := string(AppendString(nil, "a\xffb")); got != `"a\ufffdb"` && got != "\"a\ufffdb\"" {
-		t.Errorf("bytes that are not UTF-8: %s", got)
-	}
-	if got := string(AppendString(nil, "é<&>")); got != `"é<&>"` {
-		t.Errorf("needless escapes: %s", got)
-	}
 }
 
 // Guards against a source that is no URI-reference, and against a time that RFC 3339 cannot write.

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"millrace/shared/event"
 )
 
 //go:embed mappings/*.yaml
@@ -136,8 +137,6 @@ func LoadMapping(name string) (*Mapping, error) {
 	return m, nil
 }
 
-var eventType = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,127}$`)
-
 // ParseMapping reads a mapping's YAML and checks it.
 func ParseMapping(raw []byte) (*Mapping, error) {
 	var m Mapping
@@ -168,7 +167,7 @@ func (m *Mapping) check() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	fail(!eventType.MatchString(m.EventType), "event_type %q is not one", m.EventType)
+	fail(!event.ValidType(m.EventType), "event_type %q is not one", m.EventType)
 	fail(m.SchemaVersion == "", "schema_version is missing")
 	fail(len(m.Delimiter) != 1 || strings.ContainsAny(m.Delimiter, "\"\r\n") || m.Delimiter[0] >= 0x80, "delimiter must be one ASCII character")
 	fail(m.Quote != "csv" && m.Quote != "none", "quote must be csv or none")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"millrace/functions/produce/internal/record"
+	"millrace/shared/rawjson"
 )
 
 // maxRow is the longest row taken, in bytes; collect takes no event of this size anyway.
@@ -124,7 +125,7 @@ func (t *Reader) Next(ctx context.Context) (record.Record, error) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = record.AppendString(b, f.Name)
+		b = rawjson.AppendString(b, f.Name)
 		b = append(b, ':')
 		var when time.Time
 		b, when = t.mapping.appendValue(b, f, f.text(fields))
@@ -227,7 +228,7 @@ func (m *Mapping) appendValue(b []byte, f *Field, s string) ([]byte, time.Time) 
 		}
 	case String:
 	}
-	return record.AppendString(b, raw), time.Time{}
+	return rawjson.AppendString(b, raw), time.Time{}
 }
 
 func appendTime(b []byte, at time.Time, layout string) []byte {

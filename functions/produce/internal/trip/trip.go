@@ -25,6 +25,7 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 
 	"millrace/functions/produce/internal/record"
+	"millrace/shared/rawjson"
 )
 
 // What the events say they are.
@@ -454,7 +455,7 @@ func bindColumn(field string, c *parquet.Column) (*column, error) {
 					return appendWall(b, w)
 				}
 			}
-			return record.AppendString(b, string(v.ByteArray()))
+			return rawjson.AppendString(b, string(v.ByteArray()))
 		}
 	default:
 		return nil, fmt.Errorf("column %s has the type %s, which no taxi file is known to use", c.Name(), c.Type())
