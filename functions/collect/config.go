@@ -56,7 +56,7 @@ func readConfig() (config, error) {
 
 // Validate joins all that is wrong, and splits the URLs into their parts.
 func (c *config) Validate() error {
-	errs := []error{c.Process.Validate()}
+	errs := []error{c.Process.Validate(), c.Brokers.Validate()}
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			errs = append(errs, fmt.Errorf(format, args...))

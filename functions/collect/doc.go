@@ -31,6 +31,13 @@
 // answer is made whole, body and events are dropped, and then it is written; serve bounds how long that may take, and what such answers hold together.
 // Consequences: who does not read hinders nobody; it finds its connection broken, and its events in Kafka.
 //
+// 2026-11-21, all partitions share one buffer. Context: one partition can be out of order while the others are well: without a leader its records are tried again a hundred times,
+// some 10 s; where its broker takes them and does not answer, each try takes 30 s. Its events are unconfirmed, after SEND_TIMEOUT, and so every batch with one of them is
+// answered 503 then, although its other events were accepted, as their receipts say. All the while its records count against SEND_BUFFER_BYTES; once they fill it, which takes seconds under
+// load, every event of every partition is busy until some are settled. Decision: no room of its own for each partition: which one an event goes to is known only within the
+// producer, and a share for each would be too small for large events. Consequences: a partition that hangs stops all intake, with nothing lost or written twice, as an
+// outage of Kafka does; producers send again, and accepted events are the same events then where they have ids. A larger SEND_BUFFER_BYTES (and memory limit) buys time.
+//
 // 2026-11-21, a body in the JSON form is taken apart while it is checked. Context: at a hundred events a request, checking, splitting and reading were three passes over
 // every payload. Decision: one pass makes the events; where the body turns out not to be JSON, or to hold too many, they are thrown away before anything is
 // published. Consequences: the same answers in a third of the passes; ids may be made for events that never are.

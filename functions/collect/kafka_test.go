@@ -10,13 +10,16 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/shared/event"
 	"millrace/shared/function"
@@ -108,12 +111,18 @@ func (b *broker) read(t *testing.T, topic string) map[string]*event.Event {
 // live is a collector on a real producer, put together as main does.
 func live(t *testing.T, b *broker, groups ...string) (serve.Config, *httptest.Server) {
 	t.Helper()
+	return liveWith(t, b, func(c *config) { c.ReadyGroups = groups })
+}
+
+func liveWith(t *testing.T, b *broker, change func(*config)) (serve.Config, *httptest.Server) {
+	t.Helper()
 	cfg := config{
 		Process: function.Process{Log: telemetry.Log{Level: slog.LevelError + 1}, Address: serve.Address{Port: 8080}, Grace: time.Second},
 		Output:  function.Output{Sink: "kafka:///events.raw"}, DeadLetters: function.DeadLetters{DeadSink: "kafka:///events.dead"},
 		Source: "/collect", CollectorID: "test-1", Brokers: function.Brokers{Brokers: b.address()}, SendTimeout: time.Second, SendLinger: time.Millisecond,
-		RetryAfter: time.Second, SendBufferBytes: 16 << 20, MaxBodyBytes: 16 << 20, MaxHeldBytes: 32 << 20, MaxEvents: 10_000, ReadyGroups: groups,
+		RetryAfter: time.Second, SendBufferBytes: 16 << 20, MaxBodyBytes: 16 << 20, MaxHeldBytes: 32 << 20, MaxEvents: 10_000,
 	}
+	change(&cfg)
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -292,5 +301,90 @@ func TestManyProducers(t *testing.T) {
 	}
 	if len(raw) != len(want) {
 		t.Errorf("%d events, want %d", len(raw), len(want))
+	}
+}
+
+// Guards what the package's decisions say of one broker that takes records and does not answer: its partitions' events are unconfirmed, the others' are accepted; once what
+// waits for it fills the buffer, all are busy, told in time; and when it answers again, nothing is lost and all is well.
+func TestOneBrokerHangs(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(2, "events.raw", "events.dead"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	for partition := range int32(2) {
+		if err := c.MoveTopicPartition("events.raw", partition, partition); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, port, err := net.SplitHostPort(c.ListenAddrs()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &broker{cluster: c}
+	if b.port, err = strconv.Atoi(port); err != nil {
+		t.Fatal(err)
+	}
+	const timeout, buffer = time.Second, 4 << 20
+	s, srv := liveWith(t, b, func(cfg *config) { cfg.SendTimeout, cfg.SendBufferBytes = timeout, buffer })
+	if code, got := postTo(t, srv, trip); code != 200 {
+		t.Fatalf("answered %d %+v", code, got)
+	}
+	held, hang := make(chan struct{}), atomic.Bool{}
+	hang.Store(true)
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if c.CurrentNode() == 1 && hang.Load() {
+			c.SleepControl(func() { <-held })
+		}
+		return nil, nil, false
+	})
+	one := `{"event_type":"T","schema_version":"0-0-1","payload":"` + strings.Repeat("x", 1000) + `"}`
+	batch := "[" + strings.Repeat(one+",", 999) + one + "]"
+	said := map[string]string{}
+	send := func() (statuses map[string]int) {
+		statuses = map[string]int{}
+		began := time.Now()
+		_, got := postTo(t, srv, batch)
+		if d := time.Since(began); d > 3*timeout {
+			t.Errorf("answered after %s", d)
+		}
+		for _, r := range got {
+			statuses[r.Status]++
+			said[r.ID] = r.Status
+		}
+		return statuses
+	}
+	first := send()
+	if first["accepted"] < 300 || first["unconfirmed"] < 300 || first["busy"] != 0 {
+		t.Errorf("at first: %v", first)
+	}
+	last := first
+	for range 20 {
+		if last = send(); last["busy"] == 1000 {
+			break
+		}
+	}
+	if last["busy"] != 1000 {
+		t.Errorf("with a full buffer: %v", last)
+	}
+	hang.Store(false)
+	close(held)
+	for range 20 {
+		if last = send(); last["accepted"] == 1000 {
+			break
+		}
+	}
+	if last["accepted"] != 1000 {
+		t.Errorf("afterwards: %v", last)
+	}
+	if err := s.Drain[0].Do(t.Context()); err != nil {
+		t.Error(err)
+	}
+	raw := b.read(t, "events.raw")
+	for id, status := range said {
+		if there := raw[id] != nil; there && status == "busy" || !there && status == "accepted" {
+			t.Errorf("%s is %s; in Kafka: %t", id, status, there)
+		}
 	}
 }

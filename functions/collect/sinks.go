@@ -20,12 +20,12 @@ func assemble(cfg *config) (*function.Function, *collector) {
 	sinks := f.OpenSinks(kafka.ProducerOptions{Timeout: cfg.SendTimeout, Buffer: cfg.SendBufferBytes, Linger: cfg.SendLinger})
 	c := newCollector(cfg, sinks.Open(cfg.sink), sinks.Open(cfg.dead), time.Now, f.Logger)
 	c.register(f.Registry)
-	f.AddReady(groupsReady(cfg.groupBrokers(), cfg.groups))
+	f.AddReady(groupsReady(cfg.groupBrokers(), cfg.Security, cfg.groups))
 	return f, c
 }
 
 // groupsReady returns what is nil once the groups have offsets, so that what is collected from then on reaches them.
-func groupsReady(brokers []string, groups []kafka.GroupTopic) func(context.Context) error {
+func groupsReady(brokers []string, security kafka.Security, groups []kafka.GroupTopic) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if len(groups) == 0 {
 			return nil
@@ -35,6 +35,7 @@ func groupsReady(brokers []string, groups []kafka.GroupTopic) func(context.Conte
 		config := kafka.NewConfig("millrace-collect-ready")
 		config.Metadata.Retry.Max = 1 // it will be asked again
 		config.Net.ReadTimeout, config.Net.WriteTimeout = 5*time.Second, 5*time.Second
+		security.Apply(config)
 		admin, err := kafka.NewAdmin(brokers, config)
 		if err != nil {
 			return err
