@@ -1,6 +1,4 @@
-package main
-
-// Decisions
+// # Decisions
 //
 // 2026-11-21, contracts and tables are bound before use. Context: a contract may come from a directory while the function runs, and
 // name a reference table or column that is not there. Decision: before a contract is taken every step in it is bound to its table and every value to its
@@ -13,12 +11,11 @@ package main
 // carries failureversion. schemaversion stays absent, since a dead letter is the event as it came: put back, it is to be held against what is active then.
 //
 // 2026-11-21, enrich alone proves identity. Context: rootid, datahash, stage and failure* are believed by search, lake and accounting, and collect is not the only
-// way to events.raw. Decision: enrich computes rootid and datahash again for every event (two hashes, one over the payload) and refuses what is
-// reserved; nobody behind it does. With a replayid, leftovers of the failure are taken off, and data that is enriched already is enriched anew
-// from its payload. Consequences: a forged event is a dead letter that still carries the forged attributes, as evidence; whoever writes to
-// events.enriched past enrich is trusted.
-//
-// 2026-11-21, order within a partition key, by Kafka intake. Context: a batch is published in one call, and when one event of it fails another of its key may be written
-// already. Decision: an event is not handed out while an earlier one of its record key, on its partition, is unfinished. Consequences: most events have a key of their own (rootid) and notice
-// nothing; one busy key passes one event a batch, some hundred a second; an event that waits for its sink holds back its key and no other. After a crash, or where a member was
-// not done in time, events from the oldest unfinished one on come again, in order.
+// way to events.raw. Decision: enrich computes rootid and datahash again for every event (two hashes, one over the payload) and refuses stage, failure*,
+// knativeerror*, versionassumed, and replaycount where there is no replayid; nobody behind it does. With a replayid, leftovers of the failure are taken off, and data that is enriched already is enriched anew
+// from its payload. What cannot be refused is replayid with replaycount, which functions/replay writes to events.raw itself, and collectorid with collectortime, which collect
+// writes there: Kafka names no sender, so both can be forged by whoever may write to the topic or to the Broker's ingress. Therefore nothing rests on them: load-search compares
+// datahash before a replay replaces a document (its doc.go), and the lake keeps every row. Consequences: a forged event is a dead letter that still carries the forged attributes, as
+// evidence; a forged collectortime chooses the day's index and a forged collectorid a name in it, no more; who may write to events.raw is a matter of Kafka's ACLs and
+// of the Broker's ingress; whoever writes to events.enriched past enrich is trusted.
+package main

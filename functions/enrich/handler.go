@@ -100,7 +100,6 @@ func (h *enricher) Handle(ctx context.Context, events []*event.Event) delivery.O
 		return out
 	}
 	errs := h.sink.Publish(ctx, enriched)
-	var failed error
 	retries, good := 0, 0
 	for n, i := range of {
 		err := errNoResult
@@ -116,13 +115,12 @@ func (h *enricher) Handle(ctx context.Context, events []*event.Event) delivery.O
 			h.events.WithLabelValues("dead", string(event.CodeTooLarge)).Inc()
 		default:
 			out.Settle(i, fmt.Errorf("publish enriched event %s: %w", event.Attr(enriched[n], event.RootID), err))
-			retries, failed = retries+1, err
+			retries++
 		}
 	}
 	h.events.WithLabelValues("enriched", "").Add(float64(good))
 	if retries > 0 {
 		h.events.WithLabelValues("retry", "").Add(float64(retries))
-		h.logger.Warn("enriched events not confirmed; they will come again", "events", retries, "of", len(events), "error", failed)
 	}
 	return out
 }

@@ -247,6 +247,7 @@ func TestPoisonAmongGood(t *testing.T) {
 func TestForgedAttributesAreDead(t *testing.T) {
 	for name, value := range map[string]string{
 		event.FailureCode: "not_json", event.FailureStage: "x", "failurex": "y", event.KnativeErrorDst: "http://enrich.millrace/", event.KnativeErrCode: "500",
+		event.VersionAssumed: "true", event.ReplayCount: "1",
 		event.Stage: event.StageEnriched, event.RootID: event.Identity("/test", "another"), event.DataHash: event.Hash([]byte("another")),
 	} {
 		for _, payload := range []string{trip, "not JSON"} {
@@ -339,6 +340,17 @@ func TestSinkFails(t *testing.T) {
 	}
 }
 
+// Guards the log in an outage, when every batch fails: the intake writes a line for each with the reason, so the handler hands that on and writes none.
+func TestOutageIsLoggedOnce(t *testing.T) {
+	h := newTestEnricher(t, &topic{before: func(*event.Event) error { return errors.New("connection reset") }})
+	var log bytes.Buffer
+	h.logger = slog.New(slog.NewTextHandler(&log, nil))
+	out := h.Handle(t.Context(), []*event.Event{raw(t, "1", taxi, "0-0-1", trip)})
+	if o := out.Of(0); o.Status != delivery.Retry || !strings.Contains(fmt.Sprint(o.Err), "connection reset") || log.Len() > 0 {
+		t.Errorf("%+v, and the log says %q", o, log.String())
+	}
+}
+
 // Guards against an event that comes for ever because Kafka will never take it with its enrichment.
 func TestTooLargeForKafkaIsDead(t *testing.T) {
 	sink := &topic{before: func(*event.Event) error { return fmt.Errorf("%w: 2 MB", kafka.ErrTooLarge) }}
@@ -366,7 +378,7 @@ func TestContractOfForeignEvents(t *testing.T) {
 		return c
 	}
 	sink, dead := &topic{}, &topic{}
-	h := pipe(newTestEnricher(t, sink, version("Two", "1.0.0", "active"), version("Two", "2.0.0", "active"), version("Old", "1.0.0", "retired")), dead)
+	h := pipe(newTestEnricher(t, sink, version("Two", "1.0.0", "active"), version("Two", "2.0.0", "active"), version("Old", "1.0.0", "retired"), version("New", "1.0.0", "draft")), dead)
 	f := func(eventType, schemaVersion, dataSchema, want string) {
 		t.Helper()
 		sink.written, dead.written = nil, nil
@@ -398,7 +410,10 @@ func TestContractOfForeignEvents(t *testing.T) {
 	f("Two", "2-0-0", "", "2-0-0")
 	f("Two", "", "urn:millrace:contract:Two:1-0-0", "1-0-0")
 	f("Old", "", "", "unknown_contract: no schemaversion, and none of the type's contracts is active")
+	// Its status decides who is guessed, never who is believed.
 	f("Old", "1-0-0", "", "1-0-0")
+	f("New", "1-0-0", "", "1-0-0")
+	f("New", "", "", "unknown_contract: no schemaversion, and none of the type's contracts is active")
 	f("Nobody", "", "", "unknown_contract: no contract for this type")
 }
 

@@ -7,7 +7,8 @@
 // {"payload": <the bytes as they came>, "enrichment": {...}}. The same event delivered again gives the same bytes.
 //
 // On failure: an event that can never pass (reserved_attribute, not_json, unknown_contract, ambiguous_version, contract_violation, enrichment_failed,
-// too_large) becomes a dead letter in DEAD_SINK at once, the event as it came. While a sink is away, events are answered 503 and come again.
+// too_large) becomes a dead letter in DEAD_SINK at once, the event as it came. While a sink is away, events are answered 503 and come again; so are those whose contract's
+// file is wrong, until it is mended or taken away (see package contract).
 //
 // Variables: enrich --help lists them, from config.go.
 package main

@@ -31,6 +31,7 @@ type index interface {
 	document.Names
 	Bulk(ctx context.Context, ops []search.Operation) ([]search.Result, error)
 	Hashes(ctx context.Context, refs []search.Ref) ([]search.Stored, error)
+	Versions(ctx context.Context, refs []search.Ref) ([]search.Version, error)
 	EnsureEnriched(ctx context.Context, versions []*contract.Contract) error
 	EnsureDead(ctx context.Context) error
 	ExtendEnriched(ctx context.Context, versions []*contract.Contract) error
@@ -223,8 +224,57 @@ func (h *handler) extend(ctx context.Context, d *document.Document) {
 		"indexes", len(all), "first_err", all[0])
 }
 
-// write sends the open documents, settles what can be settled, and returns those to be written again in another form.
+// write sends the open documents, settles what can be settled, and returns those to be written again in another form. Replays come last, when it is known what they replace.
 func (b *batch) write(ctx context.Context, open []int) (again []int) {
+	var first, replays []int
+	for _, i := range open {
+		if b.docs[i].Version == 0 {
+			first = append(first, i)
+		} else {
+			replays = append(replays, i)
+		}
+	}
+	again = b.send(ctx, first)
+	return append(again, b.send(ctx, b.replacing(ctx, replays))...)
+}
+
+// replacing settles the replays that would replace another payload, and returns the rest. Elasticsearch compares versions alone, and that an event is a replay is nothing but
+// two attributes, which whoever can write to a Broker or a topic can set.
+func (b *batch) replacing(ctx context.Context, replays []int) (rest []int) {
+	if len(replays) == 0 {
+		return nil
+	}
+	refs := make([]search.Ref, len(replays))
+	for n, i := range replays {
+		refs[n] = search.Ref{Index: b.docs[i].Index, ID: b.docs[i].ID}
+	}
+	stored, err := b.h.index.Versions(ctx, refs)
+	beside := make(map[search.Ref]string, len(replays)) // hashes of those that are written now
+	for n, i := range replays {
+		d := b.docs[i]
+		if err != nil {
+			b.retry(i, err)
+			continue
+		}
+		if stored[n].Found && stored[n].Hash != d.Hash {
+			b.out.Dead(i, event.CodeIdentityConflict, fmt.Errorf("the event says that it is a replay, and another payload is in %s under the same root id", d.Index))
+			continue
+		}
+		if hash, ok := beside[refs[n]]; ok && hash != d.Hash {
+			b.out.Retry(i, errors.New("another payload is being written under the same root id"))
+			continue
+		}
+		beside[refs[n]] = d.Hash
+		rest = append(rest, i)
+	}
+	return rest
+}
+
+// send is write without a look at what is there.
+func (b *batch) send(ctx context.Context, open []int) (again []int) {
+	if len(open) == 0 {
+		return nil
+	}
 	ops := make([]search.Operation, len(open))
 	for n, i := range open {
 		ops[n] = b.docs[i].Operation

@@ -335,6 +335,41 @@ func TestIdentityConflict(t *testing.T) {
 	s.letters(t, "identity_conflict identity_conflict")
 }
 
+// Guards a document against an event that only says that it is a replay, with another payload: it is an identity_conflict and never replaces, whether the document was there before,
+// comes in the same batch, or is another forged one's; a replay of the event itself goes on, and an outage of the question is one.
+func TestForgedReplayReplacesNothing(t *testing.T) {
+	s := start(t)
+	replay := func(id, payload, n string) *event.Event {
+		return trip(t, id, payload, event.ReplayCount, n, event.ReplayID, "r")
+	}
+	payload := func(id string) string { return fmt.Sprint(s.doc(t, tripIndex, root(id))["payload"]) }
+	s.want(t, "done", trip(t, "1", `{"VendorID":1}`))
+	s.want(t, "done done done", replay("1", `{"VendorID":2}`, "7"), replay("2", `{"VendorID":2}`, "1"), trip(t, "2", `{"VendorID":1}`))
+	s.letters(t, "identity_conflict identity_conflict")
+	if payload("1") != "map[VendorID:1]" || payload("2") != "map[VendorID:1]" {
+		t.Errorf("payloads %s, %s", payload("1"), payload("2"))
+	}
+	s.want(t, "done retry", replay("3", `{"VendorID":1}`, "1"), replay("3", `{"VendorID":2}`, "2"))
+	s.want(t, "done", replay("3", `{"VendorID":2}`, "2"))
+	if payload("3") != "map[VendorID:1]" {
+		t.Errorf("payload %s", payload("3"))
+	}
+	s.letters(t, "identity_conflict identity_conflict identity_conflict")
+
+	s.fake.Set(searchtest.Hooks{Whole: func(r *http.Request, _ []byte) (int, http.Header, string) {
+		if r.URL.Path == "/_mget" {
+			return 503, nil, ""
+		}
+		return 0, nil, ""
+	}})
+	s.want(t, "retry done", replay("1", `{"VendorID":1}`, "1"), trip(t, "4", `{"VendorID":1}`))
+	s.fake.Set(searchtest.Hooks{})
+	s.want(t, "done", replay("1", `{"VendorID":1}`, "1"))
+	if got := s.doc(t, tripIndex, root("1"))["replay_count"]; got != 1.0 {
+		t.Errorf("replay_count %v", got)
+	}
+}
+
 // Guards replays: the first replaces the document, and one that comes late, or twice, or behind the original, changes nothing.
 func TestReplaysInAnyOrder(t *testing.T) {
 	s := start(t)

@@ -45,6 +45,8 @@ func TestOnElasticsearch(t *testing.T) {
 	s.want(t, "done done", s.dead.letters[0], s.dead.letters[2])
 	replay := func(n string) *event.Event { return trip(t, "2", payload, event.ReplayCount, n) }
 	s.want(t, "done done done done", replay("2"), replay("1"), replay("2"), trip(t, "2", payload))
+	s.want(t, "done done", trip(t, "2", `{"VendorID":1}`, event.ReplayCount, "9"), trip(t, "5", payload, event.ReplayCount, "1"))
+	s.letters(t, "search_rejected search_rejected identity_conflict identity_conflict")
 
 	search := func(index, query string) (ids []string) {
 		t.Helper()
@@ -90,7 +92,7 @@ func TestOnElasticsearch(t *testing.T) {
 		return ids
 	}
 	for _, tt := range []struct{ index, query, want string }{
-		{tripIndex, `{"range":{"payload.tpep_pickup_datetime":{"gte":"2023-01-01","lt":"2023-01-02"}}},{"term":{"event_type":"YellowTaxiTripRecords"}}`, "[1 2]"},
+		{tripIndex, `{"range":{"payload.tpep_pickup_datetime":{"gte":"2023-01-01","lt":"2023-01-02"}}},{"term":{"event_type":"YellowTaxiTripRecords"}}`, "[1 2 5]"},
 		{tripIndex, `{"range":{"payload.trip_distance":{"lt":1}}},{"term":{"enrichment.pickup_zone":"Midtown"}},{"term":{"replay_count":2}}`, "[2]"},
 		{tripIndex, `{"exists":{"field":"payload.unknown"}}`, "[]"},
 		{deadIndex, `{"term":{"failure.code":"identity_conflict"}}`, "[1]"},

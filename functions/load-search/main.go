@@ -2,14 +2,16 @@
 //
 // Consumes: CloudEvents over HTTP, one a request, from the Triggers load-search-enriched and load-search-dead; or, with INTAKE, straight from Kafka in batches.
 //
-// Emits: documents in enriched-<type>-<MODEL>-YYYY.MM.DD and dead-YYYY.MM.DD, each once however often its event comes. Not guaranteed for an event that
-// came past collect (by a Broker's own ingress, from another team's producer) and has no time: delivered to enrich again on another day, it is there twice,
+// Emits: documents in enriched-<type>-<MODEL>-YYYY.MM.DD and dead-YYYY.MM.DD, each once however often its event is delivered. An event that is sent to collect again
+// on another day (UTC) is a second document there, unless its time is within 24 hours of both arrivals: uniqueness is per index, and the lake is the count of record. Not
+// guaranteed for an event that came past collect (by a Broker's own ingress, from another team's producer) and has no time: delivered to enrich again on another day, it is there twice,
 // since nothing in it says when it came; the lake counts it once. One that has a time goes to that day's index, so a backfill of years belongs to
 // collect, or it makes an index a day.
 //
 // On failure: what Elasticsearch refuses for good, and an event whose root id belongs to another payload already, becomes a
 // dead letter in DEAD_SINK at once; a dead letter that is refused is written without its payload. Anything else is answered
-// 503 or 429 and comes again.
+// 503 or 429 and comes again. So is an enriched event whose contract this process does not have: for CONTRACTS_WAIT, or, where its file is wrong, until that is mended or
+// taken away (see package contract).
 //
 // Variables: load-search --help lists them, from config.go.
 package main

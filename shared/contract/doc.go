@@ -64,6 +64,11 @@
 // the others down once all pods have been started anew (with an intake straight from Kafka they wait in memory, as far as its window goes): millrace_contract_files_invalid above 0 is an alarm. Taking the file away ends the wait: its events become
 // dead letters unknown_contract. Two pods can disagree while a file is wrong: the one that runs has what it had, the one that starts has not.
 //
+// 2026-11-21: a contract's status decides guesses alone. Context: the standard has proposed, draft, active, deprecated and retired, and the design speaks of status only for events that name
+// no version: they are held against the type's one active contract. Decision: an event that names a version (by schemaversion, or dataschema) is held against that contract whatever its status is, as
+// long as the file is there. Consequences: a draft can be tried on real traffic by its version; retiring a version by its status stops guesses and refuses no producer that still sends it, and events
+// that are replayed keep passing; to refuse a version take its file away, and its events are dead letters unknown_contract; an embedded one can be replaced and not taken away.
+//
 // 2026-11-21: the check is written by hand and walks the bytes once. Context: decoding a taxi trip into any takes 61 allocations before the first
 // rule is looked at, and loses duplicate names and the spelling of numbers. Decision: a compiled tree of fields and one pass, which also
 // picks the keys of the steps. Consequences: grammar and rules are ours to get right; a property test holds them against an

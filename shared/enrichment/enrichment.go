@@ -116,7 +116,7 @@ func (r *Rules) Enrich(e *event.Event) (enriched *event.Event, missed int, f *Fa
 
 // provenance refuses what only Millrace and Knative may write, and returns e's payload. Collect lets no such attribute in, but a Broker's own ingress and
 // other teams' producers let all in, and everything behind enrich believes them: load-search by rootid and datahash whether a document is
-// there already, by failure* whether it is a dead letter. A replay may leave what it replays of: then leftovers names the attributes that the
+// there already, by failure* whether it is a dead letter. What a replay says of itself, and who collected an event, cannot be proven: Kafka names no sender. A replay may leave what it replays of: then leftovers names the attributes that the
 // enriched event must not have.
 func provenance(e *event.Event) (payload []byte, leftovers []string, f *Failure) {
 	reserved := func(format string, args ...any) ([]byte, []string, *Failure) {
@@ -135,6 +135,10 @@ func provenance(e *event.Event) (payload []byte, leftovers []string, f *Failure)
 		return reserved("extension %s is not the producer's to set", event.Cut(leftovers[0], 40))
 	case enriched != "":
 		return reserved("extension %s is not the producer's to set", event.Stage)
+	case event.Attr(e, event.VersionAssumed) != "":
+		return reserved("extension %s is not the producer's to set", event.VersionAssumed)
+	case event.Attr(e, event.ReplayCount) != "":
+		return reserved("extension %s without %s is not the producer's to set", event.ReplayCount, event.ReplayID)
 	}
 	if event.Attr(e, event.RootID) != event.Identity(e.Source(), e.ID()) {
 		return reserved("extension %s is not that of the event's source and id", event.RootID)
