@@ -16,8 +16,8 @@ import (
 // Suffix is how the names of contract files end.
 const Suffix = ".odcs.yaml"
 
-// ErrUnsupportedLocation is wrapped by Open's error for a location that names neither a directory nor nothing.
-var ErrUnsupportedLocation = errors.New("only a directory is supported")
+// errUnsupportedLocation is wrapped by Open's error for a location that names neither a directory nor nothing.
+var errUnsupportedLocation = errors.New("only a directory is supported")
 
 // Source is a set of contracts that is read again as its files change. It is safe for concurrent use.
 type Source struct {
@@ -50,7 +50,7 @@ func Open(ctx context.Context, location string, accept ...func(*Set) error) (*So
 	if strings.Contains(location, "://") {
 		dir, ok := strings.CutPrefix(location, "file://")
 		if !ok || !strings.HasPrefix(dir, "/") {
-			return nil, fmt.Errorf("open contracts at %s: %w", location, ErrUnsupportedLocation)
+			return nil, fmt.Errorf("open contracts at %s: %w", location, errUnsupportedLocation)
 		}
 		location = dir
 	}
@@ -71,7 +71,7 @@ func (s *Source) Model(eventType string, model int) (Model, error) {
 
 // Reload reads the files that were added or changed (by name, size and time), or could not be read before, and reports whether the set, or what is
 // wrong with its files, is new. With an error (the directory cannot be listed, or accept refuses all) the set stays as it was; the same files do not give accept's
-// error again. It may be called concurrently, and beside Watch: whoever sees a change, or its error, is the only one that is told.
+// error again. It may be called concurrently, and beside Follow: whoever sees a change, or its error, is the only one that is told.
 func (s *Source) Reload(ctx context.Context) (changed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,9 +148,9 @@ func refuse(files map[string]*file, taken map[string]*Contract, r *Refusal) bool
 	return false
 }
 
-// Watch calls Reload at every tick until ctx ends or ticks is closed, and reports each new set and each error; report is
-// called by Watch's goroutine and must not block for long.
-func (s *Source) Watch(ctx context.Context, ticks <-chan time.Time, report func(changed bool, err error)) {
+// watch calls Reload at every tick until ctx ends or ticks is closed, and reports each new set and each error; report is
+// called by its goroutine and must not block for long.
+func (s *Source) watch(ctx context.Context, ticks <-chan time.Time, report func(changed bool, err error)) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -170,11 +170,11 @@ func (s *Source) Watch(ctx context.Context, ticks <-chan time.Time, report func(
 	}
 }
 
-// Follow is Watch at every interval; it returns nil when ctx ends.
+// Follow calls Reload at every interval until ctx ends, and returns nil then. It reports each new set and each error; report is called by its goroutine and must not block for long.
 func (s *Source) Follow(ctx context.Context, interval time.Duration, report func(changed bool, err error)) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	s.Watch(ctx, ticker.C, report)
+	s.watch(ctx, ticker.C, report)
 	return nil
 }
 

@@ -291,7 +291,7 @@ func TestSourceAsksBeforeTaking(t *testing.T) {
 	if _, err := Open(t.Context(), "", func(*Set) error { return refuse }); !errors.Is(err, refuse) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Open(t.Context(), "s3://bucket/contracts"); !errors.Is(err, ErrUnsupportedLocation) {
+	if _, err := Open(t.Context(), "s3://bucket/contracts"); !errors.Is(err, errUnsupportedLocation) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := Open(t.Context(), filepath.Join(t.TempDir(), "absent")); !errors.Is(err, os.ErrNotExist) {
@@ -309,7 +309,7 @@ func TestWatchReportsAndFileReplacesEmbedded(t *testing.T) {
 	ticks, reports := make(chan time.Time), make(chan error, 1)
 	done := make(chan struct{})
 	go func() {
-		s.Watch(t.Context(), ticks, func(changed bool, err error) {
+		s.watch(t.Context(), ticks, func(changed bool, err error) {
 			if !changed {
 				err = errors.Join(errors.New("not changed"), err)
 			}
