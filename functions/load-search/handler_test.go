@@ -694,6 +694,30 @@ func TestAddedFieldsReachIndexesThatAreThere(t *testing.T) {
 	}
 }
 
+// Guards a contract that is changed under its version while the function runs: the field that it gets is known in today's index and in tomorrow's, and nobody has to notice that the
+// version is the same.
+func TestContractChangedInPlace(t *testing.T) {
+	s := start(t)
+	a, b := contract.Field{Name: "a", Type: contract.String}, contract.Field{Name: "b", Type: contract.Integer}
+	write := func(id, day, payload string) string {
+		e := raw(t, "New", id, event.EnrichedData([]byte(payload), []byte(`{}`)), event.Stage, event.StageEnriched, event.CollectorTime, day+"T10:00:00Z")
+		return s.loader.Handle(t.Context(), []*event.Event{e}).Of(0).Status.String()
+	}
+	s.take(t, version(1, a))
+	if got := write("1", "2026-11-21", `{"b":"text"}`); got != "done" {
+		t.Fatalf("before: %s", got)
+	}
+	s.take(t, version(1, a, b))
+	for id, day := range map[string]string{"2": "2026-11-21", "3": "2026-11-22"} {
+		if got := write(id, day, `{"b":"text"}`); got != "dead" { // its text is no number
+			t.Errorf("on %s: %s", day, got)
+		}
+	}
+	if got := s.fake.Unmapped(); got != nil {
+		t.Errorf("written without a template: %v", got)
+	}
+}
+
 // counted adds up a metric.
 func counted(t *testing.T, r *prometheus.Registry, name string) (sum float64) {
 	t.Helper()

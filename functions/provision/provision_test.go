@@ -152,6 +152,52 @@ func TestIndexesTakeAddedFields(t *testing.T) {
 	}
 }
 
+// Guards a contract of CONTRACTS that takes a shipped one's place under its version: its fields reach the template that was made from the shipped one, and a run without it takes
+// none of them away.
+func TestContractInAnothersPlace(t *testing.T) {
+	fake := searchtest.NewFake(t)
+	c := settings(t)
+	c.ElasticsearchURL = fake.URL
+	shipped, err := contract.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	trips, _ := shipped.Find("YellowTaxiTripRecords", "0-0-1")
+	changed := strings.Replace(string(trips.Source()), "name: trip_distance", "name: trip_length", 1)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "trips.odcs.yaml"), []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source, err := contract.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrong := source.Set().Invalid(); len(wrong) > 0 {
+		t.Fatal(wrong)
+	}
+	for i, set := range []*contract.Set{shipped, source.Set(), shipped} {
+		p := &provisioner{config: c, contracts: set, out: t.Output()}
+		if _, err := p.templates(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fake.URL+"/_index_template/millrace-enriched-yellowtaxitriprecords-0", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		if err := errors.Join(err, res.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(string(text), `"trip_length":{`); got != (i > 0) || !strings.Contains(string(text), `"trip_distance":{`) {
+			t.Errorf("run %d: trip_length is mapped: %t: %s", i, got, text)
+		}
+	}
+}
+
 // Guards whoever deploys contracts: a file that is wrong is named at once and at the end, what is right is made, and the run has failed.
 func TestWrongContractFails(t *testing.T) {
 	dir := t.TempDir()
