@@ -37,12 +37,12 @@ type problem struct {
 	message string
 }
 
-func wrong(code event.Code, format string, args ...any) *problem {
+func problemf(code event.Code, format string, args ...any) *problem {
 	return &problem{code: code, message: fmt.Sprintf(format, args...)}
 }
 
-// refused is a producer's event that failed at the top level, as it came.
-type refused struct {
+// original is a producer's event that failed at the top level, as it came.
+type original struct {
 	whole       []byte // its bytes: the dead letter's data
 	contentType string // of whole; "" where it is not known
 	eventType   string // where it could be read
@@ -81,7 +81,7 @@ type maker struct {
 }
 
 // admit checks an event that was read and completes it, or makes it a dead letter of the bytes that came.
-func (m *maker) admit(e *event.Event, r refused, now string) (candidate, error) {
+func (m *maker) admit(e *event.Event, r original, now string) (candidate, error) {
 	v1, ok := e.Context.(*ce.EventContextV1)
 	if !ok {
 		v1 = e.Context.AsV1()
@@ -109,13 +109,13 @@ func (m *maker) admit(e *event.Event, r refused, now string) (candidate, error) 
 // check says what keeps e from the raw topic. It takes away what Knative's Kafka Broker adds.
 func check(e *event.Event, v1 *ce.EventContextV1, source string) *problem {
 	if len(v1.Extensions) > event.MaxAttributes {
-		return wrong(event.CodeTooLarge, "more than %d extensions", event.MaxAttributes)
+		return problemf(event.CodeTooLarge, "more than %d extensions", event.MaxAttributes)
 	}
 	if p := checkNames(v1); p != nil {
 		return p
 	}
 	if !event.ValidType(v1.Type) {
-		return wrong(event.CodeInvalidField, "the event type must be a letter and at most 127 letters, digits, '.', '_' or '-'")
+		return problemf(event.CodeInvalidField, "the event type must be a letter and at most 127 letters, digits, '.', '_' or '-'")
 	}
 	size := 0
 	for _, a := range [...]struct{ name, value string }{
@@ -137,7 +137,7 @@ func check(e *event.Event, v1 *ce.EventContextV1, source string) *problem {
 		if !ok {
 			var err error
 			if s, err = types.Format(value); err != nil {
-				return wrong(event.CodeInvalidAttribute, "extension %s has a value of no CloudEvents type", name)
+				return problemf(event.CodeInvalidAttribute, "extension %s has a value of no CloudEvents type", name)
 			}
 		}
 		n, p := headerLen(event.CodeInvalidAttribute, name, s)
@@ -148,13 +148,13 @@ func check(e *event.Event, v1 *ce.EventContextV1, source string) *problem {
 	}
 	// In a record's or request's header it would declare the data to be a whole event.
 	if event.IsEventFormat(deref(v1.DataContentType)) {
-		return wrong(event.CodeInvalidCloudEvent, "datacontenttype must not be that of a CloudEvent within a CloudEvent")
+		return problemf(event.CodeInvalidCloudEvent, "datacontenttype must not be that of a CloudEvent within a CloudEvent")
 	}
 	if size > maxAttributes {
-		return wrong(event.CodeTooLarge, "the attributes have %d bytes in headers, at most %d", size, maxAttributes)
+		return problemf(event.CodeTooLarge, "the attributes have %d bytes in headers, at most %d", size, maxAttributes)
 	}
 	if size += len(e.DataEncoded); size > event.MaxSize {
-		return wrong(event.CodeTooLarge, "the event has %d bytes with its attributes, at most %d", size, event.MaxSize)
+		return problemf(event.CodeTooLarge, "the event has %d bytes with its attributes, at most %d", size, event.MaxSize)
 	}
 	return nil
 }
@@ -163,11 +163,11 @@ func checkNames(v1 *ce.EventContextV1) *problem {
 	for name := range v1.Extensions {
 		switch {
 		case !event.ValidExtensionName(name):
-			return wrong(event.CodeInvalidAttribute, "extension %q: names are lower-case letters and digits", event.Cut(name, 40))
+			return problemf(event.CodeInvalidAttribute, "extension %q: names are lower-case letters and digits", event.Cut(name, 40))
 		case event.IsContext(name):
-			return wrong(event.CodeInvalidAttribute, "extension %s has the name of a context attribute", name)
+			return problemf(event.CodeInvalidAttribute, "extension %s has the name of a context attribute", name)
 		case event.Reserved(name):
-			return wrong(event.CodeReservedAttribute, "extension %s is not the producer's to set", event.Cut(name, 40))
+			return problemf(event.CodeReservedAttribute, "extension %s is not the producer's to set", event.Cut(name, 40))
 		case event.IsPosition(name):
 			delete(v1.Extensions, name)
 		}
@@ -189,7 +189,7 @@ func text(code event.Code, name, value string) *problem {
 		c := value[i]
 		if c < utf8.RuneSelf {
 			if c < 0x20 || c == 0x7f {
-				return wrong(code, "%s holds a control character", name)
+				return problemf(code, "%s holds a control character", name)
 			}
 			i++
 			continue
@@ -197,11 +197,11 @@ func text(code event.Code, name, value string) *problem {
 		r, n := utf8.DecodeRuneInString(value[i:])
 		switch {
 		case r == utf8.RuneError:
-			return wrong(code, "%s holds a lone surrogate, bytes that are not UTF-8, or U+FFFD", name)
+			return problemf(code, "%s holds a lone surrogate, bytes that are not UTF-8, or U+FFFD", name)
 		case r < 0xa0:
-			return wrong(code, "%s holds a control character", name)
+			return problemf(code, "%s holds a control character", name)
 		case r >= 0xfdd0 && r <= 0xfdef, r&0xfffe == 0xfffe:
-			return wrong(code, "%s holds a Unicode noncharacter", name)
+			return problemf(code, "%s holds a Unicode noncharacter", name)
 		}
 		i += n
 	}
@@ -219,7 +219,7 @@ func headerLen(code event.Code, name, value string) (n int, p *problem) {
 
 // deadLetter makes the dead letter of what failed at the top level: a new identity of the collector's, the producer's bytes as data as far
 // as an event may hold them, and what the producer calls it, so that it can be found by that.
-func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error) {
+func (m *maker) deadLetter(r original, p *problem, now string) (candidate, error) {
 	id, err := m.newID()
 	if err != nil {
 		return candidate{}, err
@@ -266,7 +266,7 @@ func (m *maker) deadLetter(r refused, p *problem, now string) (candidate, error)
 }
 
 // contentType returns what a dead letter says of its data: never a CloudEvents format, since the letter carries the producer's event as data.
-func contentType(r refused, data []byte) string {
+func contentType(r original, data []byte) string {
 	if m, _, err := mime.ParseMediaType(r.contentType); err == nil && !event.IsEventFormat(m) {
 		return r.contentType
 	}

@@ -15,7 +15,7 @@ var errNoCloudEvent = errors.New("no CloudEvents: neither headers ce-* nor the c
 	"; events in the JSON form go to POST /api/v1/collect")
 
 // cloudEvents reads a request's CloudEvents, in binary or structured mode or as a batch, at most limit. Errors wrap [errNoCloudEvent], [errTooMany]
-// or [errTooLarge], or are the random source's.
+// or [errNotKept], or are the random source's.
 func (m *maker) cloudEvents(h http.Header, body []byte, limit int, now string) ([]candidate, error) {
 	contentType := h.Get("Content-Type")
 	switch {
@@ -67,7 +67,7 @@ func hasAttributes(h http.Header) bool {
 
 // structured makes the event of one object in the CloudEvents JSON format.
 func (m *maker) structured(object []byte, now string) (candidate, error) {
-	r := refused{whole: object, contentType: "application/json"}
+	r := original{whole: object, contentType: "application/json"}
 	decode := event.DecodeStructured
 	if m.lowercase {
 		decode = event.DecodeStructuredAnyCase
@@ -79,17 +79,17 @@ func (m *maker) structured(object []byte, now string) (candidate, error) {
 		if errors.Is(err, event.ErrTooManyAttributes) {
 			code = event.CodeTooLarge
 		}
-		return m.deadLetter(r, wrong(code, "%s", err), now)
+		return m.deadLetter(r, problemf(code, "%s", err), now)
 	}
 	r.eventType, r.version, r.source, r.id = e.Type(), event.Attr(e, event.SchemaVersion), e.Source(), e.ID()
 	return m.admitCloudEvent(e, r, now)
 }
 
 // admitCloudEvent is admit with what the JSON form has checked by itself.
-func (m *maker) admitCloudEvent(e *event.Event, r refused, now string) (candidate, error) {
+func (m *maker) admitCloudEvent(e *event.Event, r original, now string) (candidate, error) {
 	if v, ok := e.Extensions()[event.SchemaVersion]; ok {
 		if s, _ := v.(string); !event.ValidVersion(s) {
-			return m.deadLetter(r, wrong(event.CodeInvalidAttribute, "schemaversion must be MODEL-REVISION-ADDITION, such as 0-0-1"), now)
+			return m.deadLetter(r, problemf(event.CodeInvalidAttribute, "schemaversion must be MODEL-REVISION-ADDITION, such as 0-0-1"), now)
 		}
 	}
 	return m.admit(e, r, now)
@@ -98,14 +98,14 @@ func (m *maker) admitCloudEvent(e *event.Event, r refused, now string) (candidat
 // binary makes the event of a request in binary mode. A dead letter has the body as data and what could be read of the attributes as its own, but for the
 // producer's id and source, which are not the letter's.
 func (m *maker) binary(h http.Header, body []byte, now string) (candidate, error) {
-	r := refused{
+	r := original{
 		whole: body, contentType: h.Get("Content-Type"), eventType: event.DecodeHeader(h.Get("Ce-Type")), version: h.Get("Ce-Schemaversion"),
 		source: event.DecodeHeader(h.Get("Ce-Source")), id: event.DecodeHeader(h.Get("Ce-Id")),
 	}
 	e, err := event.DecodeHTTP(h, body)
 	if err != nil {
 		r.header = h
-		return m.deadLetter(r, wrong(event.CodeInvalidCloudEvent, "%s", err), now)
+		return m.deadLetter(r, problemf(event.CodeInvalidCloudEvent, "%s", err), now)
 	}
 	c, err := m.admitCloudEvent(e, r, now)
 	if err == nil && c.code != "" { // rare, and so done once more with the attributes

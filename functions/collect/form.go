@@ -16,8 +16,8 @@ import (
 // errTooMany says that a request has more events than one may have.
 var errTooMany = errors.New("too many events in one request")
 
-// errTooLarge says that a body cannot be read and is too large to be kept as a dead letter.
-var errTooLarge = errors.New("a body that is not JSON and larger than an event may be is not kept")
+// errNotKept says that a body cannot be read and is too large to be kept as a dead letter.
+var errNotKept = errors.New("a body that is not JSON and larger than an event may be is not kept")
 
 // sender is what the head of a request in the JSON form says.
 type sender struct {
@@ -26,7 +26,7 @@ type sender struct {
 }
 
 // form reads a body in the JSON form, one object or an array of them; limit is the most events. A
-// body that is neither is one dead letter as a whole. Errors wrap [errTooMany] or [errTooLarge], or are the random source's.
+// body that is neither is one dead letter as a whole. Errors wrap [errTooMany] or [errNotKept], or are the random source's.
 func (m *maker) form(body []byte, from sender, limit int, now string) ([]candidate, error) {
 	if kind := rawjson.Kind(body); kind != '{' && kind != '[' {
 		if rawjson.Valid(body) {
@@ -95,17 +95,17 @@ func unreadable(what string, text []byte) string {
 // unparsed keeps a whole body as one dead letter.
 func (m *maker) unparsed(body []byte, why string, now string) ([]candidate, error) {
 	if len(body) > event.MaxSize {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d: %s", errTooLarge, len(body), event.MaxSize, why)
+		return nil, fmt.Errorf("%w: %d bytes, at most %d: %s", errNotKept, len(body), event.MaxSize, why)
 	}
-	r := refused{whole: body}
+	r := original{whole: body}
 	r.recognize(body)
 	r.eventType, r.version = "", "" // what is not JSON is of no type
-	c, err := m.deadLetter(r, wrong(event.CodeUnparsed, "%s", why), now)
+	c, err := m.deadLetter(r, problemf(event.CodeUnparsed, "%s", why), now)
 	return []candidate{c}, err
 }
 
 // recognize reads what an event is called, of what type and version, out of an object that is no event, or no JSON: as far as the top level can be read.
-func (r *refused) recognize(object []byte) {
+func (r *original) recognize(object []byte) {
 	if rawjson.Kind(object) != '{' {
 		return
 	}
@@ -135,9 +135,9 @@ func (f *fields) fail(p *problem) {
 
 // formEvent makes the event of one object in the JSON form, whose members f has taken.
 func (m *maker) formEvent(object []byte, f *fields, events *rooms, from sender, index int, now string) (candidate, error) {
-	r := refused{whole: object, contentType: "application/json"}
+	r := original{whole: object, contentType: "application/json"}
 	if rawjson.Kind(object) != '{' {
-		return m.deadLetter(r, wrong(event.CodeUnparsed, "an event must be a JSON object"), now)
+		return m.deadLetter(r, problemf(event.CodeUnparsed, "an event must be a JSON object"), now)
 	}
 	r.eventType, r.version, r.source, r.id = f.eventType, f.version, f.source, f.id
 	e := events.next()
@@ -185,7 +185,7 @@ func (f *fields) take(name, value []byte) {
 	case "extensions":
 		bit = 1 << 8
 	default:
-		if p := wrong(event.CodeUnknownField, "unknown top-level field %q", event.Cut(string(name), 40)); string(name) == "specversion" {
+		if p := problemf(event.CodeUnknownField, "unknown top-level field %q", event.Cut(string(name), 40)); string(name) == "specversion" {
 			p.message += isCloudEvent
 			f.problem = p
 		} else {
@@ -194,7 +194,7 @@ func (f *fields) take(name, value []byte) {
 		return
 	}
 	if f.seen&bit != 0 {
-		f.fail(wrong(event.CodeInvalidField, "the top-level field %s stands twice", name))
+		f.fail(problemf(event.CodeInvalidField, "the top-level field %s stands twice", name))
 		return
 	}
 	f.seen |= bit
@@ -209,9 +209,9 @@ func (f *fields) take(name, value []byte) {
 		s, ok := rawjson.Unquote(value)
 		switch {
 		case !ok:
-			f.fail(wrong(event.CodeInvalidField, "%s must be a string", name))
+			f.fail(problemf(event.CodeInvalidField, "%s must be a string", name))
 		case s == "":
-			f.fail(wrong(event.CodeInvalidField, "%s must not be empty", name))
+			f.fail(problemf(event.CodeInvalidField, "%s must not be empty", name))
 		default:
 			*into = s
 		}
@@ -227,15 +227,15 @@ var jsonContentType = "application/json"
 func (m *maker) formContext(v1 *ce.EventContextV1, f *fields, key string, index int) *problem {
 	switch {
 	case f.eventType == "":
-		return wrong(event.CodeMissingField, "event_type is missing")
+		return problemf(event.CodeMissingField, "event_type is missing")
 	case f.version == "":
-		return wrong(event.CodeMissingField, "schema_version is missing")
+		return problemf(event.CodeMissingField, "schema_version is missing")
 	case f.payload == nil:
-		return wrong(event.CodeMissingField, "payload is missing")
+		return problemf(event.CodeMissingField, "payload is missing")
 	case !event.ValidVersion(f.version):
-		return wrong(event.CodeInvalidField, "schema_version must be MODEL-REVISION-ADDITION, such as 0-0-1")
+		return problemf(event.CodeInvalidField, "schema_version must be MODEL-REVISION-ADDITION, such as 0-0-1")
 	case f.id != "" && f.source == "":
-		return wrong(event.CodeMissingSource, "id is given without source")
+		return problemf(event.CodeMissingSource, "id is given without source")
 	}
 	*v1 = ce.EventContextV1{
 		ID: f.id, Source: m.source, Type: f.eventType, DataContentType: &jsonContentType,
@@ -244,7 +244,7 @@ func (m *maker) formContext(v1 *ce.EventContextV1, f *fields, key string, index 
 	if f.source != "" {
 		u := types.ParseURIRef(f.source)
 		if u == nil || u.String() == "" {
-			return wrong(event.CodeInvalidField, "source must be a URI-reference")
+			return problemf(event.CodeInvalidField, "source must be a URI-reference")
 		}
 		v1.Source = *u
 	}
@@ -257,7 +257,7 @@ func (m *maker) formContext(v1 *ce.EventContextV1, f *fields, key string, index 
 	if f.time != "" {
 		t, err := event.ParseTime(f.time)
 		if err != nil {
-			return wrong(event.CodeInvalidField, "time: %s", err)
+			return problemf(event.CodeInvalidField, "time: %s", err)
 		}
 		v1.Time = &types.Timestamp{Time: t}
 	}
@@ -276,7 +276,7 @@ func (m *maker) formContext(v1 *ce.EventContextV1, f *fields, key string, index 
 // formExtensions reads the object extensions. Values become strings in their own spelling, as Kafka's headers hold them anyway.
 func (m *maker) formExtensions(x map[string]any, object []byte) *problem {
 	if rawjson.Kind(object) != '{' {
-		return wrong(event.CodeInvalidField, "extensions must be an object")
+		return problemf(event.CodeInvalidField, "extensions must be an object")
 	}
 	var p *problem
 	err := rawjson.Members(object, func(name string, value []byte) error {
@@ -284,25 +284,25 @@ func (m *maker) formExtensions(x map[string]any, object []byte) *problem {
 			return nil
 		}
 		if len(x) >= event.MaxAttributes {
-			p = wrong(event.CodeTooLarge, "more than %d extensions", event.MaxAttributes)
+			p = problemf(event.CodeTooLarge, "more than %d extensions", event.MaxAttributes)
 			return nil
 		}
 		if m.lowercase {
 			name = strings.ToLower(name)
 		}
 		if _, twice := x[name]; twice {
-			p = wrong(event.CodeInvalidAttribute, "extension %q stands twice", event.Cut(name, 40))
+			p = problemf(event.CodeInvalidAttribute, "extension %q stands twice", event.Cut(name, 40))
 			return nil
 		}
 		if event.IsContext(name) || name == event.SchemaVersion || name == event.PartitionKey {
-			p = wrong(event.CodeInvalidAttribute, "%s is not an extension here: it has a field of its own, or follows from the form", name)
+			p = problemf(event.CodeInvalidAttribute, "%s is not an extension here: it has a field of its own, or follows from the form", name)
 			return nil
 		}
 		switch rawjson.Kind(value) {
 		case '"':
 			s, ok := rawjson.Unquote(value)
 			if !ok {
-				p = wrong(event.CodeInvalidAttribute, "extension %q cannot be read", event.Cut(name, 40))
+				p = problemf(event.CodeInvalidAttribute, "extension %q cannot be read", event.Cut(name, 40))
 				return nil
 			}
 			x[name] = s
@@ -310,12 +310,12 @@ func (m *maker) formExtensions(x map[string]any, object []byte) *problem {
 			x[name] = string(value)
 		case 'n':
 		default:
-			p = wrong(event.CodeInvalidAttribute, "extension %q must be a string, a number or a boolean", event.Cut(name, 40))
+			p = problemf(event.CodeInvalidAttribute, "extension %q must be a string, a number or a boolean", event.Cut(name, 40))
 		}
 		return nil
 	})
 	if err != nil {
-		return wrong(event.CodeInvalidAttribute, "extensions cannot be read")
+		return problemf(event.CodeInvalidAttribute, "extensions cannot be read")
 	}
 	return p
 }

@@ -16,8 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"millrace/shared/delivery"
 	"millrace/shared/event"
-	"millrace/shared/kafka"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
 )
@@ -25,7 +25,7 @@ import (
 // publisher writes events to one topic. *kafka.Sink is one.
 //
 // Publish blocks until each event is durable or has failed, within a time of its own; errs has one element per event, and nil alone means durable.
-// Errors that wrap kafka.ErrBusy or kafka.ErrTooLarge say that the event will not be written; with any other it may be. It keeps no
+// Errors that wrap delivery.ErrBusy or delivery.ErrTooLarge say that the event will not be written; with any other it may be. It keeps no
 // events, but may go on reading the data of one that it did not confirm. Durability says what nil means, and does not block for long.
 type publisher interface {
 	Publish(ctx context.Context, events []*event.Event) (errs []error)
@@ -78,15 +78,15 @@ func (c *collector) routes() http.Handler {
 	mux.HandleFunc("POST /{$}", func(w http.ResponseWriter, r *http.Request) { c.take(w, r, c.readCloudEvents, c.empty) })
 	mux.HandleFunc("GET /api/v1", c.welcome)
 	mux.HandleFunc("GET /api/v1/{$}", c.welcome)
-	mux.HandleFunc("/", astray)
+	mux.HandleFunc("/", notFound)
 	return mux
 }
 
 // paths names all that is there.
 const paths = "POST /api/v1/collect (the JSON form), POST /api/v1/events (CloudEvents), POST / (CloudEvents from Knative), GET /api/v1 (what there is)"
 
-// astray answers a request for a path, or a method of it, that is not there.
-func astray(w http.ResponseWriter, r *http.Request) {
+// notFound answers a request for a path, or a method of it, that is not there.
+func notFound(w http.ResponseWriter, r *http.Request) {
 	code, what := http.StatusNotFound, "no such path"
 	allow := map[string]string{"/api/v1/collect": "POST", "/api/v1/events": "POST", "/": "POST", "/api/v1": "GET, HEAD", "/api/v1/": "GET, HEAD"}[r.URL.Path]
 	if allow != "" {
@@ -230,9 +230,9 @@ func (c *collector) publish(ctx context.Context, candidates []candidate, now str
 // tooLarge makes dead letters without data of events that Kafka's limit refused although ours let them pass: sending them again would not help.
 func (c *collector) tooLarge(ctx context.Context, candidates []candidate, now string) error {
 	for i := range candidates {
-		if it := &candidates[i]; it.code == "" && errors.Is(it.err, kafka.ErrTooLarge) {
-			letter, err := c.maker.deadLetter(refused{eventType: it.event.Type(), version: event.Attr(it.event, event.SchemaVersion)},
-				wrong(event.CodeTooLarge, "Kafka does not take an event of this size; its %d bytes of data were not kept", len(it.event.Data())), now)
+		if it := &candidates[i]; it.code == "" && errors.Is(it.err, delivery.ErrTooLarge) {
+			letter, err := c.maker.deadLetter(original{eventType: it.event.Type(), version: event.Attr(it.event, event.SchemaVersion)},
+				problemf(event.CodeTooLarge, "Kafka does not take an event of this size; its %d bytes of data were not kept", len(it.event.Data())), now)
 			if err != nil {
 				return err
 			}
@@ -300,7 +300,7 @@ func (c *collector) answerStatus(h http.Header, candidates []candidate, err erro
 	switch {
 	case err == nil:
 		code = verdict(candidates)
-	case errors.Is(err, errTooMany), errors.Is(err, errTooLarge):
+	case errors.Is(err, errTooMany), errors.Is(err, errNotKept):
 		code = http.StatusRequestEntityTooLarge
 	case errors.Is(err, errNoCloudEvent):
 		code = http.StatusUnsupportedMediaType

@@ -691,7 +691,7 @@ func TestWrongDoorNamesTheOther(t *testing.T) {
 }
 
 // Guards a wrong path or method against an answer that programs cannot read and people learn nothing from.
-func TestAstray(t *testing.T) {
+func TestNotFound(t *testing.T) {
 	r := newRig(t, nil)
 	for _, c := range []struct {
 		method, path, allow string

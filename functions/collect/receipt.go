@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"millrace/shared/kafka"
+	"millrace/shared/delivery"
 	"millrace/shared/rawjson"
 )
 
@@ -26,7 +26,7 @@ func (c *candidate) status() status {
 		return accepted
 	case c.err == nil:
 		return deadLettered
-	case errors.Is(c.err, kafka.ErrBusy):
+	case errors.Is(c.err, delivery.ErrBusy):
 		return busy
 	default:
 		return unconfirmed

@@ -18,10 +18,10 @@ import (
 
 // Errors of [Admission.Read]; [ReadStatus] turns them into HTTP status codes.
 var (
-	// ErrBusy says that the memory for bodies is taken; the same request may succeed later.
-	ErrBusy = errors.New("too many bytes in flight")
-	// ErrTooLarge says that the body, decompressed, is over the limit given.
-	ErrTooLarge = errors.New("body over the limit")
+	// ErrNoRoom says that the memory for bodies is taken; the same request may succeed later.
+	ErrNoRoom = errors.New("too many bytes in flight")
+	// ErrBodyTooLarge says that the body, decompressed, is over the limit given.
+	ErrBodyTooLarge = errors.New("body over the limit")
 	// ErrEncoding says that the body's Content-Encoding is not one of identity, gzip and zstd.
 	ErrEncoding = errors.New("content encoding not supported")
 	// ErrCorrupt says that the body does not decompress.
@@ -32,9 +32,9 @@ var (
 // corrupt or broke off.
 func ReadStatus(err error) int {
 	switch {
-	case errors.Is(err, ErrBusy):
+	case errors.Is(err, ErrNoRoom):
 		return http.StatusServiceUnavailable
-	case errors.Is(err, ErrTooLarge):
+	case errors.Is(err, ErrBodyTooLarge):
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, ErrEncoding):
 		return http.StatusUnsupportedMediaType
@@ -102,7 +102,7 @@ func (b *Body) grow(n int64) error {
 		return nil
 	}
 	if !b.admission.take(n - b.weight) {
-		return ErrBusy
+		return ErrNoRoom
 	}
 	b.weight = n
 	return nil
@@ -117,7 +117,7 @@ func (b *Body) shrink(n int64) {
 }
 
 // Read reads r's body, at most limit bytes decompressed, after admitting it: at once where it is said to be small, else piece by
-// piece, so that room is taken by what came and not by what was announced. It never waits for room. The caller must call Release on the body returned. Errors wrap [ErrBusy], [ErrTooLarge],
+// piece, so that room is taken by what came and not by what was announced. It never waits for room. The caller must call Release on the body returned. Errors wrap [ErrNoRoom], [ErrBodyTooLarge],
 // [ErrEncoding] or [ErrCorrupt], or are those of the connection.
 func (a *Admission) Read(r *http.Request, limit int64) (*Body, error) {
 	b := &Body{admission: a}
@@ -135,7 +135,7 @@ func (b *Body) read(r *http.Request, limit int64) error {
 		return err
 	}
 	if r.ContentLength > limit {
-		return fmt.Errorf("%w of %d bytes", ErrTooLarge, limit)
+		return fmt.Errorf("%w of %d bytes", ErrBodyTooLarge, limit)
 	}
 	switch encoding {
 	case "gzip":
@@ -163,7 +163,7 @@ func (b *Body) read(r *http.Request, limit int64) error {
 
 // corrupt marks an error of a decompressor, but leaves our own as they are.
 func corrupt(err error) error {
-	if errors.Is(err, ErrBusy) || errors.Is(err, ErrTooLarge) {
+	if errors.Is(err, ErrNoRoom) || errors.Is(err, ErrBodyTooLarge) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
@@ -191,7 +191,7 @@ func (b *Body) readAll(src io.Reader, size, limit int64) error {
 		n, err := src.Read(b.Bytes[len(b.Bytes):cap(b.Bytes)])
 		b.Bytes = b.Bytes[:len(b.Bytes)+n]
 		if int64(len(b.Bytes)) > limit {
-			return fmt.Errorf("%w of %d bytes", ErrTooLarge, limit)
+			return fmt.Errorf("%w of %d bytes", ErrBodyTooLarge, limit)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -216,7 +216,7 @@ var outgrown [2]sync.Pool
 // one, which is the caller's, is not.
 func (b *Body) readKnown(src io.Reader, size int64) error {
 	if size > b.admission.capacity-b.admission.Held() {
-		return ErrBusy // later pieces would find no room; the sender can be told before it sends
+		return ErrNoRoom // later pieces would find no room; the sender can be told before it sends
 	}
 	for step := 0; ; step++ {
 		room := min(wholeBody<<step, size)
@@ -255,7 +255,7 @@ func (b *Body) unzstd(limit int64) error {
 	var h zstd.Header
 	if err := h.Decode(packed); err == nil && h.HasFCS {
 		if h.FrameContentSize > uint64(limit) {
-			return fmt.Errorf("%w of %d bytes", ErrTooLarge, limit)
+			return fmt.Errorf("%w of %d bytes", ErrBodyTooLarge, limit)
 		}
 		size := int64(h.FrameContentSize)
 		if err := b.grow(held + size); err != nil {
@@ -273,7 +273,7 @@ func (b *Body) unzstd(limit int64) error {
 	a := b.admission
 	extra := held + a.window
 	if !a.take(extra) {
-		return ErrBusy
+		return ErrNoRoom
 	}
 	defer a.give(extra)
 	d, _ := a.streams.Get().(*zstd.Decoder)
@@ -289,7 +289,7 @@ func (b *Body) unzstd(limit int64) error {
 	}
 	err := b.readAll(d, -1, limit)
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+		return fmt.Errorf("%w: %w", ErrBodyTooLarge, err)
 	}
 	if err != nil {
 		return corrupt(err)

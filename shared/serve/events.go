@@ -205,7 +205,7 @@ func headerSize(h http.Header) (n int64) {
 
 // refusal reports whether an error of [Admission.Read] is the request's own, so that it would be the same again. A body that broke off is not.
 func refusal(err error) bool {
-	return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrEncoding) || errors.Is(err, ErrCorrupt)
+	return errors.Is(err, ErrBodyTooLarge) || errors.Is(err, ErrEncoding) || errors.Is(err, ErrCorrupt)
 }
 
 func (in *Intake) undecodable(r *http.Request, body []byte, reason error) (status, retryAfter int) {

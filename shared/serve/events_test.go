@@ -515,7 +515,7 @@ func TestDecompression(t *testing.T) {
 				b.Release()
 				b.Release()
 			}
-			if _, err := read(pack(bytes.Repeat([]byte("x"), limit+1))); !errors.Is(err, ErrTooLarge) {
+			if _, err := read(pack(bytes.Repeat([]byte("x"), limit+1))); !errors.Is(err, ErrBodyTooLarge) {
 				t.Errorf("one byte over the limit: %v", err)
 			}
 			if _, err := read([]byte("not compressed")); !errors.Is(err, ErrCorrupt) {
@@ -534,7 +534,7 @@ func TestDecompression(t *testing.T) {
 			if !full.take(500) {
 				t.Fatal("no room at all")
 			}
-			if _, err := full.Read(r, 1000); !errors.Is(err, ErrBusy) {
+			if _, err := full.Read(r, 1000); !errors.Is(err, ErrNoRoom) {
 				t.Errorf("unfolding without room: %v", err)
 			}
 			if full.Held() != 500 {
