@@ -10,9 +10,23 @@
 //
 // Variables:
 //
+//	LOG_LEVEL             info                  debug, info, warn, error
+//	LOG_FORMAT            json                  json, text
 //	PORT                  8080                  port for events, /healthz, /readyz and /metrics; 0 is any that is free
 //	LISTEN_HOST                                 address to listen on, all where empty; 127.0.0.1 on one machine
+//	SHUTDOWN_GRACE        25s                   for the end; below the pod's grace period
+//	GOGC                                        as for every Go program; else 400
+//	GOMEMLIMIT                                  as for every Go program; else three quarters of what knative/ allows
 //	KAFKA_BROKERS                               host:port, comma separated; for URLs that name none
+//	KAFKA_TLS                                   true: TLS to all Kafka brokers
+//	KAFKA_CA_FILE                               certificates (PEM) to trust in place of the system's; this and all files below are read at each connection
+//	KAFKA_CERT_FILE                             the function's own certificate (PEM), where brokers ask for one
+//	KAFKA_KEY_FILE                              its private key (PEM)
+//	KAFKA_SERVER_NAME                           the name in the brokers' certificates where it is not the host's
+//	KAFKA_SASL_MECHANISM                        PLAIN (sends the password as it is: use TLS), SCRAM-SHA-256 or SCRAM-SHA-512; empty: no user
+//	KAFKA_USER                                  who the function is to the brokers
+//	KAFKA_PASSWORD_FILE                         a file that holds the password; white space around it does not count
+//	KAFKA_PASSWORD                              in place of the file; secret
 //	SINK                                        where events go: kafka://brokers/topic or http://ingress/path; else K_SINK, else the topic kafka:///events.*
 //	K_SINK                                      set by a SinkBinding; for where SINK is empty
 //	DEAD_SINK             kafka:///events.dead  where dead letters go, as SINK
@@ -29,11 +43,6 @@
 //	MAX_EVENTS            10000                 events in one request
 //	LOWERCASE_EXTENSIONS  false                 true: extension names with capitals (Debezium's) become lower case instead of dead letters
 //	READY_GROUPS                                group@topic,...: not ready before these groups have committed offsets
-//	SHUTDOWN_GRACE        25s                   for the end; below the pod's grace period
-//	LOG_LEVEL             info                  debug, info, warn, error
-//	LOG_FORMAT            json                  json, text
-//	GOGC                                        as for every Go program; else 400
-//	GOMEMLIMIT                                  as for every Go program; else three quarters of what knative/ allows
 package main
 
 import (

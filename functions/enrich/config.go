@@ -39,7 +39,7 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong, and resolves the sinks.
 func (c *config) Validate() error {
-	errs := []error{c.Process.Validate(), c.Contracts.Validate(), c.Intake.Validate()}
+	errs := []error{c.Process.Validate(), c.Contracts.Validate(), c.Intake.Validate(), c.Brokers.Validate()}
 	if c.SendTimeout <= 0 || 2*c.SendTimeout > c.BatchTimeout {
 		errs = append(errs, errors.New("SEND_TIMEOUT must be above 0, and BATCH_TIMEOUT must leave it to each of the two sinks"))
 	}

@@ -14,6 +14,7 @@ import (
 	"millrace/functions/load-lake/internal/sweep"
 	"millrace/shared/contract"
 	"millrace/shared/function"
+	"millrace/shared/kafka"
 	"millrace/shared/landing"
 	"millrace/shared/objectstore"
 	"millrace/shared/serve"
@@ -24,6 +25,7 @@ type config struct {
 	function.Process
 
 	Brokers []string `envconfig:"KAFKA_BROKERS" required:"true" desc:"host:port, comma separated"`
+	kafka.Security
 
 	Endpoint         string `envconfig:"S3_ENDPOINT" required:"true" desc:"http or https URL"`
 	Region           string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
@@ -85,7 +87,7 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong.
 func (c *config) Validate() error {
-	errs := []error{c.Process.Validate()}
+	errs := []error{c.Process.Validate(), c.Security.Validate()}
 	if len(c.Brokers) == 0 || slices.Contains(c.Brokers, "") {
 		errs = append(errs, errors.New("KAFKA_BROKERS must be a list host:port,host:port"))
 	}

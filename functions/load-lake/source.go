@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/IBM/sarama"
@@ -13,13 +12,16 @@ import (
 // source reads Kafka by a client that is made when it is first needed: the function starts, and is ready, without Kafka, and an outage is
 // a drain's failure.
 type source struct {
-	brokers []string
+	brokers  []string
+	security kafka.Security
 
 	mu     sync.Mutex
 	client sarama.Client
 }
 
-func newSource(brokers []string) *source { return &source{brokers: brokers} }
+func newSource(brokers []string, security kafka.Security) *source {
+	return &source{brokers: brokers, security: security}
+}
 
 func (s *source) reader(ctx context.Context) (*kafka.Reader, error) {
 	s.mu.Lock()
@@ -30,9 +32,10 @@ func (s *source) reader(ctx context.Context) (*kafka.Reader, error) {
 	if s.client == nil {
 		c := kafka.NewConfig(component)
 		c.Metadata.Retry.Max = 4 // the next tick comes soon
-		client, err := sarama.NewClient(s.brokers, c)
+		s.security.Apply(c)
+		client, err := kafka.Connect(s.brokers, c)
 		if err != nil {
-			return nil, fmt.Errorf("connect to Kafka: %w", err)
+			return nil, err
 		}
 		s.client = client
 	}

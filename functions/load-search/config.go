@@ -47,7 +47,7 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong, and resolves the sink.
 func (c *config) Validate() error {
-	errs := []error{c.Process.Validate(), c.Contracts.Validate(), c.Intake.Validate(), c.Access.Validate()}
+	errs := []error{c.Process.Validate(), c.Contracts.Validate(), c.Intake.Validate(), c.Brokers.Validate(), c.Access.Validate()}
 	if c.Replicas < 0 || c.ContractsWait < 0 {
 		errs = append(errs, errors.New("INDEX_REPLICAS and CONTRACTS_WAIT must not be negative"))
 	}

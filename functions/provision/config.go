@@ -8,6 +8,7 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
+	"millrace/shared/kafka"
 	"millrace/shared/objectstore"
 	"millrace/shared/search"
 	"millrace/shared/telemetry"
@@ -15,12 +16,13 @@ import (
 
 // config is all that provision reads from its environment.
 type config struct {
-	Brokers       []string `envconfig:"KAFKA_BROKERS" required:"true" desc:"host:port, comma separated"`
-	TopicRaw      string   `envconfig:"TOPIC_RAW" default:"events.raw" desc:"the topic of raw events"`
-	TopicEnriched string   `envconfig:"TOPIC_ENRICHED" default:"events.enriched" desc:"the topic of enriched events"`
-	TopicDead     string   `envconfig:"TOPIC_DEAD" default:"events.dead" desc:"the topic of dead letters"`
-	Partitions    int32    `envconfig:"TOPIC_PARTITIONS" default:"6" desc:"partitions of a topic that it makes"`
-	Replicas      int16    `envconfig:"TOPIC_REPLICAS" default:"3" desc:"replicas; min.insync.replicas is one less"`
+	Brokers []string `envconfig:"KAFKA_BROKERS" required:"true" desc:"host:port, comma separated"`
+	kafka.Security
+	TopicRaw      string `envconfig:"TOPIC_RAW" default:"events.raw" desc:"the topic of raw events"`
+	TopicEnriched string `envconfig:"TOPIC_ENRICHED" default:"events.enriched" desc:"the topic of enriched events"`
+	TopicDead     string `envconfig:"TOPIC_DEAD" default:"events.dead" desc:"the topic of dead letters"`
+	Partitions    int32  `envconfig:"TOPIC_PARTITIONS" default:"6" desc:"partitions of a topic that it makes"`
+	Replicas      int16  `envconfig:"TOPIC_REPLICAS" default:"3" desc:"replicas; min.insync.replicas is one less"`
 	// AllowFewerReplicas takes as many replicas as there are brokers where these are fewer: one machine, or a test.
 	AllowFewerReplicas bool          `envconfig:"ALLOW_FEWER_REPLICAS" desc:"true: as many as there are brokers, where these are fewer (one machine, a test)"`
 	RetentionRaw       time.Duration `envconfig:"RETENTION_RAW" default:"168h" desc:"how long Kafka keeps raw events, in a topic that it makes"`
@@ -75,7 +77,7 @@ func (c *config) Validate() error {
 		u, err := url.Parse(value)
 		check(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", "%s: must be an http or https URL", name)
 	}
-	return errors.Join(append(errs, c.Access.Validate())...)
+	return errors.Join(append(errs, c.Access.Validate(), c.Security.Validate())...)
 }
 
 // bucket returns the settings of one of the two buckets.

@@ -106,6 +106,7 @@ func (p *provisioner) connect(ctx context.Context) (string, error) {
 	if p.admin == nil {
 		config := kafka.NewConfig("millrace-provision")
 		config.Metadata.Retry.Max = 1
+		p.config.Apply(config)
 		a, err := kafka.NewAdmin(p.config.Brokers, config)
 		if err != nil {
 			return "", err

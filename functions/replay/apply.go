@@ -117,7 +117,7 @@ func runApply(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 		o.Collect = &apply.HTTPCollector{URL: f.collect, Client: http.DefaultClient}
 	}
 	if !f.dryRun {
-		producer := kafka.NewProducer(c.Brokers, kafka.ProducerOptions{ClientID: "millrace-replay", Timeout: 30 * time.Second, Logger: c.logger()})
+		producer := kafka.NewProducer(c.Brokers, kafka.ProducerOptions{ClientID: "millrace-replay", Timeout: 30 * time.Second, Logger: c.logger(), Config: c.Apply})
 		defer func() {
 			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 			defer cancel()

@@ -21,10 +21,11 @@ import (
 type config struct {
 	telemetry.Log
 
-	Brokers       []string `envconfig:"KAFKA_BROKERS" default:"127.0.0.1:9092" desc:"host:port, comma separated"`
-	TopicRaw      string   `envconfig:"TOPIC_RAW" default:"events.raw" desc:"the topic of raw events"`
-	TopicEnriched string   `envconfig:"TOPIC_ENRICHED" default:"events.enriched" desc:"the topic of enriched events"`
-	TopicDead     string   `envconfig:"TOPIC_DEAD" default:"events.dead" desc:"the topic of dead letters"`
+	Brokers []string `envconfig:"KAFKA_BROKERS" default:"127.0.0.1:9092" desc:"host:port, comma separated"`
+	kafka.Security
+	TopicRaw      string `envconfig:"TOPIC_RAW" default:"events.raw" desc:"the topic of raw events"`
+	TopicEnriched string `envconfig:"TOPIC_ENRICHED" default:"events.enriched" desc:"the topic of enriched events"`
+	TopicDead     string `envconfig:"TOPIC_DEAD" default:"events.dead" desc:"the topic of dead letters"`
 
 	SearchURL   string `envconfig:"ELASTICSEARCH_URL" default:"http://127.0.0.1:9200" desc:"address; may hold user and password: never printed"`
 	IndexPrefix string `envconfig:"INDEX_PREFIX" desc:"before all names of indexes"`
@@ -66,7 +67,7 @@ func (c *config) Validate() error {
 	if (c.PrivateAccessKey == "") != (c.PrivateSecretKey == "") {
 		errs = append(errs, errors.New("S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY belong together"))
 	}
-	return errors.Join(append(errs, c.Access.Validate())...)
+	return errors.Join(append(errs, c.Access.Validate(), c.Security.Validate())...)
 }
 
 // logger writes warnings for a person at a terminal, beside the progress and the table.
@@ -82,9 +83,10 @@ func (c *config) logger() *slog.Logger {
 func (c *config) kafka() (sarama.Client, error) {
 	k := kafka.NewConfig("millrace-replay")
 	k.Metadata.Retry.Max = 4 // who waits is a person
-	client, err := sarama.NewClient(c.Brokers, k)
+	c.Apply(k)
+	client, err := kafka.Connect(c.Brokers, k)
 	if err != nil {
-		return nil, fmt.Errorf("connect to Kafka at %s (KAFKA_BROKERS): %w", strings.Join(c.Brokers, ","), err)
+		return nil, fmt.Errorf("brokers %s (KAFKA_BROKERS): %w", strings.Join(c.Brokers, ","), err)
 	}
 	return client, nil
 }

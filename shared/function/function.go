@@ -103,7 +103,7 @@ func (f *Function) Intake(in In, h delivery.Handler) http.Handler {
 	from := kafka.NewIntake(in.From.Brokers, in.From.Topics, in.From.Group, h, kafka.IntakeOptions{
 		ClientID: "millrace-" + f.Name, MaxBytes: in.InFlight, MaxBatch: in.Events, MaxBatchBytes: in.Bytes, MaxWait: in.Flush, Timeout: in.BatchTimeout,
 		Drain: f.server.Grace / 3, Start: in.From.Start, Ordered: in.Ordered, Attempts: attempts, OnUndecodable: undecodable,
-		Logger: f.Logger, Registerer: f.Registry,
+		Logger: f.Logger, Registerer: f.Registry, Config: in.From.Security.Apply,
 	})
 	f.server.Components = append(f.server.Components, serve.Component{Name: "intake", Run: from.Run})
 	f.ready = append(f.ready, from.Ready)

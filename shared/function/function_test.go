@@ -96,15 +96,15 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// Guards the whole of it: from Kafka through a handler to an ingress over HTTP and a topic of dead letters; ready only once all were seen; and an end that closes the sinks after
+// Guards the whole of it: from a Kafka that asks for a user through a handler to an ingress over HTTP and a topic of dead letters; ready only once all were seen; and an end that closes the sinks after
 // the intake is drained.
 func TestFunction(t *testing.T) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in", "dead"))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in", "dead"), kfake.EnableSASL(), kfake.Superuser("PLAIN", "millrace", "hunter2"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	b := Brokers{Brokers: strings.Join(cluster.ListenAddrs(), ",")}
+	b := Brokers{Brokers: strings.Join(cluster.ListenAddrs(), ","), Security: kafka.Security{Mechanism: "PLAIN", User: "millrace", Password: "hunter2"}}
 	taken := make(chan string, 100)
 	ingress := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
@@ -165,7 +165,7 @@ func TestFunction(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	producer := kafka.NewProducer(from.Brokers, kafka.ProducerOptions{Timeout: 10 * time.Second})
+	producer := kafka.NewProducer(from.Brokers, kafka.ProducerOptions{Timeout: 10 * time.Second, Config: b.Apply})
 	defer func() { _ = producer.Close(context.Background()) }()
 	var events []*event.Event
 	for _, id := range []string{"1", "bad", "2"} {

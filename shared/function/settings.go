@@ -65,12 +65,14 @@ func (i Intake) From(b Brokers) (s kafka.Subscription, err error) {
 	if s, err = kafka.ParseIntakeURL(i.URL, kafka.SplitBrokers(b.Brokers)); err != nil {
 		return s, fmt.Errorf("INTAKE: %w", err)
 	}
+	s.Security = b.Security
 	return s, nil
 }
 
-// Brokers are the Kafka brokers of URLs that name none.
+// Brokers are the Kafka brokers of URLs that name none, and how all brokers are reached.
 type Brokers struct {
 	Brokers string `envconfig:"KAFKA_BROKERS" desc:"host:port, comma separated; for URLs that name none"`
+	kafka.Security
 }
 
 // DeadLetters says where dead letters go.
@@ -103,7 +105,9 @@ func (o Output) Out(b Brokers, fallback string) (Target, error) {
 type Target struct {
 	Brokers []string // of the topic
 	Topic   string
-	Address *url.URL // nil for a topic
+	// Security is how the brokers are reached.
+	Security kafka.Security
+	Address  *url.URL // nil for a topic
 }
 
 // Same reports whether both are one place.
@@ -121,6 +125,7 @@ func target(name, sink string, b Brokers) (t Target, err error) {
 		}
 		return t, nil
 	}
+	t.Security = b.Security
 	t.Brokers, t.Topic, err = kafka.ParseURL(sink, kafka.SplitBrokers(b.Brokers))
 	if err == nil && strings.Contains(t.Topic, ",") {
 		err = errors.New("it names several topics")

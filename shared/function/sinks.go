@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/IBM/sarama"
+
 	"millrace/shared/delivery"
 	"millrace/shared/ingress"
 	"millrace/shared/kafka"
@@ -55,7 +57,14 @@ func (s *Sinks) topic(t Target) Sink {
 			return p.Sink(t.Topic)
 		}
 	}
-	p := kafka.NewProducer(t.Brokers, s.o)
+	o := s.o
+	o.Config = func(c *sarama.Config) {
+		if s.o.Config != nil {
+			s.o.Config(c)
+		}
+		t.Security.Apply(c)
+	}
+	p := kafka.NewProducer(t.Brokers, o)
 	s.kafka = append(s.kafka, producer{t.Brokers, p})
 	return p.Sink(t.Topic)
 }

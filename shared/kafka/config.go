@@ -74,6 +74,8 @@ type Subscription struct {
 	Topics  []string
 	Group   string
 	Start   Start // of a group that has committed nothing
+	// Security is how the brokers are reached, which no URL says.
+	Security Security
 }
 
 // ParseIntakeURL reads an intake's URL: kafka://broker:9092,broker:9092/topic,topic?group=name, optionally &start=newest (else oldest). Where the host is left out the
