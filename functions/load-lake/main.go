@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	f := function.New(component, c.Process, 700<<20)
-	source := newSource(c.Brokers)
+	source := newSource(c.Brokers, c.Security)
 	contracts, err := contract.Open(ctx, c.Contracts, invalid(f.Logger, f.Registry))
 	if err != nil {
 		return err
