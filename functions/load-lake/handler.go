@@ -46,8 +46,9 @@ type handler struct {
 	stop   context.Context // ends when the process is to end: the drains under way then publish what they have
 	clock  func() time.Time
 	logger *slog.Logger
-	// swept is told of each sweep that may delete, also of one that failed; it may be nil.
-	swept func(topic string, r sweep.Result)
+	// drained is told of each drain and swept of each sweep that may delete, with its error; they may be nil.
+	drained func(topic string, r drain.Result, err error, now time.Time)
+	swept   func(topic string, r sweep.Result, err error)
 }
 
 // tick is the data of a PingSource's event.
@@ -102,6 +103,9 @@ func (h *handler) tick(ctx context.Context, data []byte) error {
 	}
 	defer topic.busy.Unlock()
 	result, err := topic.drainer.Drain(ctx, more)
+	if h.drained != nil {
+		h.drained(t.Topic, result, err, h.clock())
+	}
 	if err != nil {
 		return err
 	}
@@ -122,7 +126,7 @@ func (h *handler) sweep(ctx context.Context, t tick, topic *topic, more func() b
 	start := h.clock()
 	r, err := topic.sweeper.Sweep(ctx, t.DryRun, more)
 	if h.swept != nil && !t.DryRun {
-		h.swept(t.Topic, r)
+		h.swept(t.Topic, r, err)
 	}
 	if err != nil {
 		return err

@@ -11,8 +11,8 @@
 // into it. Offsets that Kafka no longer has become a lost range, an error in the log and millrace_lake_lost_offsets_total; a topic that was
 // created anew stops its drains until DRAIN_ACCEPT_TOPIC_ID names its new id, one that lost its end until DRAIN_ACCEPT_TRUNCATION says where to go on. It dead-letters nothing.
 //
-// Its own metrics, at /metrics: millrace_lake_lag_offsets and millrace_lake_last_entry_timestamp_seconds by topic say how far the lake is behind, as the last drain saw it;
-// alarm above 0 of millrace_lake_lost_offsets_total.
+// Its own metrics, at /metrics: millrace_lake_lag_offsets, millrace_lake_held_offsets and millrace_lake_last_complete_drain_timestamp_seconds by topic say how far the lake is behind, as
+// the last drain saw it; monitoring/alerts.yaml has the alarms.
 //
 // Variables: load-lake --help lists them, from config.go.
 package main
@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	o := c.intake()
 	o.Logger, o.Registerer = f.Logger, f.Registry
-	intake := serve.Events(&handler{topics: topics, budget: c.Budget, stop: ctx, clock: time.Now, logger: f.Logger, swept: m.swept}, o)
+	intake := serve.Events(&handler{topics: topics, budget: c.Budget, stop: ctx, clock: time.Now, logger: f.Logger, drained: m.drained, swept: m.swept}, o)
 	server := f.Server()
 	server.Drain = []serve.Hook{{Name: "intake", Do: intake.Drain}, {Name: "position", Do: position.Close}, {Name: "kafka", Do: source.Close}}
 	return serve.Run(ctx, server, intake)

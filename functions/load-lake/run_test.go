@@ -215,8 +215,14 @@ func TestRun(t *testing.T) {
 	if status, body := l.get(t, "/metrics"); status != 200 || !strings.Contains(body, `millrace_lake_rows_total{topic="events.raw"} 5`) || !strings.Contains(body, `millrace_lake_lost_offsets_total{topic="events.raw"} 0`) {
 		t.Errorf("metrics: %d", status)
 	}
-	if _, body := l.get(t, "/metrics"); !strings.Contains(body, `millrace_lake_lag_offsets{topic="events.raw"} 0`) || !strings.Contains(body, `millrace_lake_last_entry_timestamp_seconds{topic="events.raw"} 1`) {
-		t.Error("the metrics miss the position")
+	_, body := l.get(t, "/metrics")
+	for _, want := range []string{
+		`millrace_lake_lag_offsets{topic="events.raw"} 0`, `millrace_lake_held_offsets{topic="events.raw"} 5`, `millrace_lake_last_entry_timestamp_seconds{topic="events.raw"} 1`,
+		`millrace_lake_last_complete_drain_timestamp_seconds{topic="events.raw"} 1`, `millrace_lake_drains_total{result="complete",topic="events.raw"} 1`, `millrace_lake_stopped{topic="events.raw"} 0`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the metrics miss %s", want)
+		}
 	}
 	// An outage of the store is the request's 503, not the end of the function.
 	l.s3.Fail(func(string, string, string) objectstoretest.Fault { return objectstoretest.Cut })

@@ -113,6 +113,7 @@ type Settings struct {
 type Progress struct {
 	Next map[int32]int64 // by partition; empty where the log is. The receiver's to keep
 	Lag  int64           // offsets that were in the topic when the drain began and are not in the log
+	Held int64           // offsets that were in the topic when the drain began: where nearly all of them are Lag, what Kafka deletes next was not drained
 	Last time.Time       // of the newest entry; zero where there is none
 }
 
@@ -305,6 +306,7 @@ func (d *run) accept(ctx context.Context, topic kafka.Topic) error {
 func progress(tail landing.Entry, start, end map[int32]int64) Progress {
 	p := Progress{Next: tail.Next(), Last: tail.Time}
 	for i, e := range end {
+		p.Held += e - start[i]
 		p.Lag += max(e-max(p.Next[i], start[i]), 0)
 	}
 	return p

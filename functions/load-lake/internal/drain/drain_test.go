@@ -690,7 +690,7 @@ func TestProgress(t *testing.T) {
 	if _, err := d.Drain(t.Context(), always); err != nil {
 		t.Fatal(err)
 	}
-	if len(seen) != 3 || seen[0].Lag != 17 || !seen[0].Last.IsZero() || len(seen[0].Next) != 0 || seen[1].Lag != 7 || seen[2].Lag != 0 ||
+	if len(seen) != 3 || seen[0].Lag != 17 || seen[0].Held != 17 || seen[2].Held != 17 || !seen[0].Last.IsZero() || len(seen[0].Next) != 0 || seen[1].Lag != 7 || seen[2].Lag != 0 ||
 		!seen[2].Last.Equal(l.now) || seen[2].Next[0] != 10 || seen[2].Next[1] != 10 {
 		t.Errorf("%+v", seen)
 	}
