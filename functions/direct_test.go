@@ -42,9 +42,6 @@ func TestDirect(t *testing.T) {
 		t.Skip("the pipeline takes half a minute: not in short mode")
 	}
 	s := newSystem(t)
-	if err := pipeline.Build(t.Context(), s.root, s.dir, "./functions/replay"); err != nil {
-		t.Fatal(err)
-	}
 	s.flags = append(s.flags, "-overlay", "direct")
 	s.start()
 

@@ -69,7 +69,54 @@ func newSystem(t testing.TB) *system {
 	return s
 }
 
-// newPlatform builds the platform and produce.
+// binaries is where built has put them; "" before.
+var binaries string
+
+// built is a directory with the binaries that tests run in bin, and those that the platform itself would build in functions: made once for all tests.
+var built = sync.OnceValues(func() (string, error) {
+	root, err := pipeline.Root()
+	if err != nil {
+		return "", err
+	}
+	if binaries, err = os.MkdirTemp("", "pipeline"); err != nil {
+		return "", err
+	}
+	if err := pipeline.Build(context.Background(), root, filepath.Join(binaries, "bin"), "./knative/local", "./functions/produce", "./functions/replay"); err != nil {
+		return "", err
+	}
+	functions := []string{"./functions/provision"}
+	for _, name := range pipeline.Functions {
+		functions = append(functions, "./functions/"+name)
+	}
+	return binaries, pipeline.Build(context.Background(), root, filepath.Join(binaries, "functions"), functions...)
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binaries != "" {
+		_ = os.RemoveAll(binaries) // what is left lies with the system's temporary files
+	}
+	os.Exit(code)
+}
+
+// link puts all binaries of one directory into another, where the go command finds them up to date.
+func link(t testing.TB, from, to string) {
+	t.Helper()
+	binaries, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range binaries {
+		if err := os.Link(filepath.Join(from, b.Name()), filepath.Join(to, b.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// newPlatform makes a platform, with produce and replay beside it.
 func newPlatform(t testing.TB) *system {
 	t.Helper()
 	root, err := filepath.Abs("..")
@@ -78,9 +125,12 @@ func newPlatform(t testing.TB) *system {
 	}
 	s := &system{t: t, root: root, dir: t.TempDir()}
 	s.binary = filepath.Join(s.dir, "local")
-	if err := pipeline.Build(t.Context(), root, s.dir, "./knative/local", "./functions/produce"); err != nil {
+	from, err := built()
+	if err != nil {
 		t.Fatal(err)
 	}
+	link(t, filepath.Join(from, "bin"), s.dir)
+	link(t, filepath.Join(from, "functions"), filepath.Join(s.dir, "data", "bin"))
 	if s.output, err = os.Create(filepath.Join(s.dir, "output")); err != nil {
 		t.Fatal(err)
 	}

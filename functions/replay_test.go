@@ -52,11 +52,6 @@ func TestReplayMends(t *testing.T) {
 	}
 	s := newSystem(t)
 	binary := filepath.Join(s.dir, "replay")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./functions/replay")
-	build.Dir = s.root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build replay: %v\n%s", err, out)
-	}
 	contracts := t.TempDir()
 	s.environment = append(s.environment, "CONTRACTS="+contracts)
 	embedded, err := contract.Embedded()
