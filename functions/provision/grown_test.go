@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ func TestGrownTopic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cluster.Close()
+	t.Cleanup(cluster.Close) // it waits for connections, so after the members have left
 	grownTopic(t, cluster.ListenAddrs(), "grown")
 }
 
@@ -87,12 +88,18 @@ func grownTopic(t *testing.T, brokers []string, name string) {
 		go func() { ended <- member.Run(ctx) }()
 		send(0)
 		<-has
-		return func() { close(let) }, func() {
+		finish = sync.OnceFunc(func() { close(let) })
+		leave = sync.OnceFunc(func() {
 			cancel()
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
-		}
+		})
+		t.Cleanup(func() {
+			finish()
+			leave()
+		})
+		return finish, leave
 	}
 
 	// A group that is at work and has no position at all is not ready, and it is said why.

@@ -204,8 +204,13 @@ func Run(t *testing.T, url, prefix string) {
 		}
 		want(t, bulk(t, c, create, replay(1), replay(3), replay(2), replay(3), create),
 			search.Done, search.Done, search.Done, search.Conflict, search.Conflict, search.Conflict)
-		fresh := search.Operation{Index: index, ID: "w", Version: 2, Source: []byte(`{"replay_count":1}`)}
+		fresh := search.Operation{Index: index, ID: "w", Version: 2, Source: []byte(`{"replay_count":1,"data_hash":"h2"}`)}
 		want(t, bulk(t, c, fresh, search.Operation{Index: index, ID: "w", Source: []byte(`{}`)}), search.Done, search.Conflict)
+		// What is there can be asked before anything is written, at once and in an index that does not exist.
+		got, err := c.Versions(t.Context(), []search.Ref{{Index: index, ID: "w"}, {Index: index, ID: "none"}, {Index: c.EnrichedIndex("Trip-s", 1, day.AddDate(1, 0, 0)), ID: "w"}, {Index: index, ID: "v"}})
+		if err != nil || fmt.Sprint(got) != "[{true h2 2} {false  0} {false  0} {true  4}]" {
+			t.Errorf("versions %v, %v", got, err)
+		}
 	})
 
 	// Guards good documents against poison ones: each kind is refused alone, and the message names the field but quotes no value.
