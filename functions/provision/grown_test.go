@@ -47,7 +47,7 @@ func grownTopic(t *testing.T, brokers []string, name string) {
 			t.Error(err)
 		}
 	}()
-	if said := run(p.topic(name, time.Hour)); !strings.Contains(said, "2 partition(s), kept for 1h0m0s") {
+	if said := run(p.topic(name, time.Hour)); !strings.Contains(said, "2 partition(s), kept for 1h,") {
 		t.Errorf("said %s", said)
 	}
 

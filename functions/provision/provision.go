@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -157,8 +158,8 @@ func (p *provisioner) topic(name string, retention time.Duration) step {
 			durability = kafka.DurabilityReplicated
 		}
 		kept := "for ever"
-		if info.RetentionMS >= 0 {
-			kept = "for " + (time.Duration(info.RetentionMS) * time.Millisecond).String()
+		if info.RetentionMS >= 0 && info.RetentionMS < math.MaxInt64/int64(time.Millisecond) {
+			kept = "for " + strings.Replace((time.Duration(info.RetentionMS)*time.Millisecond).String(), "h0m0s", "h", 1)
 		}
 		return fmt.Sprintf("%s, %d partition(s), kept %s, %d replica(s), min.insync.replicas %d: receipts say %q",
 			verb, len(info.Partitions), kept, info.Replicas, info.MinInsync, durability), nil
