@@ -8,5 +8,6 @@
 // # Decision 2026-11-21: PromQL is parsed by Prometheus, not here
 //
 // Context: Prometheus' parser comes with some hundred modules that nothing else here needs. Decision: the tests hold names, labels, values and the runbook, which change with this code; that the file is
-// one that Prometheus loads was tried with its own package rulefmt, v0.303.0, and is to be tried again (`promtool check rules`) by whoever changes an expression.
+// one that Prometheus loads was tried with its own package rulefmt, v0.303.0, and the expressions that are more than a threshold with its engine, on series that must and must not fire them. Whoever changes an
+// expression tries again (`promtool check rules`).
 package monitoring

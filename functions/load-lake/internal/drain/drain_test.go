@@ -639,6 +639,13 @@ func TestGate(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	l.landed(l.id())
+	// Nor is the record before fetched, by which a truncation would be seen.
+	l.events(20, 5, 1)
+	s.Gate <- struct{}{}
+	ctx, cancel = context.WithCancel(t.Context())
+	if _, err := d.Drain(ctx, always); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // Guards against an entry that names objects which a sweep may have taken for garbage: a drain that was held up between its objects and its entry publishes nothing, and the next

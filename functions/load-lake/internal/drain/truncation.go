@@ -197,6 +197,11 @@ func (d *run) accepted(tail landing.Entry, end map[int32]int64) (landing.Entry, 
 
 // mark returns what Kafka holds at the offset now; nil where it has forgotten.
 func (d *run) mark(ctx context.Context, partition int32, offset int64) (*landing.Mark, error) {
+	leave, err := d.settings.Gate.enter(ctx) // a batch of records is fetched whole, and can be as large as one that is drained
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	batch, err := d.fetch(ctx, partition, offset, 1)
 	if errors.Is(err, sarama.ErrOffsetOutOfRange) {
 		return nil, nil //nolint:nilnil // there is nothing to compare with
