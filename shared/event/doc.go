@@ -16,4 +16,8 @@
 // 2026-11-21, structured data keeps its bytes. Context: the JSON format carries JSON data as a JSON value. Decision: the value's bytes as they
 // stand in the envelope are the payload. Consequence: the same payload sent in binary and in structured mode has the same [Hash] where the
 // producer wrote the same bytes.
+//
+// 2026-11-21, why a header is no CloudEvent is said in words of ours. Context: the SDK's errors quote the values of time and source, and become messages of dead letters, which are
+// indexed and shown. Decision: [HeaderError] looks at the header again and names the attribute, for HTTP requests and Kafka records alike; [AddFromHeader] keeps as
+// attributes what can be read. Consequence: a rare fault that it does not look for is told in general terms.
 package event
