@@ -17,10 +17,9 @@ import (
 	"millrace/shared/search/searchtest"
 )
 
-// guarded is an Elasticsearch over TLS that asks for a key, and the file of its certificate. Its key can be changed.
-func guarded(t *testing.T) (url, ca string, key *atomic.Value) {
+// guarded stands before an Elasticsearch over TLS and asks for a key. ca is the file of its certificate, and its key can be changed.
+func guarded(t *testing.T, behind http.Handler) (url, ca string, key *atomic.Value) {
 	t.Helper()
-	fake := searchtest.NewFake(t)
 	key = new(atomic.Value)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if scheme, got, _ := strings.Cut(r.Header.Get("Authorization"), " "); !strings.EqualFold(scheme, "ApiKey") || got != key.Load() {
@@ -29,7 +28,7 @@ func guarded(t *testing.T) (url, ca string, key *atomic.Value) {
 			_, _ = w.Write([]byte(`{"error":{"type":"security_exception","reason":"no"},"status":401}`)) // a client that went away sees what it should
 			return
 		}
-		fake.ServeHTTP(w, r)
+		behind.ServeHTTP(w, r)
 	}))
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // of handshakes that are to fail
 	server.StartTLS()
@@ -49,7 +48,7 @@ func write(t *testing.T, path, text string) {
 // Guards an Elasticsearch with security on, of a private CA: the key is sent, by value or from its file; one that was rotated is used at the next request; a wrong one,
 // and a file that is away, are outages that pass; and no key is in an error.
 func TestKeyAndCA(t *testing.T) {
-	url, ca, key := guarded(t)
+	url, ca, key := guarded(t, searchtest.NewFake(t))
 	file := filepath.Join(t.TempDir(), "key")
 	const first, second = "Zmlyc3Q6c2VjcmV0", "c2Vjb25kOnNlY3JldA=="
 	key.Store(first)
@@ -90,7 +89,7 @@ func TestKeyAndCA(t *testing.T) {
 
 // Guards a certificate authority that is replaced, while the function runs: a new connection trusts what the file holds then, and checks the server's name.
 func TestCAIsReadAgain(t *testing.T) {
-	url, ca, _ := guarded(t)
+	url, ca, _ := guarded(t, searchtest.NewFake(t))
 	good, err := os.ReadFile(ca)
 	if err != nil {
 		t.Fatal(err)
