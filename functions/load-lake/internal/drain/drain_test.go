@@ -642,8 +642,10 @@ func TestGate(t *testing.T) {
 	// Nor is the record before fetched, by which a truncation would be seen.
 	l.events(20, 5, 1)
 	s.Gate <- struct{}{}
-	ctx, cancel = context.WithCancel(t.Context())
-	if _, err := d.Drain(ctx, always); !errors.Is(err, context.Canceled) {
+	again, end := context.WithCancel(t.Context())
+	defer end()
+	cancel = end
+	if _, err := d.Drain(again, always); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -424,10 +424,18 @@ func (s *seen) landed(ctx context.Context, stage *Stage) (Landed, error) {
 	err := stage.Log(s.topicID).Back(ctx, func(e landing.Entry) (bool, error) {
 		for _, p := range e.Partitions {
 			if _, known := end[p.Partition]; !known {
-				end[p.Partition] = p.Next
+				end[p.Partition], from[p.Partition] = p.Next, p.Next
+				if p.Broken != nil { // what lies behind may be other records than those that were landed
+					end[p.Partition] = min(p.Next, p.Broken.Intact)
+				}
 			}
-			from[p.Partition] = p.From
-			bad[p.Partition] = append(append(bad[p.Partition], p.Lost...), p.Skipped...)
+			for _, r := range slices.Concat(p.Lost, p.Skipped) {
+				// Where Kafka gave offsets out again, the newer entry speaks of what is there now.
+				if r.Last = min(r.Last, from[p.Partition]-1); r.First <= r.Last {
+					bad[p.Partition] = append(bad[p.Partition], r)
+				}
+			}
+			from[p.Partition] = min(from[p.Partition], p.From)
 			if at, asked := open[p.Partition]; asked && p.From <= at {
 				delete(open, p.Partition)
 			}

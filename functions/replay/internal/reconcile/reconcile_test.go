@@ -336,6 +336,28 @@ func TestLanding(t *testing.T) {
 	}
 }
 
+// Guards the accounting of a topic that Kafka truncated: while nobody said how to go on, what took the lost records' place waits, though the log stands behind it; afterwards the newer entry
+// says what became of an offset, and the older one, which speaks of other records, nothing.
+func TestLandingOfATruncatedTopic(t *testing.T) {
+	w := newWorld(t)
+	for i := range 10 {
+		w.pass(strconv.Itoa(i))
+	}
+	was := int64(12)
+	first := landing.Entry{Partitions: []landing.Partition{{From: 0, Next: 12, Skipped: []landing.Range{{First: 4, Last: 8, Reason: landing.ReasonAborted}}}}}
+	stop := landing.Entry{Partitions: []landing.Partition{{From: 12, Next: 12, Broken: &landing.Break{Reason: landing.BreakEnd, End: 10, Intact: 6}}}}
+	w.logs[0] = fakeLog{first, stop}
+	want := Landed{Topic: "events.raw", TopicID: "topic-id", Records: 10, Landed: 4, Waiting: 4, Skipped: 2}
+	if r := w.run(noon, later); r.Landing[0] != want {
+		t.Errorf("stopped: %+v, want %+v", r.Landing[0], want)
+	}
+	w.logs[0] = fakeLog{first, stop, {Partitions: []landing.Partition{{From: 6, Next: 6, Rewound: &was}}}, {Partitions: []landing.Partition{{From: 6, Next: 10}}}}
+	want = Landed{Topic: "events.raw", TopicID: "topic-id", Records: 10, Landed: 8, Skipped: 2}
+	if r := w.run(noon, later); r.Landing[0] != want {
+		t.Errorf("gone on: %+v, want %+v", r.Landing[0], want)
+	}
+}
+
 // Guards a time of which Kafka has deleted a part, and records that are no events: neither passes as whole.
 func TestWhatCannotBeAccountedFor(t *testing.T) {
 	w := newWorld(t)

@@ -233,6 +233,9 @@ func (s *Step) land(ctx context.Context, stage Stage, topicID string) error {
 			if p.Partition != s.Partition || s.Offset >= p.Next {
 				continue
 			}
+			if p.Broken != nil && s.Offset >= p.Broken.Intact {
+				return false, nil // the log may have another record of that offset; this one waits until somebody says how to go on
+			}
 			if s.Offset < p.From {
 				return true, nil // an older entry has it
 			}

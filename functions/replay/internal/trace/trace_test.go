@@ -214,6 +214,37 @@ func TestWhereItStops(t *testing.T) {
 	}
 }
 
+// Guards against another record's row passing for the event's, where Kafka lost a record that was landed and gave its offset to this one: it waits while the topic is stopped, and afterwards the
+// newer entry has it.
+func TestLandedOfATruncatedTopic(t *testing.T) {
+	w := newWorld(t)
+	w.add(0, "1", noon) // at 2/7
+	var object bytes.Buffer
+	type row struct {
+		Partition int32 `parquet:"kafka_partition"`
+		Offset    int64 `parquet:"kafka_offset"`
+	}
+	if err := parquet.Write(&object, []row{{2, 7}}); err != nil {
+		t.Fatal(err)
+	}
+	w.objects["old.parquet"], w.objects["new.parquet"] = object.Bytes(), object.Bytes()
+	was := int64(9)
+	log := fakeLog{
+		{Sequence: 1, Partitions: []landing.Partition{{Partition: 2, Next: 9}}, Objects: []landing.Object{{Key: "old.parquet"}}},
+		{Sequence: 2, Partitions: []landing.Partition{{Partition: 2, From: 9, Next: 9, Broken: &landing.Break{Reason: landing.BreakRecord, End: 10, Intact: 6}}}},
+		{Sequence: 3, Partitions: []landing.Partition{{Partition: 2, From: 6, Next: 6, Rewound: &was}}},
+		{Sequence: 4, Partitions: []landing.Partition{{Partition: 2, From: 6, Next: 10}}, Objects: []landing.Object{{Key: "new.parquet"}}},
+	}
+	w.logs[0] = log[:2]
+	if way := w.says("missing behind events.raw"); way.Steps[0].Landed != nil || way.Steps[0].Lost != "" {
+		t.Errorf("stopped: %+v", way.Steps[0])
+	}
+	w.logs[0] = log
+	if way := w.says("missing behind events.raw"); way.Steps[0].Landed == nil || way.Steps[0].Landed.Object != "new.parquet" {
+		t.Errorf("gone on: %+v", way.Steps[0])
+	}
+}
+
 // Guards against another payload's document passing for the event's, and rows that the log lost for rows that wait.
 func TestWhatIsNotThere(t *testing.T) {
 	w := newWorld(t)
