@@ -28,6 +28,7 @@ type config struct {
 	RetentionRaw       time.Duration `envconfig:"RETENTION_RAW" default:"168h" desc:"how long Kafka keeps raw events, in a topic that it makes"`
 	RetentionEnrich    time.Duration `envconfig:"RETENTION_ENRICHED" default:"168h" desc:"likewise enriched ones"`
 	RetentionDead      time.Duration `envconfig:"RETENTION_DEAD" default:"720h" desc:"likewise dead letters"`
+	Triggers           bool          `envconfig:"TRIGGERS" default:"true" desc:"false: no positions for Triggers, where functions read straight from Kafka (knative/direct): unused groups would look stuck"`
 	Namespace          string        `envconfig:"NAMESPACE" desc:"of the Triggers, where it is not the manifests' own"`
 
 	ElasticsearchURL string `envconfig:"ELASTICSEARCH_URL" required:"true" desc:"address; may hold user and password: never printed"`

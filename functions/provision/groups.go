@@ -28,6 +28,14 @@ type object struct {
 	Spec struct{ Broker string }
 }
 
+// groups returns the groups whose positions are to be there before the first event.
+func (c *config) groups() ([]kafka.GroupTopic, error) {
+	if !c.Triggers {
+		return nil, nil
+	}
+	return triggerGroups(c.Namespace, map[string]string{"events.raw": c.TopicRaw, "events.enriched": c.TopicEnriched, "events.dead": c.TopicDead})
+}
+
 // triggerGroups returns the consumer group of each embedded Trigger, as Knative's Kafka Broker names it, and the topic of its Broker. namespace replaces the
 // manifests' own where it is not empty, and topics gives the names that are used for those of the manifests.
 func triggerGroups(namespace string, topics map[string]string) ([]kafka.GroupTopic, error) {

@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return fmt.Errorf("contracts: %w", err)
 	}
-	groups, err := triggerGroups(c.Namespace, map[string]string{"events.raw": c.TopicRaw, "events.enriched": c.TopicEnriched, "events.dead": c.TopicDead})
+	groups, err := c.groups()
 	if err != nil {
 		return err
 	}

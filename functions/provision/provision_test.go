@@ -50,6 +50,29 @@ func TestTriggerGroups(t *testing.T) {
 	}
 }
 
+// Guards both ways of delivery: Triggers have their positions unless it is said that there are none, and then nothing is made that would look like a reader that is stuck.
+func TestGroupsWithoutTriggers(t *testing.T) {
+	for name, value := range map[string]string{"KAFKA_BROKERS": "k:1", "ELASTICSEARCH_URL": "http://e", "S3_ENDPOINT": "http://s", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"} {
+		t.Setenv(name, value)
+	}
+	for _, value := range []string{"", "true", "false"} {
+		if value != "" { // else as nobody says anything
+			t.Setenv("TRIGGERS", value)
+		}
+		want := 3
+		if value == "false" {
+			want = 0
+		}
+		c, err := readConfig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if groups, err := c.groups(); err != nil || len(groups) != want {
+			t.Errorf("TRIGGERS=%s: %v, %v; want %d", value, groups, err, want)
+		}
+	}
+}
+
 // Guards against giving up at a server that is only late, and against waiting for what no waiting mends.
 func TestTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

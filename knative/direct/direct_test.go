@@ -138,6 +138,14 @@ func TestCollectDiffersByReadyGroupsAlone(t *testing.T) {
 	same(t, "400-collect.yaml", want)
 }
 
+// Guards against a provision job that drifts from that of knative/: it differs by TRIGGERS alone.
+func TestProvisionDiffersByTriggersAlone(t *testing.T) {
+	want := read(t, "../jobs/provision.yaml")
+	c := container(t, want)
+	c["env"] = slices.Insert(c["env"].([]any), 0, any(object{"name": "TRIGGERS", "value": "false"}))
+	same(t, "jobs/provision.yaml", want)
+}
+
 // Guards against functions that drift from those of knative/, in limits, secrets or security: a Deployment is the Knative Service but for its kind, what only Knative knows, what only a
 // Deployment needs, and INTAKE.
 func TestDeploymentsAreTheServicesWithAnIntake(t *testing.T) {

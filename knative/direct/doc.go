@@ -1,10 +1,14 @@
 // Package direct holds the overlay in which functions take their events straight from Kafka: for volume, and where no Knative Kafka Broker is. It has no code of its own but the
 // tests that hold it to knative/.
 //
-//	ko create -f knative/jobs/provision.yaml      # after the first two files of knative/, as for knative/ itself
-//	ko apply -f knative/direct                    # in place of ko apply -f knative -f triggers, not beside it
-//	kubectl apply -f knative/direct/keda          # where KEDA is: enrich and load-search scale by lag, down to nothing
-//	make run ARGS="-overlay direct"               # the same manifests on one machine
+//	kubectl apply -f knative/100-namespace.yaml -f knative/200-config.yaml    # and the Secrets, as for knative/ itself
+//	ko create -f knative/direct/jobs/provision.yaml
+//	ko apply -f knative/direct                # in place of ko apply -f knative -f triggers, not beside it
+//	kubectl apply -f knative/direct/keda      # where KEDA is: enrich and load-search scale by lag, down to nothing
+//	make run ARGS="-overlay direct"           # the same manifests on one machine
+//
+// The other jobs are those of knative/jobs. A kustomization of your own, elsewhere, can name these files one by one as its resources (kubectl kustomize
+// --load-restrictor LoadRestrictionsNone DIR | ko apply -f -), and change addresses by a patch of the ConfigMap.
 //
 // A cluster needs Knative Serving (collect, load-lake) and the PingSource of Knative Eventing (ticks); no Broker, no Trigger, no Kafka component of Knative.
 //
@@ -49,12 +53,14 @@
 // it finishes and commits within SHUTDOWN_GRACE, below the pod's 30 seconds. Offsets of a group that sleeps longer than Kafka keeps them (seven days) are gone, and it
 // starts at the oldest event again; this is why KEDA is told earliest as well.
 //
-// # 2026-11-21: collect waits for no group
+// # 2026-11-21: nothing waits for groups, and none is made before its reader
 //
-// Context: in knative/ collect is not ready before provision has committed where the Triggers' groups start, since a new Trigger starts at its topic's end. provision commits
-// these here, too (they are in its manifests), but groups that nobody uses are forgotten after seven days: a collect that waited for them would then never be ready again.
+// Context: in knative/ collect is not ready before provision has committed where the Triggers' groups start, since a new Trigger starts at its topic's end. Groups that nobody
+// uses are forgotten after seven days: a collect that waited for them would then never be ready again; and before that they look like readers that are stuck, to alerts and to people.
 //
-// Decision: no READY_GROUPS. Kafka intake starts at the oldest event where nothing is committed (start=oldest, its default), so an event that comes before its reader is not missed.
+// Decision: no READY_GROUPS, and a provision job with TRIGGERS=false. Kafka intake starts at the oldest event where nothing is committed (start=oldest, its default), also on
+// partitions that are added, so an event that comes before its reader is not missed.
 //
-// Consequences: collect is ready once its topics are there. The Triggers' groups that provision made stand at 0 unused; who watches lag leaves them out.
+// Consequences: collect is ready once its topics are there. Whoever provisioned for Triggers and changed over deletes their groups (kafka-consumer-groups.sh --delete), or hears of them
+// from the alerts until Kafka forgets them.
 package direct

@@ -147,12 +147,15 @@ func load(args []string) (platform.Config, error) {
 	return cfg, validate(cfg)
 }
 
-// overlaid returns the manifests of an overlay, a directory in knative that is complete but for its jobs.
+// overlaid returns the manifests of an overlay, a complete directory in knative; the provision job is its own where it has one.
 func overlaid(root, name string) ([]string, error) {
 	dir := filepath.Join(root, "knative", name)
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil || len(files) == 0 || strings.ContainsAny(name, `./\`) || name == "jobs" {
 		return nil, fmt.Errorf("-overlay: there is no overlay %q in %s", name, filepath.Join(root, "knative"))
+	}
+	if _, err := os.Stat(filepath.Join(dir, "jobs", "provision.yaml")); err == nil {
+		return []string{dir}, nil
 	}
 	return []string{dir, filepath.Join(root, "knative", "jobs", "provision.yaml")}, nil
 }

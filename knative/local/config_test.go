@@ -58,7 +58,7 @@ func TestOverlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg, err := load([]string{"-overlay", "direct"})
-	want := []string{filepath.Join(root, "knative", "direct"), filepath.Join(root, "knative", "jobs", "provision.yaml")}
+	want := []string{filepath.Join(root, "knative", "direct")}
 	if err != nil || !reflect.DeepEqual(cfg.Manifests, want) {
 		t.Errorf("got %v, %v; want %v", cfg.Manifests, err, want)
 	}

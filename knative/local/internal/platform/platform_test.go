@@ -609,10 +609,10 @@ func TestOwnManifests(t *testing.T) {
 	}
 }
 
-// The overlay without Brokers must run here as well, from the jobs of knative/, and be no mixture: a Trigger or a Knative Service left in it would deliver events twice.
+// The overlay without Brokers must run here as well, and be no mixture: a Trigger or a Knative Service left in it would deliver events twice.
 func TestOwnManifestsOfDirect(t *testing.T) {
 	root := "../../../.."
-	set, err := manifest.Load(filepath.Join(root, "knative", "direct"), filepath.Join(root, "knative", "jobs", "provision.yaml"))
+	set, err := manifest.Load(filepath.Join(root, "knative", "direct"), filepath.Join(root, "knative", "direct", "jobs"))
 	if err != nil {
 		t.Fatal(err)
 	}
