@@ -41,6 +41,10 @@ type Producer struct {
 	connected chan struct{} // closed while conn is there
 	conn      *connection
 	lastErr   error // of connecting
+
+	examining bool
+	examined  time.Time
+	trouble   error // what a connection that was made anew then said; nil where it was good
 }
 
 type connection struct {
@@ -294,11 +298,57 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 		select {
 		case <-b.done:
 		case <-ctx.Done():
+			defer t.p.examine()
 		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return append([]error(nil), b.errs...)
+	errs := append([]error(nil), b.errs...)
+	if trouble := t.p.whyNot(); trouble != nil {
+		for i, err := range errs {
+			if err == ErrUnconfirmed { //nolint:errorlint // the very value: not answered
+				errs[i] = fmt.Errorf("%w: %w", ErrUnconfirmed, trouble)
+			}
+		}
+	}
+	return errs
+}
+
+// examineEvery is how often, at most, it is looked for why nothing is answered.
+const examineEvery = 5 * time.Second
+
+// examine finds out, in the background, why the brokers do not answer. sarama tries again and again without telling: a password that is refused now, or a certificate that ended, would look
+// like any outage. A connection of its own says what is wrong.
+func (p *Producer) examine() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.examining || time.Since(p.examined) < examineEvery {
+		return
+	}
+	p.examining = true
+	go func() {
+		c := p.config()
+		c.Metadata.Retry.Max, c.Net.ReadTimeout, c.Net.WriteTimeout = 0, c.Net.DialTimeout, c.Net.DialTimeout
+		client, err := Connect(p.brokers, c)
+		if err == nil {
+			_ = client.Close() // nothing was sent
+		} else {
+			p.o.Logger.Warn("events are not confirmed, and Kafka cannot be reached", "brokers", p.brokers, "error", err)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.examining, p.examined, p.trouble = false, time.Now(), err
+	}()
+}
+
+// whyNot returns what examine found, as long as it is new.
+func (p *Producer) whyNot() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.examined) > 3*examineEvery {
+		return nil
+	}
+	return p.trouble
 }
 
 // send hands one event over as m, or settles it with the reason why not.

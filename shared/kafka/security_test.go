@@ -162,7 +162,7 @@ func TestSASL(t *testing.T) {
 					t.Errorf("a new connection with the password: %v", err)
 				}
 
-				got := read(t, cluster.ListenAddrs(), s, 1)
+				got := readFrom(t, cluster.ListenAddrs(), "t", s, 1)
 				if got[0] != "1" {
 					t.Errorf("read %v", got)
 				}
@@ -282,6 +282,11 @@ func until(t *testing.T, f func() error) {
 
 func publish(t *testing.T, p *kafka.Producer, id string) error {
 	t.Helper()
+	return publishTo(t, p, "t", id)
+}
+
+func publishTo(t *testing.T, p *kafka.Producer, topic, id string) error {
+	t.Helper()
 	e, err := event.DecodeStructured(fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"source":"/s","type":"T","data":1}`, id))
 	if err != nil {
 		t.Fatal(err)
@@ -289,16 +294,16 @@ func publish(t *testing.T, p *kafka.Producer, id string) error {
 	if err := event.Derive(e, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	return p.Sink("t").Publish(t.Context(), []*event.Event{e})[0]
+	return p.Sink(topic).Publish(t.Context(), []*event.Event{e})[0]
 }
 
-// read returns the ids of the first n events of t, by a consumer.
-func read(t *testing.T, brokers []string, s kafka.Security, n int) (ids []string) {
+// readFrom returns the ids of the first n events of a topic, by a consumer.
+func readFrom(t *testing.T, brokers []string, topic string, s kafka.Security, n int) (ids []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	got := make(chan string, n)
-	c := kafka.NewConsumer(brokers, "t", "g", func(_ context.Context, m kafka.Message) bool {
+	c := kafka.NewConsumer(brokers, topic, "g-"+topic, func(_ context.Context, m kafka.Message) bool {
 		if e, err := kafka.Decode(m.ConsumerMessage); err == nil {
 			got <- e.ID()
 		}
