@@ -2,6 +2,7 @@ package objectstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -32,14 +33,17 @@ var (
 // MaxList is the largest number of objects that one List returns, S3's own limit.
 const MaxList = 1000
 
-// Config says where a bucket is and who asks. All fields but Transport, Timeout and Attempts are required.
+// Config says where a bucket is and who asks. Endpoint, Region, Bucket and either keys or a file of them are required.
 type Config struct {
 	// Endpoint is the server's URL, http or https, without a path; buckets are addressed by path.
 	Endpoint string
 	Region   string
 	// AccessKey and SecretKey sign the requests. They are never part of an error.
 	AccessKey, SecretKey string
-	Bucket               string
+	// CredentialsFile holds the keys in place of these two, under the name Profile ("default" where it is empty), as AWS's tools have it. It is looked at with each request and read again when it
+	// changed; a session token in it is sent too. Where it cannot be read the operation fails.
+	CredentialsFile, Profile string
+	Bucket                   string
 	// Timeout bounds one operation with its repetitions; 2 minutes where it is 0.
 	Timeout time.Duration
 	// Attempts is how often one operation is sent while the store answers 5xx, 429 or nothing; 4 where it is 0.
@@ -55,6 +59,12 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("object store endpoint %q: want http://host:port or https://host", c.Endpoint))
 	}
 	for _, f := range []struct{ name, value string }{{"region", c.Region}, {"access key", c.AccessKey}, {"secret key", c.SecretKey}, {"bucket", c.Bucket}} {
+		if key := strings.HasSuffix(f.name, " key"); key && c.CredentialsFile != "" {
+			if f.value != "" {
+				errs = append(errs, fmt.Errorf("object store %s and a credentials file exclude each other", f.name))
+			}
+			continue
+		}
 		if f.value == "" {
 			errs = append(errs, fmt.Errorf("object store %s is empty", f.name))
 		}
@@ -106,9 +116,13 @@ func Open(c Config) (*Bucket, error) {
 			DisableCompression:    true,
 		}
 	}
+	keys := credentials.NewStaticV4(c.AccessKey, c.SecretKey, "")
+	if c.CredentialsFile != "" {
+		keys = credentials.New(&profile{file: c.CredentialsFile, name: cmp.Or(c.Profile, "default")})
+	}
 	client := func(attempts int) (*minio.Core, error) {
 		return minio.NewCore(u.Host, &minio.Options{
-			Creds:        credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""),
+			Creds:        keys,
 			Secure:       u.Scheme == "https",
 			Region:       c.Region,
 			BucketLookup: minio.BucketLookupPath,

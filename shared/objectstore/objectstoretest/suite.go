@@ -12,6 +12,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -303,6 +305,48 @@ func Store(t *testing.T, c objectstore.Config, kind Kind) {
 		}
 		if got, err := b.Get(ctx, key); err != nil || string(got) != "x" {
 			t.Errorf("afterwards %q, %v", got, err)
+		}
+	})
+	// Guards keys in a file that are replaced while the bucket is in use: the next operation has the new ones. A file that is away, or that holds none, is an error that shows no secret.
+	t.Run("credentials from a file", func(t *testing.T) {
+		key := put(t, "rotated", []byte("x"))
+		file := filepath.Join(t.TempDir(), "credentials")
+		replace := func(text string) {
+			t.Helper()
+			if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(file+".new", file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const profile = "[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n"
+		right := fmt.Sprintf(profile, "default", "none", "none") + fmt.Sprintf(profile, "lake", c.AccessKey, c.SecretKey)
+		f := c
+		f.AccessKey, f.SecretKey, f.CredentialsFile, f.Profile, f.Attempts = "", "", file, "lake", 1
+		w := open(t, f)
+		for i, step := range []struct{ text, want string }{
+			{"-", "no such file"},
+			{right, ""},
+			{fmt.Sprintf(profile, "lake", c.AccessKey, "not the secret"), "get "},
+			{"[lake]\n", "has no profile"},
+			{"not the secret", "has no profile"},
+			{fmt.Sprintf(profile, "other", c.AccessKey, c.SecretKey), `has no profile "lake"`},
+			{right, ""},
+		} {
+			if step.text != "-" {
+				replace(step.text)
+			}
+			got, err := w.Get(ctx, key)
+			if (err == nil) != (step.want == "") || !strings.Contains(fmt.Sprint(err), step.want) || (err == nil && string(got) != "x") {
+				t.Errorf("step %d: %q, %v; want %q", i, got, err, step.want)
+			}
+			if err != nil && (strings.Contains(err.Error(), c.SecretKey) || strings.Contains(err.Error(), "not the secret")) {
+				t.Errorf("step %d shows a secret: %v", i, err)
+			}
+			if err := w.PutIfAbsent(ctx, key, nil); errors.Is(err, objectstore.ErrExists) != (step.want == "") {
+				t.Errorf("step %d: put: %v", i, err)
+			}
 		}
 	})
 	// Guards against a log that looks empty, or an object that looks deleted, because the bucket is missing; and against a bucket that comes into being by a write.
