@@ -75,6 +75,9 @@ func (m *maker) structured(object []byte, now string) (candidate, error) {
 	e, err := decode(object)
 	if err != nil {
 		r.recognize(object)
+		if !rawjson.Valid(object) { // it is JSON, as the body was found to be
+			return m.deadLetter(r, tooDeepProblem(), now)
+		}
 		code := event.CodeInvalidCloudEvent
 		if errors.Is(err, event.ErrTooManyAttributes) {
 			code = event.CodeTooLarge

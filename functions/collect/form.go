@@ -38,13 +38,16 @@ func (m *maker) form(body []byte, from sender, limit int, now string) ([]candida
 	var f fields
 	var events rooms
 	held := attributeCount{limit: limit}
-	err := rawjson.Objects(body, f.take, func(i int, value []byte) error {
+	err := rawjson.Objects(body, f.take, func(i int, value []byte, tooDeep bool) error {
 		if i >= limit {
 			return fmt.Errorf("%w: at most %d", errTooMany, limit)
 		}
 		if i == 0 { // as a rule the others are as long
 			events.left = min(limit, 1+len(body)/(len(value)+1))
 			candidates = make([]candidate, 0, events.left)
+		}
+		if tooDeep {
+			f.problem = tooDeepProblem()
 		}
 		c, err := m.formEvent(value, &f, &events, from, i, now)
 		if err != nil {
@@ -59,6 +62,11 @@ func (m *maker) form(body []byte, from sender, limit int, now string) ([]candida
 		return m.unparsed(body, unreadable("body", body), now)
 	}
 	return candidates, err
+}
+
+// tooDeepProblem is that of an event which is JSON, and nested deeper than is read here.
+func tooDeepProblem() *problem {
+	return problemf(event.CodeUnparsed, "the event is nested more than %d levels deep", rawjson.MaxDepth)
 }
 
 // room is an event with its attributes.

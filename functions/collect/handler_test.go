@@ -305,6 +305,31 @@ func TestOneBadAmongGood(t *testing.T) {
 	}
 }
 
+// Guards the good events of an array against one that is JSON and nested deeper than is read: it alone is a dead letter, with its own bytes, in every form that brings several.
+func TestOneTooDeepAmongGood(t *testing.T) {
+	deep := strings.Repeat("[", rawjson.MaxDepth) + strings.Repeat("]", rawjson.MaxDepth)
+	form := `{"event_type":"Deep","schema_version":"0-0-1","source":"/s","id":"1","payload":` + deep + `}`
+	structured := `{"specversion":"1.0","type":"Deep","source":"/s","id":"1","data":` + deep + `}`
+	good := `{"specversion":"1.0","type":"T","source":"/s","id":"2","data":1}`
+	for _, c := range []struct {
+		path, contentType, one, other string
+	}{
+		{"/api/v1/collect", "application/json", form, trip},
+		{"/api/v1/events", event.MediaBatch, structured, good},
+	} {
+		r := newRig(t, nil)
+		w := r.post(c.path, http.Header{"Content-Type": {c.contentType}}, []byte("["+c.other+","+c.one+","+c.other+"]"))
+		got := receiptsOf(t, w)
+		want := fmt.Sprintf("the event is nested more than %d levels deep", rawjson.MaxDepth)
+		if w.Code != 207 || len(got) != 3 || got[0].Status != "accepted" || got[2].Status != "accepted" || got[1].Code != "unparsed" || got[1].Message != want {
+			t.Errorf("%s: answered %d %+v", c.path, w.Code, got)
+		}
+		if len(r.dead.events) != 1 || string(r.dead.events[0].Data()) != c.one || r.dead.events[0].Type() != "Deep" || event.Attr(r.dead.events[0], event.FailureID) != "1" {
+			t.Errorf("%s: %d dead letters: %.200v", c.path, len(r.dead.events), r.dead.events)
+		}
+	}
+}
+
 // Guards the statuses of the answer against each outcome of Kafka: nothing that is not durable may look as if it were.
 func TestVerdicts(t *testing.T) {
 	bad := `{"event_type":"Bad"}`

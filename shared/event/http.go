@@ -281,13 +281,13 @@ var ErrTooMany = errors.New("too many events in one batch")
 var ErrTooManyAttributes = fmt.Errorf("more than %d attributes", MaxAttributes)
 
 // SplitBatch returns the elements of a body in the JSON batch format, at most limit, each to be read by [DecodeStructured], so that one bad
-// event does not take the others with it. The error wraps [ErrTooMany], found before more is held, or says that the body is no JSON array.
+// event, even one nested too deep to be read, does not take the others with it. The error wraps [ErrTooMany], found before more is held, or says that the body is no JSON array.
 func SplitBatch(body []byte, limit int) ([][]byte, error) {
-	if !rawjson.Valid(body) {
-		return nil, fmt.Errorf("batch: %w", rawjson.ErrSyntax)
+	if rawjson.Kind(body) != '[' {
+		return nil, errors.New("batch: no array")
 	}
 	var events [][]byte
-	if err := rawjson.Elements(body, func(i int, value []byte) error {
+	if err := rawjson.Objects(body, nil, func(i int, value []byte, _ bool) error {
 		if i >= limit {
 			return fmt.Errorf("%w: at most %d", ErrTooMany, limit)
 		}

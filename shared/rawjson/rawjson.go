@@ -324,13 +324,16 @@ func Elements(arr []byte, f func(i int, value []byte) error) error {
 	}
 }
 
-// Objects takes apart a text that is one value or an array of values, and checks it as [Valid] does: both in one pass, for what comes by the hundred. It calls member for
-// each member of a value that is an object, with the name decoded, and element after each value, with its number and its bytes. All of them
+// Objects takes apart a text that is one value or an array of values, and checks each of them as [Valid] does: both in one pass, for what comes by the hundred. It
+// calls member, which may be nil, for each member of a value that is an object, with the name decoded, and element after each value, with its number and its bytes. All of them
 // alias b, which is not changed, except for names with escapes.
 //
-// An error of element ends the walk and is returned as it is. The error wraps [ErrSyntax] where b is not valid; what was told of it until
+// A value that is JSON but nested more than [MaxDepth] deep is told to element as tooDeep, with those of its members that came before the depth; the others are read all the
+// same. The array around them is no level of theirs.
+//
+// An error of element ends the walk and is returned as it is. The error wraps [ErrSyntax] where b is no JSON; what was told of it until
 // then is not to be used.
-func Objects(b []byte, member func(name, value []byte), element func(i int, value []byte) error) error {
+func Objects(b []byte, member func(name, value []byte), element func(i int, value []byte, tooDeep bool) error) error {
 	if !utf8.Valid(b) {
 		return fmt.Errorf("%w: not UTF-8", ErrSyntax)
 	}
@@ -342,35 +345,35 @@ func Objects(b []byte, member func(name, value []byte), element func(i int, valu
 		s, _ := Unquote(name) // which was found valid
 		member([]byte(s), value)
 	}
-	one := func(n, i, depth int) (end int, err error) {
+	if member == nil {
+		unquoted = nil
+	}
+	one := func(n, i int) (end int, err error) {
 		if i < len(b) && b[i] == '{' {
-			end = validObject(b, i, depth, unquoted)
+			end = validObject(b, i, 0, unquoted)
 		} else {
-			end = validValue(b, i, depth)
+			end = validValue(b, i, 0)
 		}
-		if end < 0 {
-			return end, fmt.Errorf("%w: value %d", ErrSyntax, n)
+		tooDeep := end < 0
+		if tooDeep {
+			if end = validDeep(b, i); end < 0 {
+				return end, fmt.Errorf("%w: value %d", ErrSyntax, n)
+			}
 		}
-		return end, nil
+		return end, element(n, b[i:end:end], tooDeep)
 	}
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '[' {
-		end, err := one(0, i, 0)
+		end, err := one(0, i)
 		if err == nil && skipSpace(b, end) < len(b) {
 			err = fmt.Errorf("%w: something after byte %d", ErrSyntax, end)
 		}
-		if err != nil {
-			return err
-		}
-		return element(0, b[i:end:end])
+		return err
 	}
 	if i = skipSpace(b, i+1); i == len(b) || b[i] != ']' {
 		for n := 0; ; n++ {
-			end, err := one(n, i, 1)
+			end, err := one(n, i)
 			if err != nil {
-				return err
-			}
-			if err := element(n, b[i:end:end]); err != nil {
 				return err
 			}
 			if i = skipSpace(b, end); i < len(b) && b[i] == ',' {

@@ -189,18 +189,21 @@ func FuzzObjects(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var got, want []string
-		before := string(b)
-		err := Objects(b, func(name, value []byte) { got = append(got, string(name)+"="+string(value)) }, func(i int, value []byte) error {
+		before, deep := string(b), false
+		err := Objects(b, func(name, value []byte) { got = append(got, string(name)+"="+string(value)) }, func(i int, value []byte, tooDeep bool) error {
+			if deep = deep || tooDeep; tooDeep == Valid(value) {
+				t.Errorf("%q: too deep is %t of %q", b, tooDeep, value)
+			}
 			got = append(got, fmt.Sprintf("%d %s", i, value))
 			return nil
 		})
 		if string(b) != before {
 			t.Fatalf("%q was changed", before)
 		}
-		if (err == nil) != Valid(b) || (err != nil && !errors.Is(err, ErrSyntax)) {
-			t.Fatalf("%q: %v, but Valid says %v", b, err, Valid(b))
+		if end := validDeep(b, skipSpace(b, 0)); (err == nil) != (utf8.Valid(b) && end >= 0 && skipSpace(b, end) == len(b)) || (err != nil && !errors.Is(err, ErrSyntax)) {
+			t.Fatalf("%q: %v, but by the slow path it ends at %d", b, err, end)
 		}
-		if err != nil {
+		if err != nil || deep {
 			return
 		}
 		each := func(i int, value []byte) error {
@@ -223,11 +226,35 @@ func FuzzObjects(f *testing.F) {
 	})
 }
 
+// Guards good values against one among them that is nested too deep: it alone is told so, in an array as alone, with the members that came before.
+func TestObjectsTooDeep(t *testing.T) {
+	nested := func(n int) string {
+		return `{"a":1,"b":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `,"c":2}`
+	}
+	for _, text := range []string{"[" + nested(MaxDepth) + "," + nested(MaxDepth+1) + "," + nested(2) + "]", nested(MaxDepth + 1)} {
+		var got []string
+		err := Objects([]byte(text), func(name, _ []byte) { got = append(got, string(name)) }, func(i int, _ []byte, tooDeep bool) error {
+			got = append(got, fmt.Sprint(i, tooDeep))
+			return nil
+		})
+		want := []string{"a", "0 true"}
+		if text[0] == '[' {
+			want = []string{"a", "b", "c", "0 false", "a", "1 true", "a", "b", "c", "2 false"}
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%.20s: %v, %v; want %v", text, got, err, want)
+		}
+	}
+	if err := Objects([]byte("["+nested(MaxDepth+1)+",x]"), nil, func(int, []byte, bool) error { return nil }); !errors.Is(err, ErrSyntax) {
+		t.Errorf("what follows a deep value: %v", err)
+	}
+}
+
 // Guards that an error of the caller's function ends the walk and comes back as it is.
 func TestObjectsStopAtError(t *testing.T) {
 	stop := errors.New("stop")
 	n := 0
-	if err := Objects([]byte(`[1,{"a":2},3]`), func(_, _ []byte) { t.Error("a member of what was not asked for") }, func(int, []byte) error { n++; return stop }); !errors.Is(err, stop) || n != 1 {
+	if err := Objects([]byte(`[1,{"a":2},3]`), func(_, _ []byte) { t.Error("a member of what was not asked for") }, func(int, []byte, bool) error { n++; return stop }); !errors.Is(err, stop) || n != 1 {
 		t.Errorf("err %v after %d calls", err, n)
 	}
 }
