@@ -27,14 +27,11 @@ type config struct {
 	Brokers []string `envconfig:"KAFKA_BROKERS" required:"true" desc:"host:port, comma separated"`
 	kafka.Security
 
-	Endpoint         string `envconfig:"S3_ENDPOINT" required:"true" desc:"http or https URL"`
-	Region           string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
-	Bucket           string `envconfig:"S3_BUCKET" default:"millrace" desc:"enriched objects and their log"`
-	BucketPrivate    string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private" desc:"raw and dead ones and their logs"`
-	AccessKey        string `envconfig:"AWS_ACCESS_KEY_ID" required:"true" desc:"for both buckets"`
-	SecretKey        string `envconfig:"AWS_SECRET_ACCESS_KEY" required:"true" desc:"secret"`
-	PrivateAccessKey string `envconfig:"S3_PRIVATE_ACCESS_KEY_ID" desc:"for the private bucket; else as above"`
-	PrivateSecretKey string `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY" desc:"secret"`
+	Endpoint      string `envconfig:"S3_ENDPOINT" required:"true" desc:"http or https URL"`
+	Region        string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
+	Bucket        string `envconfig:"S3_BUCKET" default:"millrace" desc:"enriched objects and their log"`
+	BucketPrivate string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private" desc:"raw and dead ones and their logs"`
+	objectstore.Keys
 
 	Contracts string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts, looked at in each drain"`
 
@@ -105,10 +102,7 @@ func (c *config) Validate() error {
 	if c.TopicRaw == c.TopicEnriched || c.TopicRaw == c.TopicDead || c.TopicEnriched == c.TopicDead {
 		errs = append(errs, errors.New("TOPIC_RAW, TOPIC_ENRICHED and TOPIC_DEAD must differ"))
 	}
-	if (c.PrivateAccessKey == "") != (c.PrivateSecretKey == "") {
-		errs = append(errs, errors.New("S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY belong together"))
-	}
-	errs = append(errs, c.store(false).Validate(), c.store(true).Validate())
+	errs = append(errs, c.Keys.Validate(), c.Present(), c.store(false).Validate(), c.store(true).Validate())
 	return errors.Join(errs...)
 }
 
@@ -118,14 +112,11 @@ func (c *config) intake() serve.Options {
 }
 
 func (c *config) store(private bool) objectstore.Config {
-	o := objectstore.Config{Endpoint: c.Endpoint, Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: c.Bucket}
+	o := objectstore.Config{Endpoint: c.Endpoint, Region: c.Region, Bucket: c.Bucket}
 	if private {
 		o.Bucket = c.BucketPrivate
-		if c.PrivateAccessKey != "" {
-			o.AccessKey, o.SecretKey = c.PrivateAccessKey, c.PrivateSecretKey
-		}
 	}
-	return o
+	return c.Use(o, private)
 }
 
 // topics returns what each topic's ticks ask for.

@@ -37,14 +37,11 @@ type config struct {
 	IndexReplicas int    `envconfig:"INDEX_REPLICAS" default:"0" desc:"copies of an index beside its primary"`
 	Contracts     string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
 
-	S3Endpoint       string `envconfig:"S3_ENDPOINT" required:"true" desc:"http or https URL"`
-	S3Region         string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
-	Bucket           string `envconfig:"S3_BUCKET" default:"millrace" desc:"enriched objects and their log"`
-	BucketPrivate    string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private" desc:"raw and dead ones and their logs"`
-	AccessKey        string `envconfig:"AWS_ACCESS_KEY_ID" required:"true" desc:"for both buckets"`
-	SecretKey        string `envconfig:"AWS_SECRET_ACCESS_KEY" required:"true" desc:"secret"`
-	PrivateAccessKey string `envconfig:"S3_PRIVATE_ACCESS_KEY_ID" desc:"for the private bucket; else as above"`
-	PrivateSecretKey string `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY" desc:"secret"`
+	S3Endpoint    string `envconfig:"S3_ENDPOINT" required:"true" desc:"http or https URL"`
+	S3Region      string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
+	Bucket        string `envconfig:"S3_BUCKET" default:"millrace" desc:"enriched objects and their log"`
+	BucketPrivate string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private" desc:"raw and dead ones and their logs"`
+	objectstore.Keys
 
 	Wait time.Duration `envconfig:"PROVISION_WAIT" default:"2m" desc:"how long it waits for servers that are not there yet"`
 	telemetry.Log
@@ -71,24 +68,16 @@ func (c *config) Validate() error {
 	check(c.IndexReplicas >= 0, "INDEX_REPLICAS=%d: must not be negative", c.IndexReplicas)
 	check(c.RetentionRaw > 0 && c.RetentionEnrich > 0 && c.RetentionDead > 0, "RETENTION_*: must be above 0, as in 168h")
 	check(c.Wait > 0, "PROVISION_WAIT=%s: must be above 0", c.Wait)
-	check((c.PrivateAccessKey == "") == (c.PrivateSecretKey == ""), "S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY must both be set, or neither")
 	check(c.TopicRaw != c.TopicEnriched && c.TopicEnriched != c.TopicDead && c.TopicDead != c.TopicRaw, "TOPIC_RAW, TOPIC_ENRICHED and TOPIC_DEAD must differ")
 	check(c.Bucket != c.BucketPrivate, "S3_BUCKET and S3_BUCKET_PRIVATE must differ: raw events are unmasked")
 	for name, value := range map[string]string{"ELASTICSEARCH_URL": c.ElasticsearchURL, "S3_ENDPOINT": c.S3Endpoint} {
 		u, err := url.Parse(value)
 		check(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", "%s: must be an http or https URL", name)
 	}
-	return errors.Join(append(errs, c.Access.Validate(), c.Security.Validate())...)
+	return errors.Join(append(errs, c.Access.Validate(), c.Security.Validate(), c.Keys.Validate(), c.Present())...)
 }
 
 // bucket returns the settings of one of the two buckets.
 func (c *config) bucket(name string) objectstore.Config {
-	o := objectstore.Config{
-		Endpoint: c.S3Endpoint, Region: c.S3Region, Bucket: name,
-		AccessKey: c.AccessKey, SecretKey: c.SecretKey, Timeout: 20 * time.Second,
-	}
-	if name == c.BucketPrivate && c.PrivateAccessKey != "" {
-		o.AccessKey, o.SecretKey = c.PrivateAccessKey, c.PrivateSecretKey
-	}
-	return o
+	return c.Use(objectstore.Config{Endpoint: c.S3Endpoint, Region: c.S3Region, Bucket: name, Timeout: 20 * time.Second}, name == c.BucketPrivate)
 }

@@ -19,6 +19,7 @@ import (
 
 	"millrace/shared/contract"
 	"millrace/shared/kafka"
+	"millrace/shared/objectstore"
 	"millrace/shared/objectstore/objectstoretest"
 	"millrace/shared/search/searchtest"
 	"millrace/shared/usage"
@@ -29,7 +30,7 @@ func settings(t *testing.T) config {
 	return config{
 		Brokers: []string{"127.0.0.1:1"}, TopicRaw: "events.raw", TopicEnriched: "events.enriched", TopicDead: "events.dead", Partitions: 2, Replicas: 3, AllowFewerReplicas: true, RetentionRaw: time.Hour, RetentionEnrich: time.Hour, RetentionDead: time.Hour,
 		ElasticsearchURL: "http://127.0.0.1:1", S3Endpoint: "http://127.0.0.1:1", S3Region: "r", Bucket: "a", BucketPrivate: "b",
-		AccessKey: "k", SecretKey: "s", Wait: time.Minute,
+		Keys: objectstore.Keys{AccessKey: "k", SecretKey: "s"}, Wait: time.Minute,
 	}
 }
 

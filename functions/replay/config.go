@@ -33,14 +33,11 @@ type config struct {
 
 	Contracts string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
 
-	Endpoint         string `envconfig:"S3_ENDPOINT" default:"http://127.0.0.1:9000" desc:"http or https URL; with --lake only"`
-	Region           string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
-	Bucket           string `envconfig:"S3_BUCKET" default:"millrace" desc:"enriched objects and their log"`
-	BucketPrivate    string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private" desc:"raw and dead ones and their logs"`
-	AccessKey        string `envconfig:"AWS_ACCESS_KEY_ID" desc:"for both buckets"`
-	SecretKey        string `envconfig:"AWS_SECRET_ACCESS_KEY" desc:"secret"`
-	PrivateAccessKey string `envconfig:"S3_PRIVATE_ACCESS_KEY_ID" desc:"for the private bucket; else as above"`
-	PrivateSecretKey string `envconfig:"S3_PRIVATE_SECRET_ACCESS_KEY" desc:"secret"`
+	Endpoint      string `envconfig:"S3_ENDPOINT" default:"http://127.0.0.1:9000" desc:"http or https URL; with --lake only"`
+	Region        string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
+	Bucket        string `envconfig:"S3_BUCKET" default:"millrace" desc:"enriched objects and their log"`
+	BucketPrivate string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private" desc:"raw and dead ones and their logs"`
+	objectstore.Keys
 }
 
 func readConfig() (*config, error) {
@@ -64,10 +61,7 @@ func (c *config) Validate() error {
 	if c.TopicRaw == c.TopicEnriched || c.TopicRaw == c.TopicDead || c.TopicEnriched == c.TopicDead {
 		errs = append(errs, errors.New("TOPIC_RAW, TOPIC_ENRICHED and TOPIC_DEAD must differ"))
 	}
-	if (c.PrivateAccessKey == "") != (c.PrivateSecretKey == "") {
-		errs = append(errs, errors.New("S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY belong together"))
-	}
-	return errors.Join(append(errs, c.Access.Validate(), c.Security.Validate())...)
+	return errors.Join(append(errs, c.Access.Validate(), c.Security.Validate(), c.Keys.Validate())...)
 }
 
 // logger writes warnings for a person at a terminal, beside the progress and the table.
@@ -96,17 +90,14 @@ func (c *config) search() (*search.Client, error) {
 }
 
 // landed returns the bucket of enriched objects.
-func (c *config) landed() (*objectstore.Bucket, error) { return objectstore.Open(c.store(c.Bucket)) }
-
-func (c *config) store(bucket string) objectstore.Config {
-	return objectstore.Config{Endpoint: c.Endpoint, Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: bucket}
-}
+func (c *config) landed() (*objectstore.Bucket, error) { return c.bucket(c.Bucket, false) }
 
 // private returns the bucket of raw and dead objects.
-func (c *config) private() (*objectstore.Bucket, error) {
-	o := c.store(c.BucketPrivate)
-	if c.PrivateAccessKey != "" {
-		o.AccessKey, o.SecretKey = c.PrivateAccessKey, c.PrivateSecretKey
+func (c *config) private() (*objectstore.Bucket, error) { return c.bucket(c.BucketPrivate, true) }
+
+func (c *config) bucket(name string, private bool) (*objectstore.Bucket, error) {
+	if err := c.Present(); err != nil {
+		return nil, err
 	}
-	return objectstore.Open(o)
+	return objectstore.Open(c.Use(objectstore.Config{Endpoint: c.Endpoint, Region: c.Region, Bucket: name}, private))
 }

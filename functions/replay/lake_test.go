@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -91,8 +92,14 @@ func TestLake(t *testing.T) {
 	c := store.Config("private", 1)
 	t.Setenv("S3_ENDPOINT", c.Endpoint)
 	t.Setenv("S3_BUCKET_PRIVATE", "private")
-	t.Setenv("AWS_ACCESS_KEY_ID", c.AccessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", c.SecretKey)
+	keys := filepath.Join(t.TempDir(), "credentials")
+	if err := os.WriteFile(keys, fmt.Appendf(nil, "[lake]\naws_access_key_id=%s\naws_secret_access_key=%s\n", c.AccessKey, c.SecretKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", keys)
+	t.Setenv("S3_PRIVATE_PROFILE", "lake")
 	if _, told := p.run(1, "plan", "--lake"); !strings.Contains(told, "no landing log of events.dead") {
 		t.Errorf("an empty lake: %s", told)
 	}

@@ -38,6 +38,14 @@ func (k Keys) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Present says that there are no keys, for who cannot do without.
+func (k Keys) Present() error {
+	if k.File == "" && k.AccessKey == "" && k.SecretKey == "" {
+		return errors.New("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE, must be set")
+	}
+	return nil
+}
+
 // Use returns c with the credentials for the private bucket, or for the other.
 func (k Keys) Use(c Config, private bool) Config {
 	c.AccessKey, c.SecretKey, c.CredentialsFile, c.Profile = k.AccessKey, k.SecretKey, k.File, k.Profile

@@ -28,6 +28,12 @@ func TestKeys(t *testing.T) {
 	use(file, true, objectstore.Config{CredentialsFile: "f", Profile: "q"})
 	file.PrivateProfile = ""
 	use(file, true, objectstore.Config{CredentialsFile: "f", Profile: "p"})
+	if err := file.Present(); err != nil {
+		t.Error(err)
+	}
+	if err := (objectstore.Keys{Profile: "default"}).Present(); err == nil || !strings.Contains(err.Error(), "AWS_SHARED_CREDENTIALS_FILE") {
+		t.Errorf("no keys: %v", err)
+	}
 	for want, k := range map[string]objectstore.Keys{
 		"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong":   {AccessKey: "a"},
 		"S3_PRIVATE_SECRET_ACCESS_KEY belong":                  {PrivateSecretKey: "secret"},
