@@ -132,10 +132,15 @@ func checkPod(d *decoder, n *yaml.Node, containers []Container, volumes []Volume
 		}
 	}
 	for _, m := range c.VolumeMounts {
-		if !slices.ContainsFunc(volumes, func(v Volume) bool { return v.Name == m.Name }) {
+		i := slices.IndexFunc(volumes, func(v Volume) bool { return v.Name == m.Name })
+		if i < 0 {
 			errorf(m.Pos, "volume %q is not among the pod's volumes", m.Name)
 		}
-		if m.MountPath != "/tmp" {
+		if i >= 0 && volumes[i].Secret != nil {
+			if !volumes[i].Secret.Optional {
+				errorf(m.Pos, "a process here has no files of Secrets: %s must be optional", volumes[i].Secret.SecretName)
+			}
+		} else if m.MountPath != "/tmp" {
 			errorf(m.Pos, "a process here cannot have a volume at %q; only /tmp is known, which becomes its TMPDIR", m.MountPath)
 		}
 	}

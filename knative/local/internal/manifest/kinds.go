@@ -209,18 +209,27 @@ type ContainerPort struct {
 	Protocol      Ignored `yaml:"protocol"`
 }
 
-// Volume is a pod's volume; only an empty directory is known here.
+// Volume is a pod's volume: an empty directory, or the files of a Secret that may be missing, and is here.
 type Volume struct {
 	Pos      Pos
-	Name     string  `yaml:"name"`
-	EmptyDir Ignored `yaml:"emptyDir"`
+	Name     string        `yaml:"name"`
+	EmptyDir Ignored       `yaml:"emptyDir"`
+	Secret   *SecretVolume `yaml:"secret"`
 }
 
-// VolumeMount is where a volume appears; only /tmp is known here and becomes the process's TMPDIR.
+// SecretVolume names a Secret whose keys become files.
+type SecretVolume struct {
+	SecretName  string  `yaml:"secretName"`
+	Optional    bool    `yaml:"optional"`
+	DefaultMode Ignored `yaml:"defaultMode"`
+}
+
+// VolumeMount is where a volume appears; only /tmp is known here and becomes the process's TMPDIR. Where an optional Secret's files would be there is nothing.
 type VolumeMount struct {
 	Pos       Pos
-	Name      string `yaml:"name"`
-	MountPath string `yaml:"mountPath"`
+	Name      string  `yaml:"name"`
+	MountPath string  `yaml:"mountPath"`
+	ReadOnly  Ignored `yaml:"readOnly"`
 }
 
 // EnvVar is one variable of a container.
