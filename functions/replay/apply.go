@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -40,9 +39,10 @@ type applyFlags struct {
 }
 
 func (f *applyFlags) set() *pflag.FlagSet {
-	set := pflag.NewFlagSet("replay apply", pflag.ContinueOnError)
-	set.SortFlags = false
-	set.Usage = func() {}
+	return newFlags("apply", &f.format, f.add)
+}
+
+func (f *applyFlags) add(set *pflag.FlagSet) {
 	set.Float64Var(&f.rate, "rate", 500, "events a second, at most")
 	set.StringVar(&f.journal, "journal", "", "`file` that keeps how far it came (default <plan>.journal)")
 	set.BoolVar(&f.unknown, "include-unknown", false, "send those, too, of which only their stage can tell what becomes of them")
@@ -50,8 +50,6 @@ func (f *applyFlags) set() *pflag.FlagSet {
 	set.DurationVar(&f.retryFor, "retry-for", 2*time.Minute, "how long to send again what is not confirmed")
 	set.BoolVar(&f.contracts, "changed-contracts", false, "go on although the contracts are not those that the plan was made with")
 	set.BoolVar(&f.dryRun, "dry-run", false, "check and read everything, and send nothing")
-	set.StringVar(&f.format, "format", "table", "`table`, or json for machines")
-	return set
 }
 
 func (f *applyFlags) parse(args []string) error {
@@ -68,7 +66,6 @@ func (f *applyFlags) parse(args []string) error {
 	fail(set.NArg() != 1, "name one plan: replay apply plan.json")
 	fail(!(f.rate > 0 && f.rate <= 1e6), "--rate must be above 0 and at most 1000000")
 	fail(f.retryFor < 0, "--retry-for must not be negative")
-	fail(f.format != "table" && f.format != "json", "--format must be table or json")
 	if f.collect != "" {
 		u, err := url.Parse(f.collect)
 		fail(err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "", "--collect must be an http or https URL")
@@ -77,17 +74,13 @@ func (f *applyFlags) parse(args []string) error {
 	if f.journal == "" {
 		f.journal = f.plan + ".journal"
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, checkFormat(f.format))...)
 }
 
 func runApply(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	var f applyFlags
 	if err := f.parse(args); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			fmt.Fprint(stdout, applyHelp(&f))
-			return err
-		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return misused(err, stdout, applyHelp(&f))
 	}
 	c, err := readConfig()
 	if err != nil {
@@ -136,10 +129,7 @@ func runApply(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	})
 	result, err := apply.Run(ctx, h, entries, from, o)
 	bar.Stop()
-	if werr := f.tell(stdout, result); werr != nil {
-		err = errors.Join(err, werr)
-	}
-	return err
+	return errors.Join(err, tell(stdout, f.format, result, func(w io.Writer) error { return f.table(w, result) }))
 }
 
 // current refuses a plan whose outcomes were found with other contracts than today's.
@@ -193,12 +183,7 @@ func (c *config) origin(client sarama.Client, h plan.Header) (apply.Source, erro
 	return source.NewLake(bucket, topic, kind), nil
 }
 
-func (f *applyFlags) tell(w io.Writer, r apply.Result) error {
-	if f.format == "json" {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(r)
-	}
+func (f *applyFlags) table(w io.Writer, r apply.Result) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	sent := "sent to "
 	if f.dryRun {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,9 +44,10 @@ type planFlags struct {
 }
 
 func (f *planFlags) set() *pflag.FlagSet {
-	set := pflag.NewFlagSet("replay plan", pflag.ContinueOnError)
-	set.SortFlags = false
-	set.Usage = func() {}
+	return newFlags("plan", &f.format, f.add)
+}
+
+func (f *planFlags) add(set *pflag.FlagSet) {
 	s := &f.selection
 	set.StringVarP(&f.output, "output", "o", "", "write the plan to this `file`; without it, only the table is printed")
 	set.StringVar(&s.Source, "source", selection.Dead, "`dead` letters, or raw events as collect took them")
@@ -65,8 +65,6 @@ func (f *planFlags) set() *pflag.FlagSet {
 	set.BoolVar(&f.noSearch, "no-search", false, "do not ask search what it shows")
 	set.BoolVar(&f.apply, "apply", false, "apply the plan at once; a plan that the file holds already is gone on with")
 	set.Float64Var(&f.rate, "rate", 500, "with --apply: events a second, at most")
-	set.StringVar(&f.format, "format", "table", "`table`, or json for machines")
-	return set
 }
 
 // parse reads the arguments; now is what durations are counted back from.
@@ -79,9 +77,7 @@ func (f *planFlags) parse(args []string, now time.Time) error {
 	if set.NArg() > 0 {
 		errs = append(errs, fmt.Errorf("plan takes no arguments: %q", set.Args()))
 	}
-	if f.format != "table" && f.format != "json" {
-		errs = append(errs, errors.New("--format must be table or json"))
-	}
+	errs = append(errs, checkFormat(f.format))
 	if f.apply && f.output == "" {
 		errs = append(errs, errors.New("--apply needs --output, for the plan and its journal"))
 	}
@@ -107,31 +103,10 @@ func (f *planFlags) parse(args []string, now time.Time) error {
 	return errors.Join(append(errs, f.selection.Validate())...)
 }
 
-// moment reads a time: RFC 3339, a day, or how long ago; "" is the zero time.
-func moment(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t.UTC(), nil
-	}
-	if t, err := time.Parse(time.DateOnly, text); err == nil {
-		return t, nil
-	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d).UTC().Truncate(time.Millisecond), nil
-	}
-	return time.Time{}, fmt.Errorf("%q is no time: 2026-11-21, 2026-11-21T10:00:00Z, or 6h", text)
-}
-
 func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var f planFlags
 	if err := f.parse(args, time.Now()); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			fmt.Fprint(stdout, planHelp(&f))
-			return err
-		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return misused(err, stdout, planHelp(&f))
 	}
 	if !f.apply {
 		return f.plan(ctx, stdout, stderr)
@@ -242,17 +217,16 @@ func (f *planFlags) scan(ctx context.Context, c *config, client sarama.Client, d
 }
 
 func (f *planFlags) tell(w io.Writer, h plan.Header, summary draft.Summary) error {
-	if f.format == "json" {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(struct {
-			ID        string              `json:"id"`
-			Digest    string              `json:"digest"`
-			Plan      string              `json:"plan,omitempty"`
-			Selection selection.Selection `json:"selection"`
-			draft.Summary
-		}{h.ID, h.Digest, f.output, h.Selection, summary})
-	}
+	return tell(w, f.format, struct {
+		ID        string              `json:"id"`
+		Digest    string              `json:"digest"`
+		Plan      string              `json:"plan,omitempty"`
+		Selection selection.Selection `json:"selection"`
+		draft.Summary
+	}{h.ID, h.Digest, f.output, h.Selection, summary}, func(w io.Writer) error { return f.table(w, h, summary) })
+}
+
+func (f *planFlags) table(w io.Writer, h plan.Header, summary draft.Summary) error {
 	fmt.Fprintf(w, "%s\n", &h.Selection)
 	if err := summary.Write(w, !f.noSearch); err != nil {
 		return err

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -28,16 +26,15 @@ type reconcileFlags struct {
 }
 
 func (f *reconcileFlags) set() *pflag.FlagSet {
-	set := pflag.NewFlagSet("replay reconcile", pflag.ContinueOnError)
-	set.SortFlags = false
-	set.Usage = func() {}
+	return newFlags("reconcile", &f.format, f.add)
+}
+
+func (f *reconcileFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.from, "from", "24h", "events whose record was written at this `time` or later: 2026-11-21, 2026-11-21T10:00:00Z, or 6h for six hours ago")
 	set.StringVar(&f.to, "to", "", "and before this `time` (default now)")
 	set.StringToStringVar(&f.groups, "group", defaultGroups(), "the consumer group of each stage, as `stage=group`: what lies behind its committed offset is waiting, not missing")
 	set.DurationVar(&f.wait, "wait", 0, "where something waits, look again until nothing does, at most for so long")
 	set.IntVar(&f.maxGaps, "max-gaps", 20, "name at most so many events that are missing")
-	set.StringVar(&f.format, "format", "table", "`table`, or json for machines")
-	return set
 }
 
 func (f *reconcileFlags) parse(args []string, now time.Time) error {
@@ -49,10 +46,10 @@ func (f *reconcileFlags) parse(args []string, now time.Time) error {
 	if set.NArg() > 0 {
 		errs = append(errs, fmt.Errorf("reconcile takes no arguments: %q", set.Args()))
 	}
-	if f.format != "table" && f.format != "json" {
-		errs = append(errs, errors.New("--format must be table or json"))
+	err := checkFormat(f.format)
+	if err != nil {
+		errs = append(errs, err)
 	}
-	var err error
 	if f.start, err = moment(f.from, now); err != nil {
 		errs = append(errs, fmt.Errorf("--from: %w", err))
 	}
@@ -77,39 +74,23 @@ func (f *reconcileFlags) parse(args []string, now time.Time) error {
 func runReconcile(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	var f reconcileFlags
 	if err := f.parse(args, time.Now()); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			fmt.Fprint(stdout, reconcileHelp(&f))
-			return err
-		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return misused(err, stdout, reconcileHelp(&f))
 	}
 	c, err := readConfig()
 	if err != nil {
 		return err
 	}
-	client, err := c.kafka()
+	from, err := c.open()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	shown, err := c.search()
-	if err != nil {
-		return err
-	}
-	defer shown.Close()
-	var topic atomic.Value
-	var done, total atomic.Int64
-	topic.Store(c.TopicRaw)
-	bar := progress.Start(stderr, func() progress.State {
-		return progress.State{Name: topic.Load().(string), Done: done.Load(), Total: total.Load(), What: "records"}
-	})
+	defer func() { err = errors.Join(err, from.close()) }()
+	var read reading
+	bar := progress.Start(stderr, read.state)
 	defer bar.Stop()
 	look := func() (*reconcile.Report, error) {
-		o := reconcile.Options{
-			From: f.start, To: f.end, Documents: shown, MaxGaps: f.maxGaps,
-			Progress: func(name string, n, of int64) { topic.Store(name); done.Store(n); total.Store(of) },
-		}
-		stages, err := c.stages(client, f.groups, stderr)
+		o := reconcile.Options{From: f.start, To: f.end, Documents: from.search, MaxGaps: f.maxGaps, Progress: read.note}
+		stages, err := c.stages(from.kafka, f.groups, stderr)
 		if err != nil {
 			return nil, err
 		}
@@ -121,13 +102,7 @@ func runReconcile(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
-	if f.format == "json" {
-		e := json.NewEncoder(stdout)
-		e.SetIndent("", "  ")
-		err = e.Encode(report)
-	} else {
-		err = report.Print(stdout)
-	}
+	err = tell(stdout, f.format, report, report.Print)
 	if err == nil && !report.Closed() {
 		return errGap
 	}

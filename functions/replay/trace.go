@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,15 +25,14 @@ type traceFlags struct {
 }
 
 func (f *traceFlags) set() *pflag.FlagSet {
-	set := pflag.NewFlagSet("replay trace", pflag.ContinueOnError)
-	set.SortFlags = false
-	set.Usage = func() {}
+	return newFlags("trace", &f.format, f.add)
+}
+
+func (f *traceFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.source, "source", "", "in place of the root id: the event's `source`,")
 	set.StringVar(&f.id, "id", "", "and its `id`")
 	set.StringVar(&f.from, "from", "", "read the topics from this `time` on: 2026-11-21, 2026-11-21T10:00:00Z, or 6h for six hours ago (default: since what search shows, else 24h)")
 	set.StringToStringVar(&f.groups, "group", defaultGroups(), "the consumer group of each stage, as `stage=group`")
-	set.StringVar(&f.format, "format", "table", "`table`, or json for machines")
-	return set
 }
 
 func (f *traceFlags) parse(args []string, now time.Time) error {
@@ -58,10 +55,10 @@ func (f *traceFlags) parse(args []string, now time.Time) error {
 	default:
 		errs = append(errs, errors.New("trace takes one root id, or --source and --id"))
 	}
-	if f.format != "table" && f.format != "json" {
-		errs = append(errs, errors.New("--format must be table or json"))
+	err := checkFormat(f.format)
+	if err != nil {
+		errs = append(errs, err)
 	}
-	var err error
 	if f.start, err = moment(f.from, now); err != nil {
 		errs = append(errs, fmt.Errorf("--from: %w", err))
 	}
@@ -74,49 +71,31 @@ func (f *traceFlags) parse(args []string, now time.Time) error {
 func runTrace(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	var f traceFlags
 	if err := f.parse(args, time.Now()); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			fmt.Fprint(stdout, traceHelp(&f))
-			return err
-		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return misused(err, stdout, traceHelp(&f))
 	}
 	c, err := readConfig()
 	if err != nil {
 		return err
 	}
-	client, err := c.kafka()
+	from, err := c.open()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	shown, err := c.search()
+	defer func() { err = errors.Join(err, from.close()) }()
+	stages, err := c.stages(from.kafka, f.groups, stderr)
 	if err != nil {
 		return err
 	}
-	defer shown.Close()
-	stages, err := c.stages(client, f.groups, stderr)
-	if err != nil {
-		return err
-	}
-	var topic atomic.Value
-	var done atomic.Int64
-	topic.Store(c.TopicRaw)
-	bar := progress.Start(stderr, func() progress.State {
-		return progress.State{Name: topic.Load().(string), Done: done.Load(), What: "records"}
-	})
+	var read reading
+	bar := progress.Start(stderr, read.state)
 	defer bar.Stop()
 	way, err := trace.Follow(ctx, trace.Options{
-		RootID: f.root, From: f.start, Now: time.Now(), Stages: stages, Documents: shown,
-		Progress: func(name string, n int64) { topic.Store(name); done.Store(n) },
+		RootID: f.root, From: f.start, Now: time.Now(), Stages: stages, Documents: from.search,
+		Progress: func(topic string, n int64) { read.note(topic, n, 0) },
 	})
 	bar.Stop()
 	if err != nil {
 		return err
 	}
-	if f.format == "json" {
-		e := json.NewEncoder(stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(way)
-	}
-	return way.Print(stdout)
+	return tell(stdout, f.format, way, way.Print)
 }
