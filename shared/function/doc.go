@@ -21,4 +21,7 @@
 // 2026-11-21, the default of SINK. Context: a sink was a Kafka topic unless said otherwise; Knative's SinkBinding and other tools say where events go by K_SINK. Decision: SINK,
 // where it is empty K_SINK, where that is empty too the topic of the function's place in the pipeline, on KAFKA_BROKERS. DEAD_SINK does not look at K_SINK: dead letters
 // are not what a SinkBinding routes. Consequences: manifests without either run as they did; K_CE_OVERRIDES is not read.
+//
+// 2026-11-21, security travels with targets. Context: how brokers are reached (TLS, user) is one setting for a function, and each way in or out needs it; one that forgets it works until a Kafka asks for
+// it. Decision: [Target] and kafka.Subscription carry it from [Brokers], where the URL is read. Consequences: opening one is enough; brokers that a URL names are reached like those of KAFKA_BROKERS.
 package function

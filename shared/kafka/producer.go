@@ -298,7 +298,9 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 		select {
 		case <-b.done:
 		case <-ctx.Done():
-			defer t.p.examine()
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) { // and not a caller who went away
+				t.p.examine()
+			}
 		}
 	}
 	b.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -235,6 +236,29 @@ func TestCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	connect(s, "(KAFKA_CERT_FILE, KAFKA_KEY_FILE)")
+}
+
+// Guards the operator: sarama keeps to itself why it gets no answer, and an event that is not confirmed must still say it.
+func TestUnconfirmedSaysWhy(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	p := kafka.NewProducer(cluster.ListenAddrs(), kafka.ProducerOptions{Timeout: time.Second, Logger: slog.New(slog.DiscardHandler)})
+	until(t, func() error { return publish(t, p, "1") })
+	cluster.Close()
+	until(t, func() error {
+		if err := publish(t, p, "2"); !errors.Is(err, kafka.ErrUnconfirmed) || !errors.Is(err, syscall.ECONNREFUSED) {
+			return fmt.Errorf("not the reason: %w", err)
+		}
+		return nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("close: %v", err)
+	}
 }
 
 func pair(dir, name string) kafkatest.Pair {
