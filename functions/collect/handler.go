@@ -153,8 +153,8 @@ func (c *collector) take(w http.ResponseWriter, r *http.Request, read reader, re
 		w.Header()["Content-Length"] = []string{strconv.Itoa(len(*a.body))}
 	}
 	w.WriteHeader(a.code)
-	_, _ = w.Write(*a.body) // who went away will ask again
-	if cap(*a.body) <= 64<<10 {
+	_, err := w.Write(*a.body)                // who went away will ask again
+	if err == nil && cap(*a.body) <= 64<<10 { // after an error, HTTP/2 may still read it
 		c.buffers.Put(a.body)
 	}
 }

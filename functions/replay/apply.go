@@ -44,7 +44,7 @@ func (f *applyFlags) set() *pflag.FlagSet {
 
 func (f *applyFlags) add(set *pflag.FlagSet) {
 	set.Float64Var(&f.rate, "rate", 500, "events a second, at most")
-	set.StringVar(&f.journal, "journal", "", "`file` that keeps how far it came (default <plan>.journal)")
+	set.StringVar(&f.journal, "journal", "", "`file` that keeps how far it came (default <plan>.<first eight of its id>.journal)")
 	set.BoolVar(&f.unknown, "include-unknown", false, "send those, too, of which only their stage can tell what becomes of them")
 	set.StringVar(&f.collect, "collect", "", "`URL` of collect, to which goes again what failed there; without it, that is left")
 	set.DurationVar(&f.retryFor, "retry-for", 2*time.Minute, "how long to send again what is not confirmed")
@@ -71,9 +71,6 @@ func (f *applyFlags) parse(args []string) error {
 		fail(err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "", "--collect must be an http or https URL")
 	}
 	f.plan = set.Arg(0)
-	if f.journal == "" {
-		f.journal = f.plan + ".journal"
-	}
 	return errors.Join(append(errs, checkFormat(f.format))...)
 }
 
@@ -89,6 +86,9 @@ func runApply(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	h, entries, err := plan.Read(f.plan)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.plan, err)
+	}
+	if f.journal == "" { // a plan that is made anew under the same name begins anew
+		f.journal = fmt.Sprintf("%s.%.8s.journal", f.plan, h.ID)
 	}
 	if err := f.current(ctx, c, h, stderr); err != nil {
 		return err
@@ -129,7 +129,10 @@ func runApply(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	})
 	result, err := apply.Run(ctx, h, entries, from, o)
 	bar.Stop()
-	return errors.Join(err, tell(stdout, f.format, result, func(w io.Writer) error { return f.table(w, result) }))
+	if n := result.Sent[apply.NotSent]; err == nil && n > 0 {
+		err = fmt.Errorf("%d events were refused, and are not sent by running it again", n)
+	}
+	return errors.Join(tell(stdout, f.format, result, func(w io.Writer) error { return f.table(w, result) }), err)
 }
 
 // current refuses a plan whose outcomes were found with other contracts than today's.

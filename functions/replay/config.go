@@ -33,7 +33,7 @@ type config struct {
 
 	Contracts string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
 
-	Endpoint      string `envconfig:"S3_ENDPOINT" default:"http://127.0.0.1:9000" desc:"http or https URL; with --lake only"`
+	Endpoint      string `envconfig:"S3_ENDPOINT" default:"http://127.0.0.1:9000" desc:"http or https URL; for --lake, reconcile and trace"`
 	Region        string `envconfig:"S3_REGION" default:"us-east-1" desc:"region to sign for"`
 	Bucket        string `envconfig:"S3_BUCKET" default:"millrace" desc:"enriched objects and their log"`
 	BucketPrivate string `envconfig:"S3_BUCKET_PRIVATE" default:"millrace-private" desc:"raw and dead ones and their logs"`

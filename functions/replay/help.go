@@ -75,7 +75,7 @@ are the same, that its events are still there and that the contracts are those i
 
 After a correction wait until enrich has read it (CONTRACTS_INTERVAL, 10 s): what the plan says holds for the contracts that replay sees.
 
-Killed or interrupted at any point, the same command goes on from its journal (plan.json.journal). An event is in the journal once Kafka has
+Killed or interrupted at any point, the same command goes on from its journal (plan.json.<id>.journal). An event is in the journal once Kafka has
 it on all in-sync replicas. What was sent and is not in the journal is sent again with the same replayid and replaycount, which changes
 nothing in search nor in the lake's tables. What failed at collect has no replaycount: refused again, it is one more dead letter.
 

@@ -103,8 +103,11 @@ func runReconcile(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return err
 	}
 	err = tell(stdout, f.format, report, report.Print)
-	if err == nil && !report.Closed() {
+	switch {
+	case err == nil && !report.Closed():
 		return errGap
+	case err == nil && f.wait > 0 && report.Waits() > 0:
+		return fmt.Errorf("%d are still on their way after %s", report.Waits(), f.wait)
 	}
 	return err
 }

@@ -162,6 +162,16 @@ func (p *pipeline) read(topic string) (events []*event.Event) {
 
 func (p *pipeline) file(name string) string { return filepath.Join(p.dir, name) }
 
+// journals returns the journals of the plans named plan.json.
+func (p *pipeline) journals() []string {
+	p.Helper()
+	found, err := filepath.Glob(p.file("plan.json.*.journal"))
+	if err != nil {
+		p.Fatal(err)
+	}
+	return found
+}
+
 // run runs the command, and returns what it printed.
 func (p *pipeline) run(want int, args ...string) (stdout, stderr string) {
 	p.Helper()
@@ -246,7 +256,7 @@ func TestPlanAndApply(t *testing.T) {
 	if out, _ := p.run(0, "apply", "--dry-run", p.file("plan.json")); !strings.Contains(out, "would be sent to raw") || len(p.read("events.raw")) > 0 {
 		t.Errorf("dry run\n%s", out)
 	}
-	if _, err := os.Stat(p.file("plan.json.journal")); err == nil {
+	if len(p.journals()) > 0 {
 		t.Error("a dry run wrote the journal, and the real one would send nothing")
 	}
 	out, _ := p.run(0, "apply", p.file("plan.json"))
@@ -427,12 +437,31 @@ func TestPlanThenApply(t *testing.T) {
 		t.Errorf("first\n%s", out)
 	}
 	p.publish("events.dead", letter(raw(t, "2", trip), "enrich", event.CodeDeliveryExhausted))
-	if err := os.Remove(p.file("plan.json.journal")); err != nil { // killed before its first line
+	journals := p.journals()
+	if len(journals) != 1 {
+		t.Fatalf("journals %q", journals)
+	}
+	if err := os.Remove(journals[0]); err != nil { // killed before its first line
 		t.Fatal(err)
 	}
 	p.run(0, args...)
 	if sent := p.read("events.raw"); len(sent) != 2 || sent[0].String() != sent[1].String() {
 		t.Errorf("sent %v", sent)
+	}
+}
+
+// Guards the pair of commands that README shows, used a second time: a plan made anew under the same name is another one, and begins anew.
+func TestSameNameAgain(t *testing.T) {
+	p := newPipeline(t)
+	for n := range 2 {
+		p.publish("events.dead", letter(raw(t, fmt.Sprint(n), trip), "enrich", event.CodeDeliveryExhausted))
+		p.run(0, "plan", "-o", p.file("plan.json"))
+		if out, _ := p.run(0, "apply", p.file("plan.json")); !strings.Contains(out, "sent to raw") {
+			t.Errorf("round %d\n%s", n, out)
+		}
+	}
+	if sent := p.read("events.raw"); len(sent) != 3 || len(p.journals()) != 2 {
+		t.Errorf("sent %v, journals %q", sent, p.journals())
 	}
 }
 

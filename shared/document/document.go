@@ -111,7 +111,7 @@ func enrichedRef(n Names, e *event.Event) (search.Ref, ModelKey, error) {
 	if event.Attr(e, event.Stage) != event.StageEnriched {
 		return search.Ref{}, ModelKey{}, delivery.Permanent(event.CodeInvalidAttribute, errors.New("attribute stage is not enriched: only enriched events can be searched"))
 	}
-	arrived, err := time.Parse(time.RFC3339, event.Attr(e, event.CollectorTime))
+	arrived, err := event.ParseTime(event.Attr(e, event.CollectorTime))
 	if err != nil {
 		return search.Ref{}, ModelKey{}, delivery.Permanent(event.CodeInvalidAttribute, errors.New("attribute collectortime is no time of RFC 3339"))
 	}
@@ -269,7 +269,7 @@ func appendText(b []byte, name, value string) []byte {
 
 // appendTime leaves out what is no time: a date field that cannot be read would make Elasticsearch refuse the document.
 func appendTime(b []byte, name, value string) []byte {
-	t, err := time.Parse(time.RFC3339, value)
+	t, err := event.ParseTime(value)
 	if err != nil {
 		return b
 	}
@@ -292,7 +292,7 @@ func day(e *event.Event, arrived time.Time) time.Time {
 // one that at least stays the same.
 func deadDay(e *event.Event) time.Time {
 	for _, name := range []string{event.CollectorTime, event.FailureTime, "time"} {
-		if t, err := time.Parse(time.RFC3339, event.Attr(e, name)); err == nil {
+		if t, err := event.ParseTime(event.Attr(e, name)); err == nil {
 			return day(e, t)
 		}
 	}

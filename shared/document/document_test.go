@@ -138,6 +138,13 @@ func TestDeadDocumentOfStrangeAttributes(t *testing.T) {
 	if d.Index != "dead-2026.11.21" {
 		t.Errorf("index %s", d.Index)
 	}
+	// RFC 3339 allows them, but in UTC they have a year that Elasticsearch does not read.
+	for _, far := range []string{"9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00"} {
+		d = of(letter(t, "1", "x", event.CollectorTime, far, event.FailureTime, far))
+		if d.Index != "dead-1970.01.01" || strings.Contains(string(d.Source), `tstamp"`) || strings.Contains(string(d.Source), `"time"`) {
+			t.Errorf("%s: index %s: %s", far, d.Index, d.Source)
+		}
+	}
 	bare := raw(t, "T", "2", []byte("x"), event.KnativeErrorDst, "http://enrich.millrace.svc/", event.KnativeErrCode, "500")
 	d = of(bare)
 	if d.ID != root("2")+":enrich:0" || !strings.Contains(string(d.Source), `"code":"delivery_exhausted"`) {

@@ -120,6 +120,9 @@ func Cut(s string, limit int) string {
 		return s
 	}
 	end := limit - len("...")
+	if end < 0 {
+		return "..."[:max(0, limit)]
+	}
 	for end > 0 && !utf8.RuneStart(s[end]) {
 		end--
 	}

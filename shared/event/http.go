@@ -164,6 +164,11 @@ func DecodeHTTP(h http.Header, body []byte) (*Event, error) {
 	if err != nil || e.Validate() != nil {
 		return nil, HeaderError(h) // theirs quote values
 	}
+	if t, ok := decoded["Ce-Time"]; ok { // the SDK takes a year beyond 9999, which it then writes so that nobody reads it
+		if _, err := ParseTime(t[0]); err != nil {
+			return nil, HeaderError(h)
+		}
+	}
 	if len(body) > 0 {
 		e.DataEncoded = body
 	}

@@ -110,12 +110,17 @@ func (f *Function) Intake(in In, h delivery.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
 }
 
+// readyTimeout bounds one look at what a function needs to be ready.
+const readyTimeout = 10 * time.Second
+
 // Server returns how the function's server is run, with everything opened so far; a function may change it.
 func (f *Function) Server() serve.Config {
 	s := f.server
 	s.Drain = append(append(s.Drain, f.intake...), f.sinks...)
 	if len(f.ready) > 0 {
 		s.Ready = func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, readyTimeout) // it is asked again, and meanwhile tells what is missing
+			defer cancel()
 			for _, ready := range f.ready {
 				if err := ready(ctx); err != nil {
 					return err

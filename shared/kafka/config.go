@@ -51,19 +51,22 @@ func NewConfig(clientID string) *sarama.Config {
 func ParseURL(u string, defaultBrokers []string) (brokers []string, topic string, err error) {
 	rest, ok := strings.CutPrefix(u, "kafka://")
 	if !ok {
-		return nil, "", fmt.Errorf("%q is no kafka:// URL", u)
+		return nil, "", errors.New("it is no kafka:// URL") // not quoted: it can hold a password, as an address of another kind
 	}
 	hosts, path, _ := strings.Cut(rest, "/")
+	if strings.Contains(hosts, "@") {
+		return nil, "", errors.New("a user and a password are no part of it: KAFKA_USER and KAFKA_PASSWORD_FILE name them")
+	}
 	path, _, _ = strings.Cut(path, "?")
 	topic, err = url.PathUnescape(path)
 	if err != nil || topic == "" || strings.Contains(topic, "/") {
-		return nil, "", fmt.Errorf("%q names no topic: kafka://broker:9092/topic", u)
+		return nil, "", errors.New("it names no topic: kafka://broker:9092/topic")
 	}
 	if brokers = SplitBrokers(hosts); len(brokers) == 0 {
 		brokers = defaultBrokers
 	}
 	if len(brokers) == 0 {
-		return nil, "", fmt.Errorf("%q names no brokers, and KAFKA_BROKERS is empty", u)
+		return nil, "", errors.New("it names no brokers, and KAFKA_BROKERS is empty")
 	}
 	return brokers, topic, nil
 }

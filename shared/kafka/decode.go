@@ -10,7 +10,6 @@ import (
 	"github.com/cloudevents/sdk-go/protocol/kafka_sarama/v2"
 	"github.com/cloudevents/sdk-go/v2/binding"
 	ce "github.com/cloudevents/sdk-go/v2/event"
-	"github.com/cloudevents/sdk-go/v2/types"
 
 	"millrace/shared/event"
 )
@@ -160,7 +159,7 @@ func set(c *ce.EventContextV1, name, value string, headers int) error {
 	case "datacontenttype":
 		return c.SetDataContentType(value)
 	case "time":
-		t, err := types.ParseTime(value)
+		t, err := event.ParseTime(value)
 		if err != nil {
 			return fmt.Errorf("time: %w", err)
 		}

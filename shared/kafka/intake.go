@@ -54,8 +54,9 @@ type AttemptKeeper interface {
 // Intake reads topics as a member of a group and hands their events to a [delivery.Handler] in batches, over all partitions. It commits behind the oldest
 // unfinished event of each partition, so delivery is at least once: after a crash or a rebalance all from that event on comes again.
 //
-// An event that is not done is kept and handed out again, without being read again. Where a whole batch is Retry, a dependency is away: nothing is handed out for
-// a growing, jittered pause, and then one ever smaller batch at a time to find out, until something is done again. Else what is not done comes again by itself, after a pause of its own.
+// An event that is not done is kept and handed out again, without being read again. Where a whole batch is Retry, not all of it with a time of its own, a
+// dependency is away: nothing is handed out for a growing, jittered pause, and then one ever smaller batch at a time to find out, until something is done again. Else what is not done
+// comes again by itself, after a pause of its own.
 // How often it failed, and since when, is kept in the commit's metadata ([IntakeOptions.Attempts]).
 //
 // Memory is bounded by MaxBytes, beside what sarama reads ahead (about 256 KiB a partition, compressed); partitions are not read on while it is used up.
@@ -299,7 +300,7 @@ func (in *Intake) handle(ctx context.Context, batch []*item) delivery.Outcomes {
 		others.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if err := in.o.OnUndecodable(ctx, header(r.message), r.message.Value, r.reason); err != nil {
+			if err := in.undecodable(ctx, r); err != nil {
 				out.Retry(i, fmt.Errorf("dead letter of a record that is no CloudEvent: %w", err))
 				return
 			}
@@ -318,6 +319,17 @@ func (in *Intake) handle(ctx context.Context, batch []*item) delivery.Outcomes {
 	others.Wait()
 	in.report(batch, out)
 	return out
+}
+
+// undecodable calls OnUndecodable. A panic is its error: on a goroutine of ours it would end the process, and again at each start.
+func (in *Intake) undecodable(ctx context.Context, r *item) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			in.o.Logger.Error("making a dead letter panicked: the record will be retried", "panic", fmt.Sprint(p), "topic", r.message.Topic, "partition", r.message.Partition, "offset", r.offset, "stack", string(debug.Stack()))
+			err = errors.New("it panicked")
+		}
+	}()
+	return in.o.OnUndecodable(ctx, header(r.message), r.message.Value, r.reason)
 }
 
 func (in *Intake) call(ctx context.Context, events []*event.Event) (out delivery.Outcomes) {

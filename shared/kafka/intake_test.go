@@ -319,6 +319,32 @@ func TestIntakeOneHeldBack(t *testing.T) {
 	})
 }
 
+// Guards events of one type against another's whose contract is held back: many that wait are no outage for those behind them.
+func TestIntakeManyHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var done atomic.Int64
+		h := delivery.HandlerFunc(func(_ context.Context, events []*event.Event) delivery.Outcomes {
+			out := doneAll(events)
+			for i, e := range events {
+				if n, _ := strconv.Atoi(e.ID()); n < 2000 {
+					out.RetryAfter(i, errors.New("its contract comes later"), 10*time.Second)
+				} else {
+					done.Add(1)
+				}
+			}
+			return out
+		})
+		b := newBench(t, 1, IntakeOptions{}, h)
+		b.send(0, 0, 2010, nil)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if done.Load() != 10 {
+			t.Errorf("%d of the good events are done after a minute", done.Load())
+		}
+		b.leave()
+	})
+}
+
 // Guards order within a key: an event is not handed out while an earlier one of its key is unfinished, not in the same batch either, whatever fails; other keys go on.
 func TestIntakeOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -624,6 +650,28 @@ func TestIntakeUndecodable(t *testing.T) {
 		}
 		if at, _ := b.session.at(0); at != 8 {
 			t.Errorf("position %d", at)
+		}
+		b.leave()
+	})
+}
+
+// Guards the process against a record of which making a dead letter panics: it is tried again, and others go on.
+func TestIntakeUndecodablePanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls, good atomic.Int64
+		b := newBench(t, 1, IntakeOptions{OnUndecodable: func(context.Context, http.Header, []byte, error) error {
+			calls.Add(1)
+			panic("a fault of ours")
+		}}, delivery.HandlerFunc(func(_ context.Context, events []*event.Event) delivery.Outcomes {
+			good.Add(int64(len(events)))
+			return doneAll(events)
+		}))
+		b.claims[0].messages <- &sarama.ConsumerMessage{Topic: "t", Offset: 0}
+		b.send(0, 1, 3, nil)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if at, _ := b.session.at(0); at > 0 || calls.Load() < 2 || good.Load() != 3 {
+			t.Errorf("position %d, %d calls, %d good", at, calls.Load(), good.Load())
 		}
 		b.leave()
 	})

@@ -328,17 +328,19 @@ func (s *round) settle(batch []*item, out delivery.Outcomes) {
 	defer s.flush()
 	s.running--
 	now := time.Now()
-	done, outage := 0, true
+	done, failed, away := 0, false, false
 	for i := range batch {
-		switch out.Of(i).Status {
+		switch o := out.Of(i); o.Status {
 		case delivery.Done:
 			done++
 		case delivery.Failed, delivery.Dead:
-			outage = false
+			failed = true
 		case delivery.Retry:
+			away = away || o.After == 0 // one with a time waits by itself: thousands of one type may, for their contract
 		}
 	}
-	switch outage = outage && done == 0; {
+	outage := away && !failed && done == 0
+	switch {
 	case outage:
 		s.failures++
 		s.hold = now.Add(backoff(s.failures))

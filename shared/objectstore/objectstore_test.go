@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,9 +139,9 @@ func TestFullDiskSaysSo(t *testing.T) {
 	s.Fail(func(string, string, string) objectstoretest.Fault { return objectstoretest.Full })
 	says(open(t, s.Config("bucket", 2)).Put(t.Context(), "k", []byte("x")))
 	says(open(t, s.Config("bucket", 2)).PutIfAbsent(t.Context(), "k", []byte("x")))
-	n := 0
+	var n atomic.Int32 // a request that is given up may still be there
 	s.Fail(func(string, string, string) objectstoretest.Fault {
-		if n++; n == 1 {
+		if n.Add(1) == 1 {
 			return objectstoretest.Full
 		}
 		return objectstoretest.Hang
@@ -153,9 +154,9 @@ func TestFullDiskSaysSo(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	// minio-go repeats what has no body by itself.
-	n = 0
+	n.Store(0)
 	s.Fail(func(string, string, string) objectstoretest.Fault {
-		if n++; n == 1 {
+		if n.Add(1) == 1 {
 			return objectstoretest.Refuse
 		}
 		return objectstoretest.Hang

@@ -390,6 +390,9 @@ func (d *run) readSome(ctx context.Context, w *work, p *landing.Partition, end i
 	if err != nil {
 		return false, err
 	}
+	if err := d.same(ctx, p, batch); err != nil {
+		return false, err
+	}
 	// The end was fixed when the drain began. Offsets behind it are the next drain's, so that a drain ends.
 	limit := min(batch.Next, end)
 	for _, m := range batch.Records {

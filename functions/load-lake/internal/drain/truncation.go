@@ -195,6 +195,26 @@ func (d *run) accepted(tail landing.Entry, end map[int32]int64) (landing.Entry, 
 	return e, stopped(tail, said)
 }
 
+// same returns an error where the batch, which goes on from the partition's next, is another leader's than what was read last, and that is no longer there: Kafka lost it while the drain was
+// under way, and its offset may be another record's, which going on would skip. The next drain finds out what of it is in the log.
+func (d *run) same(ctx context.Context, p *landing.Partition, batch kafka.Batch) error {
+	epoch := batch.LeaderEpoch(p.Next)
+	if p.Last == nil || p.Last.LeaderEpoch == nil || epoch < 0 || epoch == *p.Last.LeaderEpoch {
+		return nil
+	}
+	before, err := d.fetch(ctx, p.Partition, p.Next-1, 1)
+	if errors.Is(err, sarama.ErrOffsetOutOfRange) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if now := markOf(before, p.Next-1); now != nil && p.Last.Differs(*now) {
+		return fmt.Errorf("partition %d holds something else at %d than was just read there", p.Partition, p.Next-1)
+	}
+	return nil
+}
+
 // mark returns what Kafka holds at the offset now; nil where it has forgotten.
 func (d *run) mark(ctx context.Context, partition int32, offset int64) (*landing.Mark, error) {
 	leave, err := d.settings.Gate.enter(ctx) // a batch of records is fetched whole, and can be as large as one that is drained

@@ -305,6 +305,39 @@ func TestTruncatedWithoutMarks(t *testing.T) {
 	}
 }
 
+// Guards against a topic that is truncated, and grows again, while a drain is under way: what came before the drain's position would be skipped, and the next mark be the new record's.
+func TestTruncatedDuringADrain(t *testing.T) {
+	l := newLake(t, "events.raw", 1)
+	k := newFakeKafka("events.raw", 1)
+	k.add(0, 0, 10)
+	s := l.settings()
+	s.Limits.Events = 5
+	asked := 0
+	more := func() bool {
+		if asked++; asked == 2 { // the first entry is published, the second one's fetch comes
+			k.truncate(0, 3)
+			k.add(0, 100, 10)
+		}
+		return true
+	}
+	r, err := drain.New(s, k, l.bucket(1), nil, func() time.Time { return l.now }, slog.New(slog.DiscardHandler), nil).Drain(t.Context(), more)
+	if err == nil || r.Rows != 5 {
+		t.Fatalf("it goes on: %+v, %v", r, err)
+	}
+	proposed := k.stopped(l)
+	if r, err := k.drain(l, proposed); proposed != "events.raw/0@0:2" || err != nil || r.Rows != 13 {
+		t.Errorf("%s: %+v, %v", proposed, r, err)
+	}
+	l.landed("fake-id")
+
+	// Another leader alone is no reason to stop.
+	k.epoch++
+	k.add(0, 200, 10)
+	if r, err := k.drain(l, proposed); err != nil || r.Rows != 10 {
+		t.Errorf("another leader: %+v, %v", r, err)
+	}
+}
+
 // Guards the mark of a partition that did not grow for some entries: it must not be lost meanwhile. What grew back to where it was, exactly, is seen as soon as it grows.
 func TestTruncatedWhileOthersGrow(t *testing.T) {
 	l := newLake(t, "events.raw", 2)

@@ -305,6 +305,12 @@ func TestCollect(t *testing.T) {
 	if _, err := post(form, `{"error":"x"}`, 413); !errors.Is(err, ErrRefused) {
 		t.Errorf("413: %v", err)
 	}
+	// What speaks of the address or the credentials says nothing of the event, which must not be settled by it.
+	for _, code := range []int{401, 403, 404, 405, 408, 429} {
+		if _, err := post(form, `{"error":"x"}`, code); err == nil || errors.Is(err, ErrRefused) {
+			t.Errorf("%d: %v", code, err)
+		}
+	}
 	if _, err := post(letter("garbage", "text/plain", event.FailureCode, "unparsed"), accepted, 200); !errors.Is(err, ErrRefused) || len(got) != 0 {
 		t.Errorf("garbage: %v, %v", err, got)
 	}

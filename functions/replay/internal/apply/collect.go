@@ -68,8 +68,10 @@ func (c *HTTPCollector) Post(ctx context.Context, letter *event.Event) (dead boo
 	switch err := json.Unmarshal(text, &answer); {
 	case res.StatusCode == http.StatusServiceUnavailable || res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= 500:
 		return false, fmt.Errorf("collect answers %s", res.Status)
-	case res.StatusCode >= 400 && res.StatusCode != http.StatusUnprocessableEntity:
+	case res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusRequestEntityTooLarge || res.StatusCode == http.StatusUnsupportedMediaType:
 		return false, fmt.Errorf("%w: collect answers %s", ErrRefused, res.Status)
+	case res.StatusCode >= 300 && res.StatusCode != http.StatusUnprocessableEntity: // of the address or the credentials: no other event would fare better
+		return false, fmt.Errorf("collect answers %s: is --collect its address?", res.Status)
 	case err != nil || len(answer.Receipts) != 1:
 		return false, fmt.Errorf("collect answers %s without a receipt", res.Status)
 	}

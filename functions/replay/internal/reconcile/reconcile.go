@@ -34,6 +34,9 @@ import (
 // MaxRoots bounds the distinct root ids of one run, and so its memory to about 1.5 GB.
 const MaxRoots = 20_000_000
 
+// early is how much before its record in raw, by another clock, an event's record in a later topic may be dated.
+const early = 10 * time.Minute
+
 // lookups is how many documents are asked for at a time.
 const lookups = 1000
 
@@ -87,6 +90,7 @@ const (
 	inDeadAfter                    // a dead letter after it was enriched
 	asked                          // its enriched event or dead letter is of the time asked for, or inRaw
 	inSearch                       // its document
+	lacksSearch                    // not that of one of its enriched events, whose payload may be another
 	inSearchDead                   // the document of each of its dead letters
 	lacksDead                      // not that of one of them
 	waitsRaw                       // its record in raw is behind the committed offset
@@ -180,18 +184,29 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	r := &run{o: o, roots: map[uuid.UUID]flags{}, report: &Report{
 		From: o.From, To: o.To, Undecodable: map[string]int64{}, Forgotten: map[string][]int32{}, Landing: []Landed{}, Gaps: []Gap{},
 	}}
+	before := o.From
+	if !before.IsZero() { // which is all there is
+		before = before.Add(-early)
+	}
 	steps := []struct {
 		stage *Stage
+		from  time.Time
 		note  func(e *event.Event, inTime, waits bool, f flags) flags
 		find  bool
-	}{{&o.Raw, r.raw, false}, {&o.Enriched, r.enriched, true}, {&o.Dead, r.dead, true}}
+	}{{&o.Raw, o.From, r.raw, false}, {&o.Enriched, before, r.enriched, true}, {&o.Dead, before, r.dead, true}}
 	seen := make([]seen, len(steps))
 	for i, s := range steps {
-		if err := r.scan(ctx, s.stage, s.note, s.find, &seen[i]); err != nil {
+		if err := r.scan(ctx, s.stage, s.from, s.note, s.find, &seen[i]); err != nil {
 			return nil, err
 		}
 	}
 	for i, s := range steps {
+		if err := seen[i].remember(ctx, s.stage, s.from); err != nil {
+			return nil, err
+		}
+		if len(seen[i].forgotten) > 0 {
+			r.report.Forgotten[s.stage.Name] = seen[i].forgotten
+		}
 		landed, err := seen[i].landed(ctx, s.stage)
 		if err != nil {
 			return nil, err
@@ -223,17 +238,20 @@ type pending struct {
 type seen struct {
 	topicID string
 	records map[int32][]int64 // offsets in order
+	// forgotten are the partitions of which Kafka may have deleted records of the time, and starts the offsets up to which it has.
+	forgotten []int32
+	starts    map[int32]int64
 }
 
-// scan reads a topic to its end and notes what it finds of each root id.
-func (r *run) scan(ctx context.Context, s *Stage, note func(*event.Event, bool, bool, flags) flags, find bool, found *seen) error {
+// scan reads a topic from a time to its end and notes what it finds of each root id.
+func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*event.Event, bool, bool, flags) flags, find bool, found *seen) error {
 	found.records = map[int32][]int64{}
 	var done int64
-	origin, forgotten, err := s.Topic.Scan(ctx, r.o.From, func(rec source.Record) error {
+	origin, forgotten, err := s.Topic.Scan(ctx, from, func(rec source.Record) error {
 		if done++; r.o.Progress != nil && done%10_000 == 0 {
 			r.o.Progress(s.Name, done, 0)
 		}
-		inTime := rec.Time.Before(r.o.To)
+		inTime := !rec.Time.Before(r.o.From) && rec.Time.Before(r.o.To)
 		if inTime {
 			found.records[rec.Partition] = append(found.records[rec.Partition], rec.Offset)
 		}
@@ -279,8 +297,9 @@ func (r *run) scan(ctx context.Context, s *Stage, note func(*event.Event, bool, 
 		return err
 	}
 	found.topicID = origin.ID
-	if len(forgotten) > 0 {
-		r.report.Forgotten[s.Name] = forgotten
+	found.forgotten, found.starts = forgotten, map[int32]int64{}
+	for _, p := range origin.Partitions {
+		found.starts[p.Partition] = p.From
 	}
 	if r.o.Progress != nil {
 		r.o.Progress(s.Name, done, done)
@@ -341,6 +360,8 @@ func (r *run) lookUp(ctx context.Context) error {
 				again = append(again, p)
 			case p.dead:
 				r.roots[p.root] |= lacksDead
+			default:
+				r.roots[p.root] |= lacksSearch
 			}
 		}
 		r.pending = append(r.pending[:0], again...)
@@ -376,7 +397,7 @@ func (r *run) sum() {
 		if f&inEnriched != 0 {
 			rep.Search.All++
 			switch {
-			case f&inSearch != 0:
+			case f&inSearch != 0 && f&(lacksSearch|inDeadAfter) != lacksSearch:
 				rep.Search.Found++
 			case f&inDeadAfter != 0:
 				rep.Search.Dead++
@@ -405,6 +426,29 @@ func (r *run) sum() {
 		return strings.Compare(a.RootID, b.RootID)
 	})
 	rep.Gaps = append(rep.Gaps, gaps[:min(len(gaps), r.o.MaxGaps)]...)
+}
+
+// remember leaves out of the forgotten partitions those of which Kafka has deleted nothing of the time: all that it has deleted was in the landing log before. Else a
+// partition that retention has emptied, as of dead letters that are rare, would be forgotten for ever.
+func (s *seen) remember(ctx context.Context, stage *Stage, from time.Time) error {
+	if len(s.forgotten) == 0 {
+		return nil
+	}
+	err := stage.Log(s.topicID).Back(ctx, func(e landing.Entry) (bool, error) {
+		if !e.Time.Add(early).Before(from) {
+			return true, nil
+		}
+		for _, p := range e.Partitions {
+			if start, known := s.starts[p.Partition]; known && p.Broken == nil && p.Next >= start {
+				s.forgotten = slices.DeleteFunc(s.forgotten, func(f int32) bool { return f == p.Partition })
+			}
+		}
+		return false, nil
+	})
+	if err != nil {
+		return fmt.Errorf("landing log of %s/%s: %w", stage.Name, s.topicID, err)
+	}
+	return nil
 }
 
 // landed compares the records of the time with the log of their topic id.

@@ -29,6 +29,7 @@ var (
 type fakeTopic struct {
 	records   []source.Record
 	forgotten []int32
+	starts    []plan.Partition
 	err       error
 }
 
@@ -41,7 +42,7 @@ func (t *fakeTopic) Scan(_ context.Context, from time.Time, f func(source.Record
 			return plan.Origin{}, nil, err
 		}
 	}
-	return plan.Origin{Topic: plan.Topic{ID: "topic-id"}}, t.forgotten, t.err
+	return plan.Origin{Topic: plan.Topic{ID: "topic-id"}, Partitions: t.starts}, slices.Clone(t.forgotten), t.err
 }
 
 // add writes an event to the topic's partition 0.
@@ -261,6 +262,15 @@ func TestAnotherPayloadIsNotTheEvent(t *testing.T) {
 	w.search[ref] = "another"
 	w.misses(w.run(noon, later), NotSearchable, "a")
 
+	// Beside one that search shows it is missing all the same, until it is an identity_conflict.
+	w.index(e)
+	w.enriched.add(w.event("a", event.Stage, event.StageEnriched, event.DataHash, event.Hash([]byte("other"))), noon)
+	w.misses(w.run(noon, later), NotSearchable, "a")
+	conflict := w.letter("a", event.FailureStage, "load-search", event.Stage, event.StageEnriched, event.DataHash, event.Hash([]byte("other")))
+	w.dead.add(conflict, noon)
+	w.index(conflict)
+	w.closes(w.run(noon, later))
+
 	// A dead letter whose id is taken stands under the one with its hash.
 	w = newWorld(t)
 	letter := w.letter("a")
@@ -295,6 +305,36 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
+// Guards against a time that is never whole again: of a topic in which little happens, retention deletes everything, long before the time that is asked for. What the log had before that
+// time is not of it; what came since then may be.
+func TestEmptiedByRetention(t *testing.T) {
+	w := newWorld(t)
+	w.pass("a")
+	w.dead.forgotten, w.dead.starts = []int32{0, 1}, []plan.Partition{{Partition: 0, From: 5, Next: 5}, {Partition: 1, From: 7, Next: 7}}
+	entry := func(at time.Time, next ...int64) landing.Entry {
+		e := landing.Entry{Time: at}
+		for i, n := range next {
+			e.Partitions = append(e.Partitions, landing.Partition{Partition: int32(i), From: n, Next: n})
+		}
+		return e
+	}
+	old := noon.AddDate(0, 0, -40)
+	w.logs[2] = fakeLog{entry(old, 5, 6), entry(noon.Add(time.Minute), 5, 7)}
+	if r := w.run(noon, later); r.Closed() || !slices.Equal(r.Forgotten["events.dead"], []int32{1}) {
+		t.Errorf("forgotten: %v, want partition 1", r.Forgotten)
+	}
+	w.logs[2] = fakeLog{entry(old, 5, 7)}
+	w.closes(w.run(noon, later))
+	w.logs[2][0].Partitions[0].Broken = &landing.Break{Reason: landing.BreakRecord}
+	if r := w.run(noon, later); r.Closed() {
+		t.Error("a partition that is broken is taken for whole")
+	}
+	w.logs[2] = fakeLog{}
+	if r := w.run(noon, later); r.Closed() || len(r.Forgotten["events.dead"]) != 2 {
+		t.Errorf("without a log: %v", r.Forgotten)
+	}
+}
+
 // Guards the bounds: what came before or after the time counts nowhere, but an event of the time is followed beyond its end.
 func TestTime(t *testing.T) {
 	w := newWorld(t)
@@ -311,6 +351,25 @@ func TestTime(t *testing.T) {
 	r := w.run(noon, later)
 	w.closes(r)
 	if r.Raw != 1 || r.Enriched != 1 || r.Search.Found != 1 {
+		t.Errorf("sums: %+v", r)
+	}
+}
+
+// Guards against a gap where there is none: records are dated by the clocks of those who write them, and enrich's may be behind collect's.
+func TestClocksDiffer(t *testing.T) {
+	w := newWorld(t)
+	for id, topic := range map[string]*fakeTopic{"good": &w.enriched, "bad": &w.dead} {
+		w.raw.add(w.event(id), noon)
+		e := w.letter(id)
+		if topic == &w.enriched {
+			e = w.event(id, event.Stage, event.StageEnriched)
+		}
+		topic.add(e, noon.Add(-100*time.Millisecond))
+		w.index(e)
+	}
+	r := w.run(noon, later)
+	w.closes(r)
+	if r.Raw != 2 || r.Enriched != 1 || r.Dead != 1 || r.Landing[1].Records != 0 {
 		t.Errorf("sums: %+v", r)
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // fetchBytes is how much is asked of a partition at a time, as it lies in the log.
-const fetchBytes = 4 << 20
+const fetchBytes = 512 << 10
 
 // Topic is a topic in Kafka.
 type Topic struct {

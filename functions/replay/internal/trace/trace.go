@@ -89,6 +89,9 @@ type Step struct {
 	Document *Document `json:"document,omitempty"` // of an enriched event or a dead letter
 	Landed   *Landed   `json:"landed,omitempty"`   // nil: not drained yet
 	Lost     string    `json:"lost,omitempty"`     // why the landing log has no row of it, where it says so
+
+	stage   int  // index of the topic in Options.Stages
+	unknown bool // nobody knows how far its reader is
 }
 
 // Failure is why the event is a dead letter.
@@ -136,8 +139,8 @@ func Follow(ctx context.Context, o Options) (*Way, error) {
 		}
 		w.From = slices.MinFunc(collected, time.Time.Compare)
 	}
-	for _, s := range o.Stages {
-		if err := w.scan(ctx, &o, s); err != nil {
+	for i, s := range o.Stages {
+		if err := w.scan(ctx, &o, s, i); err != nil {
 			return nil, err
 		}
 	}
@@ -151,7 +154,7 @@ func Follow(ctx context.Context, o Options) (*Way, error) {
 	return w, nil
 }
 
-func (w *Way) scan(ctx context.Context, o *Options, s Stage) error {
+func (w *Way) scan(ctx context.Context, o *Options, s Stage, stage int) error {
 	var events []*event.Event
 	first, done := len(w.Steps), int64(0)
 	origin, forgotten, err := s.Topic.Scan(ctx, w.From, func(r source.Record) error {
@@ -165,7 +168,7 @@ func (w *Way) scan(ctx context.Context, o *Options, s Stage) error {
 		w.Type, w.Source, w.ID = e.Type(), e.Source(), e.ID()
 		step := Step{
 			Topic: s.Name, Partition: r.Partition, Offset: r.Offset, Time: r.Time.UTC(), Version: event.Attr(e, event.SchemaVersion), Hash: event.Attr(e, event.DataHash),
-			Replays: event.Replays(e), ReplayID: event.Attr(e, event.ReplayID), Reader: s.Reader,
+			Replays: event.Replays(e), ReplayID: event.Attr(e, event.ReplayID), Reader: s.Reader, stage: stage, unknown: len(s.Committed) == 0,
 		}
 		if committed, known := s.Committed[r.Partition]; len(s.Committed) > 0 && (!known || r.Offset >= committed) {
 			step.Waits, step.Before = true, r.Offset-committed
@@ -275,6 +278,11 @@ func (s *Step) land(ctx context.Context, stage Stage, topicID string) error {
 	return nil
 }
 
+// settled reports whether the record itself tells where the event is: it waits, or search shows it.
+func (s *Step) settled() bool {
+	return s.Waits || s.Document != nil && s.Document.Found && !s.Document.Other
+}
+
 // verdict says where the event is, by its last record.
 func (w *Way) verdict() string {
 	if len(w.Steps) == 0 {
@@ -287,6 +295,12 @@ func (w *Way) verdict() string {
 		return "There is no trace of it since " + w.From.UTC().Format(time.RFC3339) + ", nor in search: --from looks further back."
 	}
 	last := slices.MaxFunc(w.Steps, func(a, b Step) int { return a.Time.Compare(b.Time) })
+	// Each stage dates its records by its own clock: what came of a record may be dated before it.
+	for _, s := range w.Steps {
+		if !last.settled() && s.stage > last.stage && s.Hash == last.Hash && s.Replays == last.Replays && last.Time.Sub(s.Time) < early {
+			last = s
+		}
+	}
 	switch {
 	case last.Document != nil && last.Document.Found && !last.Document.Other && last.Failure != nil:
 		return fmt.Sprintf("It is a dead letter of %s, %s, and search shows it as one. %s", last.Failure.Stage, last.Failure.Code, last.Failure.Hint)
@@ -296,6 +310,8 @@ func (w *Way) verdict() string {
 		return fmt.Sprintf("It waits for %s, behind %d records of %s/%d.", last.Reader, last.Before, last.Topic, last.Partition)
 	case last.Waits:
 		return fmt.Sprintf("It waits for %s: it is the next one, or at work.", last.Reader)
+	case last.unknown:
+		return fmt.Sprintf("Nothing came of it behind %s. Whether %s has read it is not known, since its group has no committed offset: --group names another.", last.Topic, last.Reader)
 	default:
 		return fmt.Sprintf("It is missing behind %s: %s has read past it, and nothing came of it.", last.Topic, last.Reader)
 	}

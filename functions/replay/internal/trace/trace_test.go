@@ -134,9 +134,13 @@ func (w *world) follow() *Way {
 	w.t.Helper()
 	o := Options{RootID: event.Identity("/s", "1"), Now: noon.Add(time.Hour), Documents: &w.search}
 	for i, name := range []string{"events.raw", "events.enriched", "events.dead"} {
+		committed := map[int32]int64{2: w.committed[i]}
+		if w.committed[i] < 0 { // the group is not there
+			committed = nil
+		}
 		o.Stages = append(o.Stages, Stage{
 			Stage: reconcile.Stage{
-				Name: name, Topic: w.topics[i], Committed: map[int32]int64{2: w.committed[i]}, Log: func(string) reconcile.Log { return w.logs[i] },
+				Name: name, Topic: w.topics[i], Committed: committed, Log: func(string) reconcile.Log { return w.logs[i] },
 			},
 			Reader: []string{"enrich", "load-search", "load-search"}[i], Objects: w.objects,
 		})
@@ -204,6 +208,9 @@ func TestWhereItStops(t *testing.T) {
 	w.says("waits for enrich: it is the next")
 	w.committed[0] = 8
 	w.says("missing behind events.raw")
+	w.committed[0] = -1
+	w.says("is not known")
+	w.committed[0] = 8
 
 	e := w.add(2, "1", noon.Add(time.Second), event.FailureStage, "enrich", event.FailureCode, string(event.CodeNotJSON))
 	w.says("missing behind events.dead")
@@ -211,6 +218,20 @@ func TestWhereItStops(t *testing.T) {
 	way := w.says(event.CodeNotJSON.Hint())
 	if f := way.Steps[1].Failure; f == nil || f.Stage != "enrich" {
 		t.Errorf("failure %+v", f)
+	}
+}
+
+// Guards against calling an event missing that came all the way, where enrich's clock is behind collect's, or both wrote within a millisecond.
+func TestClocksDiffer(t *testing.T) {
+	for _, behind := range []time.Duration{0, 100 * time.Millisecond} {
+		w := newWorld(t)
+		w.add(0, "1", noon, event.DataHash, event.Hash([]byte("1")))
+		e := w.add(1, "1", noon.Add(-behind), event.Stage, event.StageEnriched, event.DataHash, event.Hash([]byte("1")))
+		w.says("missing behind events.enriched")
+		w.index(e, event.Attr(e, event.DataHash))
+		w.says("all the way")
+		w.add(0, "1", noon.Add(time.Second), event.DataHash, event.Hash([]byte("another")))
+		w.says("missing behind events.raw")
 	}
 }
 
