@@ -65,7 +65,12 @@ func newLive(tb testing.TB, trips int) *live {
 				tb.Error(err)
 			}
 		}
-		if err := errors.Join(k.admin.DeleteConsumerGroup(k.group), k.client.Close()); err != nil {
+		// A member that was killed leaves the group by its session's timeout.
+		err := k.admin.DeleteConsumerGroup(k.group)
+		for end := time.Now().Add(30 * time.Second); errors.Is(err, sarama.ErrNonEmptyGroup) && time.Now().Before(end); err = k.admin.DeleteConsumerGroup(k.group) {
+			time.Sleep(500 * time.Millisecond)
+		}
+		if err := errors.Join(err, k.client.Close()); err != nil {
 			tb.Error(err)
 		}
 	})
