@@ -58,7 +58,7 @@
 // Context: load-lake's processor time in the whole system's benchmark, 78 us for a raw and a typed row at 1,000 events a second, was held against a bound of 55. That benchmark
 // keeps both cores full, where the same work was seen to take half as much time again; the parts did not add up to it. Decision: BenchmarkWake starts a process for 10,000 events, each in
 // a batch of records by itself, and reports what the start takes and what each row adds, without a bound: it is the dearest way to bring events (60 us a pair). The bounds, 15 us a raw event
-and 40 a typed one, are held against whole drains of 200,000 from Kafka to the log (BenchmarkDrainRaw, BenchmarkDrainTyped: 9.6 and 25.4). Consequences: a start is some 25 ms, nearly all of it the
+// and 40 a typed one, are held against whole drains of 200,000 from Kafka to the log (BenchmarkDrainRaw, BenchmarkDrainTyped: 9.6 and 25.4). Consequences: a start is some 25 ms, nearly all of it the
 // runtime, the libraries' initialisation and page faults (the function's --help takes 16 ms; contracts, clients and layouts are 3 ms), so at a tick every five
 // minutes it counts for nothing, and of a row a third is Kafka's batch (zstd over a single event: 7 us) and half is Parquet. The one large cost that was ours to remove was
 // the garbage collector's, a tenth (typed) to a quarter (raw).

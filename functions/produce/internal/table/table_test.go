@@ -232,7 +232,7 @@ func TestRealFilesFitTheirContracts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := func(file, eventType string, rows, nulls int) {
+	f := func(t *testing.T, file, eventType string, rows, nulls int) {
 		t.Helper()
 		r, err := Open(data(t, file), nil, file, id)
 		if err != nil {
@@ -261,8 +261,8 @@ func TestRealFilesFitTheirContracts(t *testing.T) {
 			t.Errorf("%s: %d nulls, want %d", file, seen, nulls)
 		}
 	}
-	t.Run("nasa", func(t *testing.T) { f("clickstream/nasa_19950801.tsv", "PageView", 30969, 2*30969) })
-	t.Run("airquality", func(t *testing.T) { f("iot/AirQualityUCI.csv", "AirQualitySensor", 9357, 16701) })
+	t.Run("nasa", func(t *testing.T) { f(t, "clickstream/nasa_19950801.tsv", "PageView", 30969, 2*30969) })
+	t.Run("airquality", func(t *testing.T) { f(t, "iot/AirQualityUCI.csv", "AirQualitySensor", 9357, 16701) })
 }
 
 // Guards against skipping rows by another count than the ids use.
