@@ -63,7 +63,7 @@ integration: ## against real servers: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPO
 	$(GO) test -tags integration -count=1 -timeout 30m ./...
 
 .PHONY: gameday
-gameday: ## break the pipeline on real servers of its own and count what is lost; ARGS=-short takes five minutes
+gameday: ## break the pipeline on real servers of its own and count what is lost; ARGS=-short takes three minutes
 	$(GO) run ./functions/internal/gameday $(ARGS)
 
 .PHONY: check

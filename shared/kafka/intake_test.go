@@ -174,23 +174,30 @@ func doneAll(events []*event.Event) delivery.Outcomes {
 // Guards the batches: events that lie there are handed out many at a time, over all partitions, by number, by bytes and, where they are few, after their time.
 func TestIntakeBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var sizes []int
 		h := delivery.HandlerFunc(func(_ context.Context, events []*event.Event) delivery.Outcomes {
+			mu.Lock()
+			defer mu.Unlock()
 			sizes = append(sizes, len(events))
 			return doneAll(events)
 		})
+		came := func(when string, want ...int) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(sizes, want) {
+				t.Errorf("%s: batches of %v, want %v", when, sizes, want)
+			}
+		}
 		b := newBench(t, 2, IntakeOptions{MaxBatch: 10, MaxConcurrentBatches: 1, MaxWait: time.Second}, h)
 		b.send(0, 0, 9, nil)
 		b.send(1, 0, 6, nil)
 		synctest.Wait()
-		if !slices.Equal(sizes, []int{10}) {
-			t.Errorf("before the wait is over: %v", sizes)
-		}
+		came("before the wait is over", 10)
 		<-time.After(time.Second)
 		synctest.Wait()
-		if !slices.Equal(sizes, []int{10, 5}) {
-			t.Errorf("after it: %v", sizes)
-		}
+		came("after it", 10, 5)
 		first, _ := b.session.at(0)
 		if second, _ := b.session.at(1); first != 9 || second != 6 {
 			t.Errorf("positions %d and %d", first, second)

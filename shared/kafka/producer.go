@@ -250,7 +250,9 @@ type pending struct {
 }
 
 func (m *pending) settle(err error) {
-	m.outgoing = outgoing{} // the producer is done with it; others of the same piece can wait for long
+	// The record's bytes only, as others of the same piece can wait for long: sarama still looks at its own fields after it gave a message back.
+	m.message.Key, m.message.Value, m.message.Headers = nil, nil, nil
+	m.key, m.value = nil, nil
 	m.sink.p.buffer.Release(m.size)
 	b := m.batch
 	b.mu.Lock()
