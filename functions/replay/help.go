@@ -60,6 +60,8 @@ Where events enter again: what failed at enrich at the raw topic, what failed at
 An event keeps its identity and gets replayid and a replaycount above the one that search shows, so it replaces that.
 A replay that would put another payload in the place of the one that search shows fails here (identity_conflict).
 
+A plan is not replaced by another one of the same name, unless with --force.
+
 The plan holds no payloads. Memory is about 300 bytes an event; of the lake, one object. Exit code: 0, 1 where it failed, 2 when called wrongly.
 
 Flags:

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -39,6 +37,7 @@ type planFlags struct {
 	output    string
 	format    string
 	noSearch  bool
+	force     bool
 	apply     bool
 	rate      float64
 }
@@ -63,6 +62,7 @@ func (f *planFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&s.Reenter, "reenter", "", "`stage` at which all enter again, in place of where they failed: enrich enriches anew what load-search refused")
 	set.IntVar(&s.MaxReplays, "max-replays", 3, "give up what came back as a dead letter so often")
 	set.BoolVar(&f.noSearch, "no-search", false, "do not ask search what it shows")
+	set.BoolVar(&f.force, "force", false, "replace the plan that the file of --output holds, and forget how far it was applied")
 	set.BoolVar(&f.apply, "apply", false, "apply the plan at once; a plan that the file holds already is gone on with")
 	set.Float64Var(&f.rate, "rate", 500, "with --apply: events a second, at most")
 }
@@ -80,6 +80,9 @@ func (f *planFlags) parse(args []string, now time.Time) error {
 	errs = append(errs, checkFormat(f.format))
 	if f.apply && f.output == "" {
 		errs = append(errs, errors.New("--apply needs --output, for the plan and its journal"))
+	}
+	if f.apply && f.force {
+		errs = append(errs, errors.New("--apply goes on with the plan that the file holds, --force replaces it: plan with --force, then replay apply"))
 	}
 	for _, t := range []struct {
 		name, text string
@@ -108,18 +111,39 @@ func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err := f.parse(args, time.Now()); err != nil {
 		return misused(err, stdout, planHelp(&f))
 	}
+	var err error
+	if f.output != "" && !f.force { // before the work, not behind it
+		err = plan.Free(f.output)
+	}
 	if !f.apply {
+		if err != nil {
+			return f.taken(err)
+		}
 		return f.plan(ctx, stdout, stderr)
 	}
 	// A Job that was killed under way comes again with the same arguments.
-	if _, err := os.Stat(f.output); errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case err == nil:
 		if err := f.plan(ctx, stdout, stderr); err != nil {
 			return err
 		}
-	} else if err != nil {
-		return fmt.Errorf("look for the plan: %w", err)
+	case !errors.Is(err, plan.ErrExists):
+		return err
 	}
 	return runApply(ctx, []string{"--rate", strconv.FormatFloat(f.rate, 'f', -1, 64), "--format", f.format, f.output}, stdout, stderr)
+}
+
+// taken says what to do where the name of the plan is taken.
+func (f *planFlags) taken(err error) error {
+	if !errors.Is(err, plan.ErrExists) {
+		return err
+	}
+	h, entries, unread := plan.Read(f.output)
+	if unread != nil {
+		return fmt.Errorf("%w, and it is no plan that can be applied (%w): name another with -o, or say --force", err, unread)
+	}
+	return fmt.Errorf("%w, a plan of %d events made at %s: replay apply %s sends it, or goes on with it where that was begun; name another with -o; or say --force to replace it",
+		err, len(entries), event.FormatTime(h.Created.Truncate(time.Second)), f.output)
 }
 
 // plan makes the plan, writes it down where that is asked for, and tells it.
@@ -163,8 +187,8 @@ func (f *planFlags) plan(ctx context.Context, stdout, stderr io.Writer) (err err
 		return err
 	}
 	if f.output != "" {
-		if err := plan.Write(f.output, h, entries); err != nil {
-			return err
+		if err := plan.Write(f.output, h, entries, f.force); err != nil {
+			return f.taken(err)
 		}
 	}
 	return f.tell(stdout, h, summary)
@@ -195,12 +219,12 @@ func (f *planFlags) scan(ctx context.Context, c *config, client sarama.Client, d
 			return origin, err
 		}
 		lake := source.NewLake(bucket, topic, kind)
-		n, err := lake.Total(ctx, s.From, s.To)
+		objects, err := lake.Find(ctx, s.From, s.To)
 		if err != nil {
 			return origin, err
 		}
-		total.Store(n)
-		return lake.Scan(ctx, s.From, s.To, add)
+		total.Store(objects.Rows)
+		return lake.Scan(ctx, objects, add)
 	}
 	t := source.NewTopic(client, topic)
 	n, err := t.Total(ctx, s.From)

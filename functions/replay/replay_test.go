@@ -190,7 +190,7 @@ type planned struct {
 // plan makes a plan in the file and returns what became of each event, by its outcome.
 func (p *pipeline) plan(file string, args ...string) (planned, map[string]plan.Entry) {
 	p.Helper()
-	out, _ := p.run(0, append([]string{"plan", "--format", "json", "-o", p.file(file)}, args...)...)
+	out, _ := p.run(0, append([]string{"plan", "--force", "--format", "json", "-o", p.file(file)}, args...)...)
 	var s planned
 	if err := json.Unmarshal([]byte(out), &s); err != nil {
 		p.Fatal(err)
@@ -357,7 +357,7 @@ func TestCorrectedContract(t *testing.T) {
 	waiting := raw(t, "waiting", trip)
 	waiting.SetExtension(event.SchemaVersion, "1-0-0")
 	p.publish("events.dead", letter(waiting, "enrich", event.CodeContractViolation))
-	if _, told := p.run(0, append([]string{"plan", "-o", p.file("after.json")}, args...)...); !strings.Contains(told, "wrong"+contract.Suffix) {
+	if _, told := p.run(0, append([]string{"plan", "--force", "-o", p.file("after.json")}, args...)...); !strings.Contains(told, "wrong"+contract.Suffix) {
 		t.Errorf("the wrong file is not told: %s", told)
 	}
 	_, entries = p.plan("after.json", args...)
@@ -450,18 +450,36 @@ func TestPlanThenApply(t *testing.T) {
 	}
 }
 
-// Guards the pair of commands that README shows, used a second time: a plan made anew under the same name is another one, and begins anew.
+// Guards the pair of commands that README shows, used a second time: the plan that is there is not replaced without a word, since it may be half applied; one that is made anew under
+// the same name is another one, and begins anew.
 func TestSameNameAgain(t *testing.T) {
 	p := newPipeline(t)
-	for n := range 2 {
-		p.publish("events.dead", letter(raw(t, fmt.Sprint(n), trip), "enrich", event.CodeDeliveryExhausted))
-		p.run(0, "plan", "-o", p.file("plan.json"))
-		if out, _ := p.run(0, "apply", p.file("plan.json")); !strings.Contains(out, "sent to raw") {
-			t.Errorf("round %d\n%s", n, out)
-		}
+	p.publish("events.dead", letter(raw(t, "0", trip), "enrich", event.CodeDeliveryExhausted))
+	p.run(0, "plan", "-o", p.file("plan.json"))
+	p.run(0, "apply", p.file("plan.json"))
+	p.publish("events.dead", letter(raw(t, "1", trip), "enrich", event.CodeDeliveryExhausted))
+	if _, told := p.run(1, "plan", "-o", p.file("plan.json")); !strings.Contains(told, "a plan of 1 events") || !strings.Contains(told, "--force") ||
+		!strings.Contains(told, "replay apply "+p.file("plan.json")) {
+		t.Errorf("the same name: %s", told)
+	}
+	if out, _ := p.run(0, "apply", p.file("plan.json")); !strings.Contains(out, "by an earlier run") {
+		t.Errorf("the plan of before\n%s", out)
+	}
+	p.run(0, "plan", "--force", "-o", p.file("plan.json"))
+	if out, _ := p.run(0, "apply", p.file("plan.json")); !strings.Contains(out, "sent to raw") {
+		t.Errorf("the plan made anew\n%s", out)
 	}
 	if sent := p.read("events.raw"); len(sent) != 3 || len(p.journals()) != 2 {
 		t.Errorf("sent %v, journals %q", sent, p.journals())
+	}
+	if err := os.WriteFile(p.file("notes"), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, told := p.run(1, "plan", "-o", p.file("notes")); !strings.Contains(told, "no plan") {
+		t.Errorf("another file: %s", told)
+	}
+	if _, told := p.run(2, "plan", "--apply", "--force", "-o", p.file("notes")); !strings.Contains(told, "--apply goes on") {
+		t.Errorf("both: %s", told)
 	}
 }
 

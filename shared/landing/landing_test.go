@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -371,6 +372,110 @@ func TestAfter(t *testing.T) {
 	}
 	if err := l.After(t.Context(), 0, func(Entry) error { return nil }); err == nil {
 		t.Error("an entry under another's key passes")
+	}
+}
+
+// Guards whoever asks for a time: every entry of the time comes, in order, at a price that does not grow with what was before it; also where drains' clocks were apart, by as much as was subtracted,
+// where a retention rule removed the old entries, and where nothing is of the time. A hole within the time is an error.
+func TestSince(t *testing.T) {
+	b, s := bucket(t, 1)
+	l := Open(b, "t", "id")
+	if err := l.Since(t.Context(), time.Time{}, func(Entry) error { t.Error("an entry of an empty log"); return nil }); err != nil {
+		t.Error(err)
+	}
+	day := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	at := func(n int64) time.Time { // every other drain's clock is ten minutes behind
+		return day.Add(time.Duration(n)*time.Minute - time.Duration(n%2)*10*time.Minute)
+	}
+	var prev Entry
+	for n := int64(1); n <= 1500; n++ {
+		e := entry(n, "d")
+		e.Time = at(n)
+		if err := l.Append(t.Context(), prev, e); err != nil {
+			t.Fatal(err)
+		}
+		prev = e
+	}
+	since := func(t0 time.Time) (got []int64, gets int, err error) {
+		before := s.Requests("GET")
+		err = Open(b, "t", "id").Since(t.Context(), t0, func(e Entry) error { got = append(got, e.Sequence); return nil })
+		return got, s.Requests("GET") - before, err
+	}
+	for _, n := range []int64{1, 2, 3, 777, 1480, 1499, 1500} {
+		got, gets, err := since(day.Add(time.Duration(n)*time.Minute - 10*time.Minute))
+		if err != nil || len(got) == 0 || got[0] > n || got[0] < n-25 || got[len(got)-1] != 1500 || int64(len(got)) != 1500-got[0]+1 || gets > len(got)+30 {
+			t.Errorf("since %d: %d entries, %d requests, %v", n, len(got), gets, err)
+		}
+	}
+	if got, gets, err := since(day.Add(48 * time.Hour)); err != nil || len(got) > 0 || gets > 14 {
+		t.Errorf("behind the end: %v, %d requests, %v", got, gets, err)
+	}
+	for n := int64(1); n <= 1200; n++ {
+		if err := b.Delete(t.Context(), Key("t", "id", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, _, err := since(day); err != nil || len(got) != 300 {
+		t.Errorf("without the old entries: %d, %v", len(got), err)
+	}
+	if err := b.Delete(t.Context(), Key("t", "id", 1400)); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int64{1250, 1390} {
+		if _, _, err := since(at(n)); err == nil {
+			t.Errorf("a hole behind %d passes", n)
+		}
+	}
+}
+
+// gate is a store whose Gets wait until as many are under way as may be.
+type gate struct {
+	store
+	mu         sync.Mutex
+	open, most int
+	full       chan struct{}
+}
+
+func (g *gate) Get(ctx context.Context, key string) ([]byte, error) {
+	g.mu.Lock()
+	if g.open++; g.open == ahead {
+		close(g.full)
+	}
+	g.most = max(g.most, g.open)
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.open--
+	}()
+	select {
+	case <-g.full:
+		return g.store.Get(ctx, key)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Guards a log of a year against being read one entry after the other: some are asked for while the first is on its way, no more than that, and they come in order; a failure ends
+// the requests that are under way.
+func TestReadsAhead(t *testing.T) {
+	b, _ := bucket(t, 1)
+	fill(t, Open(b, "t", "id"), 40)
+	g := &gate{store: b, full: make(chan struct{})}
+	next := int64(1)
+	if err := Open(g, "t", "id").After(t.Context(), 0, func(e Entry) error {
+		if e.Sequence != next {
+			t.Errorf("got %d, want %d", e.Sequence, next)
+		}
+		next++
+		return nil
+	}); err != nil || next != 41 || g.most > ahead {
+		t.Errorf("until %d, %d at a time, %v", next, g.most, err)
+	}
+	stop := errors.New("stop")
+	g = &gate{store: b, full: make(chan struct{})}
+	if err := Open(g, "t", "id").After(t.Context(), 0, func(Entry) error { return stop }); !errors.Is(err, stop) || g.open != 0 {
+		t.Errorf("%d under way, %v", g.open, err)
 	}
 }
 

@@ -104,7 +104,7 @@ func (l *Log) Read(ctx context.Context, sequence int64) (Entry, error) {
 }
 
 // After calls f with the entries behind the sequence (0 for all that are there) in order, each validated and joined to the
-// one before it, until f or a read fails. The first one read is joined only where it is the log's first or the entry before
+// one before it, until f or a read fails. It reads some entries ahead of f. The first one read is joined only where it is the log's first or the entry before
 // it was asked for by its sequence and is still there.
 func (l *Log) After(ctx context.Context, sequence int64, f func(Entry) error) error {
 	var prev Entry
@@ -119,29 +119,91 @@ func (l *Log) After(ctx context.Context, sequence int64, f func(Entry) error) er
 		if err != nil {
 			return fmt.Errorf("landing log of %s: %w", l.topic, err)
 		}
-		for _, n := range page {
-			e, err := l.Read(ctx, n)
-			if err != nil {
-				return err
-			}
-			if prev.Sequence != 0 || n == 1 {
+		err = l.inOrder(ctx, page, func(e Entry) error {
+			if prev.Sequence != 0 || e.Sequence == 1 {
 				if err := e.Join(prev); err != nil {
 					return err
 				}
 			}
-			if err := f(e); err != nil {
-				return err
-			}
-			prev, at = e, n
-		}
-		if len(page) < objectstore.MaxList {
-			return nil
+			prev, at = e, e.Sequence
+			return f(e)
+		})
+		if err != nil || len(page) < objectstore.MaxList {
+			return err
 		}
 	}
 }
 
-// ahead is how many entries Back reads at a time.
+// Since is After for the entries from the first on that was written at t or later, which it finds by halving. Entries' times are those of the drains' clocks: subtract from t how far those may be
+// apart, and nothing that was written since t is left out.
+func (l *Log) Since(ctx context.Context, t time.Time, f func(Entry) error) error {
+	tail, err := l.Tail(ctx)
+	if err != nil || tail.Sequence == 0 || tail.Time.Before(t) {
+		return err
+	}
+	first, err := l.list(ctx, 0, 1)
+	if err != nil {
+		return fmt.Errorf("landing log of %s: %w", l.topic, err)
+	}
+	low, high := int64(0), tail.Sequence // the entry low is too old, or is not there any more; high is of the time
+	if len(first) > 0 {
+		low = first[0] - 1
+	}
+	for high-low > 1 {
+		middle := low + (high-low)/2
+		e, err := l.Read(ctx, middle)
+		switch {
+		case errors.Is(err, objectstore.ErrNotFound): // removed meanwhile, or After finds the hole
+			low = middle
+		case err != nil:
+			return err
+		case e.Time.Before(t):
+			low = middle
+		default:
+			high = middle
+		}
+	}
+	return l.After(ctx, low, f)
+}
+
+// ahead is how many entries are read at a time.
 const ahead = 16
+
+// inOrder calls f with the entries of the sequences in order, until f or a read fails, and reads up to [ahead] of them meanwhile.
+func (l *Log) inOrder(ctx context.Context, sequences []int64, f func(Entry) error) error {
+	type answer struct {
+		entry Entry
+		err   error
+	}
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make([]chan answer, len(sequences))
+	begin := func(i int) {
+		if i < len(sequences) {
+			answers[i] = make(chan answer, 1)
+			reading.Go(func() {
+				e, err := l.Read(ctx, sequences[i])
+				answers[i] <- answer{e, err}
+			})
+		}
+	}
+	for i := range ahead {
+		begin(i)
+	}
+	for i := range sequences {
+		a := <-answers[i]
+		begin(i + ahead)
+		if a.err != nil {
+			return a.err
+		}
+		if err := f(a.entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Back calls f with the entries from the newest to the first, each validated and joined to the one before it, until f says that it needs no more, or f or a read fails.
 // It proves that the log is whole as far as it went: an entry that is missing, the first one included, is objectstore.ErrNotFound (wrapped). A

@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"millrace/functions/replay/internal/plan"
 )
 
 // begin is a journal's first line: what it is the journal of. With other answers to these, other events would be sent, and positions mean others.
@@ -69,20 +70,11 @@ func openJournal(path string, b begin, dryRun bool) (*journal, error) {
 		return fail(errors.Join(err, j.file.Close()))
 	}
 	if len(body) == 0 {
-		if err := errors.Join(j.write(b), syncFolder(path)); err != nil {
+		if err := errors.Join(j.write(b), plan.SyncFolder(path)); err != nil {
 			return nil, errors.Join(err, j.file.Close())
 		}
 	}
 	return j, nil
-}
-
-// syncFolder makes a new file's name durable.
-func syncFolder(path string) error {
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("journal %s: %w", path, err)
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // note makes a state durable.

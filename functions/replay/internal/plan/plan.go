@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -169,15 +170,35 @@ func Seal(h Header, entries []Entry) (Header, error) {
 	return h, nil
 }
 
-// Write writes a sealed plan to the file, whole or not at all: it is durable under its name when Write returns nil.
-func Write(path string, h Header, entries []Entry) (err error) {
+// ErrExists is wrapped by the error of Write where something of the name is there already.
+var ErrExists = errors.New("there is a file of this name already")
+
+// Free returns an error that wraps [ErrExists] where something is under the name.
+func Free(path string) error {
+	_, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for the plan: %w", err)
+	}
+	return fmt.Errorf("%s: %w", path, ErrExists)
+}
+
+// Write writes a sealed plan to the file, whole or not at all: it is durable under its name when Write returns nil. What is there already it replaces only where that is asked for.
+func Write(path string, h Header, entries []Entry, replace bool) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".plan-*")
 	if err != nil {
 		return fmt.Errorf("write the plan: %w", err)
 	}
+	renamed := false
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("write the plan: %w", err), f.Close(), os.Remove(f.Name()))
+			err = fmt.Errorf("write the plan: %w", err)
+			if !renamed {
+				_ = f.Close() // which it may be already
+				err = errors.Join(err, os.Remove(f.Name()))
+			}
 		}
 	}()
 	w := bufio.NewWriterSize(f, 1<<16)
@@ -199,7 +220,28 @@ func Write(path string, h Header, entries []Entry) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if !replace {
+		if err := Free(path); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	renamed = true
+	return SyncFolder(path)
+}
+
+// SyncFolder makes the name of a new file durable.
+func SyncFolder(path string) error {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("the folder of %s: %w", path, err)
+	}
+	if err := errors.Join(folder.Sync(), folder.Close()); err != nil {
+		return fmt.Errorf("the folder of %s: %w", path, err)
+	}
+	return nil
 }
 
 // Read reads a plan whole and checks its digest, so that nothing is done with one that is damaged further down. Memory: about 200 bytes an entry.

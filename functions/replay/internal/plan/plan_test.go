@@ -41,7 +41,7 @@ func example(t *testing.T) (Header, []Entry) {
 func TestWriteAndRead(t *testing.T) {
 	h, entries := example(t)
 	path := filepath.Join(t.TempDir(), "plan.json")
-	if err := Write(path, h, entries); err != nil {
+	if err := Write(path, h, entries, false); err != nil {
 		t.Fatal(err)
 	}
 	gotH, gotE, err := Read(path)
@@ -61,8 +61,38 @@ func TestWriteAndRead(t *testing.T) {
 	if err != nil || len(left) != 1 {
 		t.Errorf("files %v, %v", left, err)
 	}
-	if err := Write(filepath.Join(path, "no", "folder"), h, entries); err == nil {
+	if err := Write(filepath.Join(path, "no", "folder"), h, entries, false); err == nil {
 		t.Error("written to nowhere")
+	}
+}
+
+// Guards a plan that may be half applied against another one in its place: it is replaced only where that is asked for, and a write that fails leaves nothing beside it.
+func TestWriteReplacesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "plan.json")
+	write := func(n int, replace bool) error {
+		h, err := Seal(Header{}, make([]Entry, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Write(path, h, make([]Entry, n), replace)
+	}
+	if err := errors.Join(Free(path), write(1, false)); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(2, false); !errors.Is(err, ErrExists) || !errors.Is(Free(path), ErrExists) {
+		t.Errorf("written over: %v", err)
+	}
+	if _, entries, err := Read(path); err != nil || len(entries) != 1 {
+		t.Errorf("%d entries, %v", len(entries), err)
+	}
+	if err := write(2, true); err != nil {
+		t.Error(err)
+	}
+	if _, entries, err := Read(path); err != nil || len(entries) != 2 {
+		t.Errorf("%d entries, %v", len(entries), err)
+	}
+	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
+		t.Errorf("%v, %v", files, err)
 	}
 }
 
@@ -70,7 +100,7 @@ func TestWriteAndRead(t *testing.T) {
 func TestDamageIsFound(t *testing.T) {
 	h, entries := example(t)
 	path := filepath.Join(t.TempDir(), "plan.json")
-	if err := Write(path, h, entries); err != nil {
+	if err := Write(path, h, entries, false); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(path)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,32 +31,57 @@ func NewLake(bucket *objectstore.Bucket, topic, kind string) *Lake {
 	return &Lake{bucket: bucket, topic: topic, kind: kind}
 }
 
-// objects returns the objects that can hold records of the time, and how many rows they have.
-func (l *Lake) objects(ctx context.Context, from, to time.Time) (list []plan.Object, rows int64, err error) {
+// Objects are those of the landing area that can hold records of a time, the older entries' first.
+type Objects struct {
+	list []plan.Object
+	Rows int64
+}
+
+// Find returns the objects that can hold records of the time, by the landing log. What the log says was drained before from is not looked at, nor are objects of other days.
+func (l *Lake) Find(ctx context.Context, from, to time.Time) (Objects, error) {
+	var found Objects
 	ids, err := landing.TopicIDs(ctx, l.bucket, l.topic)
 	if err != nil {
-		return nil, 0, err
+		return found, err
 	}
 	if len(ids) == 0 {
-		return nil, 0, fmt.Errorf("bucket %s has no landing log of %s", l.bucket.Name(), l.topic)
+		return found, fmt.Errorf("bucket %s has no landing log of %s", l.bucket.Name(), l.topic)
 	}
+	type part struct {
+		began time.Time
+		Objects
+	}
+	var parts []part
 	for _, id := range ids {
-		err := landing.Open(l.bucket, l.topic, id).After(ctx, 0, func(e landing.Entry) error {
-			if !from.IsZero() && e.Time.Add(clocks).Before(from) {
-				return nil // drained before the first record of that time was written
+		p := part{}
+		take := func(e landing.Entry) error {
+			if p.began.IsZero() {
+				p.began = e.Time
 			}
 			for _, o := range e.Objects {
 				if o.Kind == l.kind && within(o.Key, from, to) {
-					list, rows = append(list, plan.Object{Key: o.Key, SHA256: o.SHA256}), rows+o.Rows
+					p.list, p.Rows = append(p.list, plan.Object{Key: o.Key, SHA256: o.SHA256}), p.Rows+o.Rows
 				}
 			}
 			return nil
-		})
-		if err != nil {
-			return nil, 0, err
 		}
+		log := landing.Open(l.bucket, l.topic, id)
+		if from.IsZero() {
+			err = log.After(ctx, 0, take)
+		} else { // what was drained before holds no record of the time
+			err = log.Since(ctx, from.Add(-clocks), take)
+		}
+		if err != nil {
+			return found, err
+		}
+		parts = append(parts, p)
 	}
-	return list, rows, nil
+	// A topic that was made anew comes behind the one before it, so that of two records of an event the older one is read first.
+	slices.SortStableFunc(parts, func(a, b part) int { return a.began.Compare(b.began) })
+	for _, p := range parts {
+		found.list, found.Rows = append(found.list, p.list...), found.Rows+p.Rows
+	}
+	return found, nil
 }
 
 // within reports whether an object's day, which is that of its records' times, can hold records of the time. An object without one can.
@@ -71,20 +97,10 @@ func within(key string, from, to time.Time) bool {
 	return (from.IsZero() || !day.AddDate(0, 0, 1).Before(from)) && (to.IsZero() || day.Before(to))
 }
 
-// Total returns how many rows Scan would read now.
-func (l *Lake) Total(ctx context.Context, from, to time.Time) (int64, error) {
-	_, rows, err := l.objects(ctx, from, to)
-	return rows, err
-}
-
-// Scan calls f with each row of the objects that can hold records of the time, until f fails, and returns the objects. Memory: one object.
-func (l *Lake) Scan(ctx context.Context, from, to time.Time, f func(Record) error) (plan.Origin, error) {
+// Scan calls f with each row of the objects, until f fails, and returns those that were read. Memory: one object.
+func (l *Lake) Scan(ctx context.Context, objects Objects, f func(Record) error) (plan.Origin, error) {
 	origin := plan.Origin{Topic: plan.Topic{Name: l.topic}, Bucket: l.bucket.Name()}
-	objects, _, err := l.objects(ctx, from, to)
-	if err != nil {
-		return origin, err
-	}
-	for i, o := range objects {
+	for i, o := range objects.list {
 		origin.Objects = append(origin.Objects, o)
 		err := l.rows(ctx, o, func(n int64, r archive.Row) error {
 			return f(Record{Place: plan.Place{Partition: int32(i), Offset: n}, Event: r.Event, Time: r.Time})
