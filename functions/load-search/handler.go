@@ -360,7 +360,7 @@ func (b *batch) refused(i int, err error) (again bool) {
 func (b *batch) retry(i int, err error) {
 	var outage *search.OutageError
 	if errors.As(err, &outage) && outage.After > 0 {
-		b.out.RetryAfter(i, err, outage.After)
+		b.out.Hold(i, err, outage.After)
 		return
 	}
 	b.out.Retry(i, err)

@@ -88,7 +88,14 @@ type Outcome struct {
 	Code   event.Code    // why it is Dead
 	Err    error         // why it is not Done; nil with Failed means it was not mentioned
 	After  time.Duration // not before this time should it come again; 0 leaves it to who brings it
+	// Away, with Retry, says that After is what a dependency asked for, for all that goes to it: where it is set for a whole batch, nothing else should be handed out before either. Without
+	// it a time is the event's own, as of one whose contract is not there yet, and others go on.
+	Away bool
 }
+
+// MaxHold is the longest that a dependency's own word (Retry-After) can hold events back. A proxy before a search server or a Broker's ingress may say an hour, which is meant for people, or
+// forgets to take it back: asked again every minute, it costs one small batch, and events go on within a minute of its return.
+const MaxHold = time.Minute
 
 // Outcomes are the outcomes of a batch, by the events' index.
 type Outcomes []Outcome
@@ -121,6 +128,11 @@ func (o Outcomes) RetryAfter(i int, err error, d time.Duration) {
 	o[i] = Outcome{Status: Retry, Err: err, After: d}
 }
 
+// Hold is Retry for an event that a dependency did not take, as it takes nothing before d, of which no more than [MaxHold] counts.
+func (o Outcomes) Hold(i int, err error, d time.Duration) {
+	o[i] = Outcome{Status: Retry, Err: err, After: min(d, MaxHold), Away: d > 0}
+}
+
 // Dead says that event i would fail again with the same input.
 func (o Outcomes) Dead(i int, code event.Code, err error) {
 	o[i] = Outcome{Status: Dead, Code: code, Err: err}
@@ -133,8 +145,8 @@ func (o Outcomes) RetryAll(err error) {
 	}
 }
 
-// Settle applies an error as the outcome of event i: nil is Done, one made by [Permanent] is Dead, one made by [After] is Retry after its time, one that wraps
-// [ErrRefused] is Failed, and any other, since it is unknown, is Retry.
+// Settle applies an error as the outcome of event i: nil is Done, one made by [Permanent] is Dead, one made by [After] is Retry after its time, one made by [Away] the same for all that
+// goes to that dependency, one that wraps [ErrRefused] is Failed, and any other, since it is unknown, is Retry.
 func (o Outcomes) Settle(i int, err error) {
 	var p *permanent
 	var a *after
@@ -143,6 +155,8 @@ func (o Outcomes) Settle(i int, err error) {
 		o.Done(i)
 	case errors.As(err, &p):
 		o.Dead(i, p.code, err)
+	case errors.As(err, &a) && a.away:
+		o.Hold(i, err, a.d)
 	case errors.As(err, &a):
 		o.RetryAfter(i, err, a.d)
 	case errors.Is(err, ErrRefused):
@@ -164,17 +178,22 @@ func (p *permanent) Unwrap() error { return p.err }
 func Permanent(code event.Code, err error) error { return &permanent{code: code, err: err} }
 
 type after struct {
-	err error
-	d   time.Duration
+	err  error
+	d    time.Duration
+	away bool
 }
 
 func (a *after) Error() string { return a.err.Error() }
 func (a *after) Unwrap() error { return a.err }
 
-// After marks an error that should not be tried again before d.
+// After marks an error of one event that should not be tried again before d.
 func After(err error, d time.Duration) error { return &after{err: err, d: d} }
 
-// HTTP returns the status with which a request that brought this event is answered, always with an empty body, and the seconds for Retry-After (0: none).
+// Away marks an error of a dependency that takes nothing before d, as it said; no more than [MaxHold] of it counts.
+func Away(err error, d time.Duration) error { return &after{err: err, d: d, away: true} }
+
+// HTTP returns the status with which a request that brought this event is answered, always with an empty body, and the seconds for Retry-After (0: none), which are those of
+// [MaxHold] at most.
 //
 //	Done   202
 //	Failed 503, Retry 503 or, with a time, 429
@@ -196,4 +215,4 @@ func (o Outcome) HTTP() (status, retryAfter int) {
 	return http.StatusServiceUnavailable, 1
 }
 
-func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+func seconds(d time.Duration) int { return int((min(d, MaxHold) + time.Second - 1) / time.Second) }

@@ -25,19 +25,21 @@ func newEvent(t *testing.T, id string) *event.Event {
 
 // Guards the rule that nothing but an explicit Done acknowledges: forgotten, short and dead outcomes are retried.
 func TestOnlyDoneIsAcknowledged(t *testing.T) {
-	o := NewOutcomes(5)
+	o := NewOutcomes(7)
 	o.Done(0)
 	o.Retry(1, errItem)
 	o.RetryAfter(2, errItem, 1500*time.Millisecond)
 	o.Dead(3, event.CodeNotJSON, errItem)
-	want := [][2]int{{202, 0}, {503, 1}, {429, 2}, {503, 1}, {503, 1}, {503, 1}}
-	for i, w := range want { // 4 was not mentioned, 5 is beyond the outcomes
+	o.Hold(5, errItem, time.Hour)
+	o.RetryAfter(6, errItem, time.Hour)
+	want := [][2]int{{202, 0}, {503, 1}, {429, 2}, {503, 1}, {503, 1}, {429, 60}, {429, 60}, {503, 1}}
+	for i, w := range want { // 4 was not mentioned, 7 is beyond the outcomes
 		status, after := o.Of(i).HTTP()
 		if status != w[0] || after != w[1] {
 			t.Errorf("outcome %d: %d after %d s, want %v", i, status, after, w)
 		}
 	}
-	if !errors.Is(o.Of(4).Err, ErrNotMentioned) || !errors.Is(o.Of(5).Err, ErrNotMentioned) {
+	if !errors.Is(o.Of(4).Err, ErrNotMentioned) || !errors.Is(o.Of(7).Err, ErrNotMentioned) {
 		t.Error("an outcome that was not mentioned does not say so")
 	}
 }
@@ -48,7 +50,7 @@ func TestSettle(t *testing.T) {
 		t.Helper()
 		o := NewOutcomes(1)
 		o.Settle(0, err)
-		if got := o[0]; got.Status != want.Status || got.Code != want.Code || got.After != want.After {
+		if got := o[0]; got.Status != want.Status || got.Code != want.Code || got.After != want.After || got.Away != want.Away {
 			t.Errorf("Settle(%v) = %+v, want %+v", err, got, want)
 		}
 	}
@@ -57,6 +59,8 @@ func TestSettle(t *testing.T) {
 	f(context.Canceled, Outcome{Status: Retry})
 	f(fmt.Errorf("x: %w", Permanent(event.CodeNotJSON, errItem)), Outcome{Status: Dead, Code: event.CodeNotJSON})
 	f(After(errItem, time.Second), Outcome{Status: Retry, After: time.Second})
+	f(fmt.Errorf("x: %w", Away(ErrBusy, time.Second)), Outcome{Status: Retry, After: time.Second, Away: true})
+	f(Away(errItem, time.Hour), Outcome{Status: Retry, After: MaxHold, Away: true})
 	f(fmt.Errorf("x: %w", ErrRefused), Outcome{Status: Failed})
 	f(fmt.Errorf("x: %w", ErrBusy), Outcome{Status: Retry})
 }
@@ -176,13 +180,14 @@ func TestAttemptsDoNotCountOutages(t *testing.T) {
 // Guards against committing past an unfinished event, in any order of finishing and with gaps in the offsets.
 func TestOffsetsNeverPassUnfinished(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 300 {
+	for round := range 300 {
 		o := NewOffsets(100)
 		open := map[int64]bool{}
+		gap := []int{3, 300, 5000}[round%3]
 		var last int64 = 99
 		for range 200 {
 			if rng.IntN(2) == 0 || len(open) == 0 {
-				last += 1 + int64(rng.IntN(3))
+				last += 1 + int64(rng.IntN(gap))
 				if err := o.Start(last); err != nil {
 					t.Fatal(err)
 				}
@@ -204,6 +209,9 @@ func TestOffsetsNeverPassUnfinished(t *testing.T) {
 		}
 		if o.Start(last) == nil {
 			t.Fatal("an offset was handed out twice")
+		}
+		if o.Finish(last+1) || o.Finish(o.Next()-1) {
+			t.Fatal("what is not unfinished moved the position")
 		}
 	}
 }

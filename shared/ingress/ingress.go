@@ -93,7 +93,7 @@ func New(u *url.URL, o Options) *Sink {
 }
 
 // Publish implements [delivery.Publisher]: it sends each event in a request of its own and waits for all answers, at most for Timeout and ctx. An error wraps
-// [delivery.ErrBusy], [delivery.ErrUnconfirmed], [delivery.ErrTooLarge] or [delivery.ErrRefused], and is one of [delivery.After] where the answer says when to come again.
+// [delivery.ErrBusy], [delivery.ErrUnconfirmed], [delivery.ErrTooLarge] or [delivery.ErrRefused], and is one of [delivery.Away] where the answer says when to come again.
 func (s *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
@@ -190,13 +190,13 @@ func (s *Sink) outcome(res *http.Response, cut error) error {
 		err = answered(delivery.ErrUnconfirmed)
 	}
 	if d := s.retryAfter(res.Header.Get("Retry-After")); d > 0 {
-		return delivery.After(err, d)
+		return delivery.Away(err, d)
 	}
 	return err
 }
 
-// maxRetryAfter bounds how long an answer can hold an event back.
-const maxRetryAfter = 5 * time.Minute
+// maxRetryAfter bounds how long an answer can hold events back.
+const maxRetryAfter = delivery.MaxHold
 
 // retryAfter reads the header: seconds, or a date.
 func (s *Sink) retryAfter(value string) time.Duration {

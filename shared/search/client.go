@@ -162,7 +162,7 @@ func answer(request string, res *esapi.Response, err error, accept ...int) (stat
 	return 0, nil, &OutageError{Request: request, Status: res.StatusCode, After: retryAfter(res.Header), Err: errors.New(errorType(body))}
 }
 
-// retryAfter reads the seconds of a Retry-After header, at most an hour of them.
+// retryAfter reads the seconds of a Retry-After header, at most an hour of them; how long a batch is held back for it is the intake's business (delivery.MaxHold).
 func retryAfter(h http.Header) time.Duration {
 	s, err := strconv.Atoi(h.Get("Retry-After"))
 	if err != nil || s < 0 {
