@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,9 @@ type config struct {
 	keep     bool
 	list     bool
 	patience time.Duration
+	limit    time.Duration
 	programs server.Programs
+	told     []string // flags that change what a run shows
 }
 
 func readConfig(args []string) (*config, error) {
@@ -45,13 +48,14 @@ func readConfig(args []string) (*config, error) {
 	f.BoolVar(&c.short, "short", false, "a few rows with fewer events, for CI")
 	f.StringSliceVar(&c.only, "only", nil, "run the rows whose `names` hold one of these")
 	f.BoolVar(&c.list, "list", false, "list the rows and end")
-	f.IntVar(&c.events, "events", 0, "events in each row (default 9000, with -short 2000)")
+	f.IntVar(&c.events, "events", 0, "events in each row, at least (default 7000, with -short 2000)")
 	f.Float64Var(&c.rate, "rate", 400, "events per second, at most; less where the load has to last through the fault")
 	f.Uint64Var(&c.seed, "seed", 1, "of what is chosen by chance")
 	f.StringVarP(&c.output, "output", "o", "", "write the table to this `file`, too")
 	f.StringVar(&c.dir, "dir", "", "`directory` for data and logs (default a temporary one)")
-	f.BoolVar(&c.keep, "keep", false, "keep the directory; it is kept where a row failed")
+	f.BoolVar(&c.keep, "keep", false, "keep the directory; one that --dir named is kept in any case")
 	f.DurationVar(&c.patience, "patience", 4*time.Minute, "how long a row may take to come to rest after its load")
+	f.DurationVar(&c.limit, "limit", 0, "how long all of it may take (default 1h, with -short 15m)")
 	f.StringVar(&c.programs.Dir, "services", c.services(), "`directory` with lib/kafka, lib/elasticsearch and bin/minio, as ../shared/services makes it")
 	f.StringVar(&c.programs.User, "user", "testservices", "who runs Elasticsearch where this is root")
 	f.Usage = func() {
@@ -64,20 +68,41 @@ func readConfig(args []string) (*config, error) {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	if c.events == 0 {
-		c.events = 9000
+		c.events = 7000
 		if c.short {
 			c.events = 2000
 		}
 	}
+	if c.limit == 0 {
+		c.limit = time.Hour
+		if c.short {
+			c.limit = 15 * time.Minute
+		}
+	}
+	f.Visit(func(one *pflag.Flag) {
+		if slices.Contains([]string{"short", "only", "events", "rate", "seed"}, one.Name) {
+			c.told = append(c.told, "-"+one.Name+map[bool]string{false: " " + strings.Trim(one.Value.String(), "[]")}[one.NoOptDefVal != ""])
+		}
+	})
 	switch {
 	case f.NArg() > 0:
 		return nil, fmt.Errorf("%w: no arguments are known, only flags: %q", errUsage, f.Args())
 	case c.events < 100:
 		return nil, fmt.Errorf("%w: --events must be at least 100", errUsage)
+	case c.limit < 0:
+		return nil, fmt.Errorf("%w: --limit must be above zero", errUsage)
 	case c.rate < 1:
 		return nil, fmt.Errorf("%w: --rate must be at least 1", errUsage)
 	}
 	return c, nil
+}
+
+// command is how the run was started, as far as it matters for what it shows.
+func (c *config) command() string {
+	if len(c.told) == 0 {
+		return "make gameday"
+	}
+	return fmt.Sprintf("make gameday ARGS=%q", strings.Join(c.told, " "))
 }
 
 // single takes flags with one dash, as the go command has them.

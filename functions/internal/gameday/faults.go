@@ -15,47 +15,138 @@ import (
 	"millrace/shared/kafka"
 )
 
-// signalled sends a signal to the processes of functions, in turn, n times each, while events flow.
+// signalled sends a signal to the processes of functions, in turn, n times each, while events flow. Every other process is stopped before, until events wait in its hands: else a signal
+// would mostly meet a function between two batches.
 func signalled(signal syscall.Signal, n int, functions ...string) func(context.Context, *scene) error {
 	return func(ctx context.Context, s *scene) error {
-		last := map[string]int{}
-		var sent []string
-		for range n {
+		last, begun := map[string]int{}, map[string]int64{}
+		for i := range n {
 			for _, name := range functions {
-				if err := s.hit(ctx, name, signal, last); err != nil {
+				if err := s.working(ctx, name, begun); err != nil {
 					return err
 				}
-				sent = append(sent, name)
+				if err := s.hit(ctx, name, signal, last, i%2 == 0); err != nil {
+					return err
+				}
 				// Long enough for a process to be in the midst of work, and never in step with it.
 				if !wait(ctx, pace/2+time.Duration(s.random.Int64N(int64(pace/2)))) {
 					return context.Cause(ctx)
 				}
 			}
 		}
-		s.notes = append(s.notes, fmt.Sprintf("%s to %s", signal, strings.Join(sent, ", ")))
-		return nil
+		s.notes = append(s.notes, fmt.Sprintf("%d processes of %s ended by %s, %d of them with events in hand", s.ended, strings.Join(functions, ", "), name(signal), s.inHand))
+		return errors.Join(happened("process that ended with events in hand", s.inHand), exactly("processes that ended", s.ended, int64(n*len(functions))))
 	}
 }
 
-// hit sends a signal to a process of the function that has had none yet.
-func (s *scene) hit(ctx context.Context, name string, signal syscall.Signal, last map[string]int) error {
-	limit := time.Now().Add(time.Minute)
+func name(signal syscall.Signal) string {
+	return map[syscall.Signal]string{syscall.SIGKILL: "SIGKILL", syscall.SIGTERM: "SIGTERM"}[signal]
+}
+
+// until asks every so often until it is so; after a minute, that it is not is an error.
+func until(ctx context.Context, what string, f func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not within a minute"))
+	defer cancel()
 	for {
-		pid, err := s.platform.Child(name)
-		if err != nil {
-			return err
-		}
-		if pid != 0 && pid != last[name] && syscall.Kill(pid, signal) == nil {
-			last[name] = pid
+		ok, err := f()
+		if ok && err == nil {
 			return nil
 		}
-		if time.Now().After(limit) {
-			return fmt.Errorf("no new process of %s within a minute", name)
-		}
 		if !wait(ctx, 20*time.Millisecond) {
-			return context.Cause(ctx)
+			return errors.Join(fmt.Errorf("%s: %w", what, context.Cause(ctx)), err)
 		}
 	}
+}
+
+// working waits until a function that reads Kafka itself has finished something since it was last hit: before, a process that was started anew only waits for its partitions.
+func (s *scene) working(ctx context.Context, function string, begun map[string]int64) error {
+	group, topic := s.reads(function)
+	if !s.row.direct || group == "" {
+		return nil
+	}
+	return until(ctx, "for work of "+function, func() (bool, error) {
+		at, err := s.stores.Committed(ctx, group, topic)
+		n := sum(at)
+		if err != nil || n <= begun[function] {
+			return false, err
+		}
+		begun[function] = n
+		return true, nil
+	})
+}
+
+// reads returns the group and the topic in which a function's work waits, "" where it has none.
+func (s *scene) reads(function string) (group, topic string) {
+	rawGroup, enrichedGroup, _ := s.groups()
+	switch function {
+	case "enrich":
+		return rawGroup, s.stores.Names.Raw
+	case "load-search":
+		return enrichedGroup, s.stores.Names.Enriched
+	}
+	return "", ""
+}
+
+// busy says that events wait for the function's answer.
+func (s *scene) busy(ctx context.Context, function string) (bool, error) {
+	group, topic := s.reads(function)
+	done := func() (map[int32]int64, error) { return s.stores.Committed(ctx, group, topic) }
+	switch {
+	case function == "collect":
+		return s.load.Waiting(time.Now()) > 0, nil
+	case group == "":
+		topic = s.stores.Names.Raw
+		done = func() (map[int32]int64, error) { return s.stores.Drained(ctx, topic) }
+	}
+	// In this order: what is finished in between must not count as waiting.
+	ends, err := s.stores.Ends(ctx, topic)
+	if err != nil {
+		return false, err
+	}
+	at, err := done()
+	return err == nil && !reached(at, ends), err
+}
+
+// reaching is how long what waits for a function that is stopped may take to get into its hands.
+const reaching = 100 * time.Millisecond
+
+// hit sends a signal to a process of the function that has had none yet, and returns when that process has ended. Frozen, the process is stopped first until events are in its hands.
+func (s *scene) hit(ctx context.Context, function string, signal syscall.Signal, last map[string]int, frozen bool) error {
+	pid := 0
+	err := until(ctx, "for a new process of "+function, func() (ok bool, err error) {
+		pid, err = s.platform.Child(function)
+		return pid != 0 && pid != last[function], err
+	})
+	if err != nil {
+		return err
+	}
+	last[function] = pid
+	if frozen {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			return fmt.Errorf("stop %s: %w", function, err)
+		}
+		err := until(ctx, "for events in the hands of "+function, func() (bool, error) { return s.busy(ctx, function) })
+		if err == nil && !wait(ctx, reaching) {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			return errors.Join(err, syscall.Kill(pid, syscall.SIGCONT))
+		}
+		s.inHand++
+	}
+	if err := syscall.Kill(pid, signal); err != nil {
+		return fmt.Errorf("%s to %s: %w", name(signal), function, err)
+	}
+	if frozen && signal != syscall.SIGKILL {
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			return fmt.Errorf("let %s go on: %w", function, err)
+		}
+	}
+	err = until(ctx, fmt.Sprintf("for the end of %s by %s", function, name(signal)), func() (bool, error) { return !s.platform.Runs(pid, function), nil })
+	if err == nil {
+		s.ended++
+	}
+	return err
 }
 
 // guest joins a group, holds what it is given for a while without reading or committing, and leaves.
@@ -79,20 +170,27 @@ func (g guest) ConsumeClaim(session sarama.ConsumerGroupSession, _ sarama.Consum
 	return nil
 }
 
-// storm makes every Trigger's group rebalance again and again: guests come and go.
+// storm makes every function's group rebalance again and again: guests come and go.
 func storm(ctx context.Context, s *scene) error {
 	ctx, cancel := context.WithTimeout(ctx, s.row.lasts)
 	defer cancel()
 	var sessions atomic.Int64
 	var guests sync.WaitGroup
 	rawGroup, enrichedGroup, deadGroup := s.groups()
-	all := []struct{ group, topic string }{{rawGroup, s.stores.Names.Raw}, {enrichedGroup, s.stores.Names.Enriched}, {deadGroup, s.stores.Names.Dead}}
+	all := []struct {
+		group  string
+		topics []string
+	}{{rawGroup, []string{s.stores.Names.Raw}}, {enrichedGroup, []string{s.stores.Names.Enriched}}, {deadGroup, []string{s.stores.Names.Dead}}}
+	if enrichedGroup == deadGroup {
+		all = all[:2]
+		all[1].topics = append(all[1].topics, s.stores.Names.Dead)
+	}
 	errs := make([]error, len(all))
 	for i, one := range all {
 		stay := time.Second + time.Duration(s.random.Int64N(int64(time.Second)))
 		guests.Go(func() {
 			for ctx.Err() == nil && errs[i] == nil {
-				errs[i] = visit(ctx, s.stores.Brokers, one.group, one.topic, guest{&sessions, stay})
+				errs[i] = visit(ctx, s.stores.Brokers, one.group, one.topics, guest{&sessions, stay})
 				wait(ctx, stay/2)
 			}
 		})
@@ -103,16 +201,18 @@ func storm(ctx context.Context, s *scene) error {
 }
 
 // visit is one guest's stay. It may be over before the group has let the guest in.
-func visit(ctx context.Context, brokers []string, group, topic string, g guest) error {
+func visit(ctx context.Context, brokers []string, group string, topics []string, g guest) error {
 	config := kafka.NewConfig("gameday-guest")
 	config.Consumer.Group.Rebalance.Timeout = 20 * time.Second
+	// One way of sharing that all members of a group know: Triggers have the first, functions the other.
+	config.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange(), sarama.NewBalanceStrategyRoundRobin()}
 	member, err := sarama.NewConsumerGroup(brokers, group, config)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	err = member.Consume(ctx, []string{topic}, g)
+	err = member.Consume(ctx, topics, g)
 	if ctx.Err() != nil {
 		err = nil
 	}

@@ -23,8 +23,8 @@ func TestVerdict(t *testing.T) {
 		o        *outcome
 		ok       bool
 		row, say string
-	}{
-		{&outcome{Account: whole(), toSearch: 2 * time.Second}, true, "| 0 | 1 / 0 / 0 / 0 | 2.0 s / 0.0 s |", "held"},
+	}{ // the row of the table from lost on
+		{&outcome{Account: whole(), toSearch: 2 * time.Second}, true, "| 0 | 1 / 0 / 0 | 0 / 0 | 2.0 s / 0.0 s |", "held"},
 		{&outcome{Account: lost}, false, "| **2, did not hold** |", "LOST r1: not in search\n    LOST r2: in no store at all"},
 		{&outcome{Account: wrong}, false, "| **0, did not hold** |", "WRONG a document twice"},
 		{&outcome{Account: whole(), broken: []string{"not one 429"}}, false, "| **0, did not hold** |", "WRONG not one 429"},
@@ -35,8 +35,15 @@ func TestVerdict(t *testing.T) {
 		if one.o.ok() != one.ok {
 			t.Errorf("%+v: ok is %t", one.o, one.o.ok())
 		}
-		if table := report([]*outcome{one.o}, time.Minute); !strings.Contains(table, one.row) {
-			t.Errorf("%q is not in\n%s", one.row, table)
+		want := "HELD: 1 of 1 rows"
+		if !one.ok {
+			want = "DID NOT HOLD: 0 of 1 rows"
+		}
+		if line, err := verdict([]*outcome{one.o}, time.Minute); !strings.HasPrefix(line, want) || (err == nil) != one.ok {
+			t.Errorf("%+v: %q, %v", one.o, line, err)
+		}
+		if table := report([]*outcome{one.o}, circumstances{}); !strings.Contains(table, one.row) || !strings.Contains(table, "**"+want) {
+			t.Errorf("%q and %q are not in\n%s", one.row, want, table)
 		}
 		var b strings.Builder
 		if one.o.describe(&b); !strings.Contains(b.String(), one.say) {
@@ -63,14 +70,21 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// Two rows of one name could not be told apart in the table; a fault without an end would go on into the next row.
+// Two rows of one name, or a row that never asks whether its fault did anything, prove less than they say; a fault without an end would go on into the next row.
 func TestRows(t *testing.T) {
 	names := map[string]bool{}
-	for _, r := range rows {
-		if names[r.name] {
+	for i := range rows {
+		r := &rows[i]
+		if names[r.String()] {
 			t.Errorf("%q stands twice", r.name)
 		}
-		names[r.name] = true
+		names[r.String()] = true
+		if r.direct && r.retries > 0 {
+			t.Errorf("%q has no Triggers", r)
+		}
+		if r.check == nil && r.name != "nothing fails" {
+			t.Errorf("%q does not ask whether its fault did anything", r)
+		}
 		if r.stays && (r.inject == nil || r.end == nil || r.lasts == 0) {
 			t.Errorf("%q stays without a beginning, a length and an end", r.name)
 		}
@@ -80,7 +94,10 @@ func TestRows(t *testing.T) {
 // Flags with one dash must work as the go command's do, and a mistake must be named.
 func TestFlags(t *testing.T) {
 	c, err := readConfig([]string{"-short", "-only", "a,b", "-o", "x.md"})
-	if err != nil || !c.short || len(c.only) != 2 || c.output != "x.md" || c.events != 2000 {
+	if err != nil || !c.short || len(c.only) != 2 || c.output != "x.md" || c.events != 2000 || c.limit != 15*time.Minute || c.command() != `make gameday ARGS="-short -only a,b"` {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if c, err := readConfig(nil); err != nil || c.events*len(rows) < 200_000 || c.command() != "make gameday" {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	for _, args := range [][]string{{"-shrt"}, {"run"}, {"--events", "1"}, {"--rate", "0"}} {

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,32 +60,114 @@ func (o *outcome) describe(w io.Writer) {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
-// report returns the table in Markdown.
-func report(outcomes []*outcome, took time.Duration) string {
-	var b strings.Builder
-	b.WriteString("| fault | lasted | sent | accepted / dead_lettered | busy / unconfirmed / no answer | in search | raw / enriched rows in the lake | dead letters | lost | twice in raw / enriched / search / lake | recovered: search / lake |\n")
-	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")
-	sent, lost, held := 0, 0, 0
+// kept is how many rows held.
+func kept(outcomes []*outcome) (n int) {
 	for _, o := range outcomes {
 		if o.ok() {
-			held++
+			n++
+		}
+	}
+	return n
+}
+
+// verdict is the last line, and an error where it is not good: where a row did not hold, or none was played.
+func verdict(outcomes []*outcome, took time.Duration) (string, error) {
+	sent, lost, held := 0, 0, kept(outcomes)
+	for _, o := range outcomes {
+		if o.Account != nil {
+			sent, lost = sent+o.Sent, lost+len(o.Lost)
+		}
+	}
+	word := "HELD"
+	var err error
+	if held < len(outcomes) || held == 0 {
+		word, err = "DID NOT HOLD", fmt.Errorf("%d of %d rows did not hold", len(outcomes)-held, len(outcomes))
+	}
+	return fmt.Sprintf("%s: %d of %d rows, %s events sent, %d lost, in %s", word, held, len(outcomes), thousands(sent), lost, short(took)), err
+}
+
+// circumstances are what a table was made with.
+type circumstances struct {
+	command  string
+	date     string
+	machine  string
+	versions string
+	took     time.Duration
+}
+
+// circumstances returns those of this run.
+func (st *stage) circumstances(began time.Time) circumstances {
+	c := circumstances{command: st.cfg.command(), date: began.UTC().Format(time.DateOnly), machine: fmt.Sprintf("%d cores", runtime.NumCPU()), took: time.Since(began)}
+	if n := memory(); n > 0 {
+		c.machine += fmt.Sprintf(", %d GiB", n)
+	}
+	c.versions = strings.Join(append(st.cfg.programs.Versions(), runtime.Version()), ", ")
+	return c
+}
+
+// memory is the machine's, in GiB; 0 where it is not known.
+func memory() int {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	var kib int
+	if _, err := fmt.Sscanf(string(b), "MemTotal: %d kB", &kib); err != nil {
+		return 0
+	}
+	return (kib + 1<<19) >> 20
+}
+
+// thousands writes a number with commas.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// report returns the table in Markdown, with what it was made with.
+func report(outcomes []*outcome, c circumstances) string {
+	var b strings.Builder
+	line, _ := verdict(outcomes, c.took) // whether it is good is in the line
+	fmt.Fprintf(&b, "`%s`, %s, %s, everything on the one machine; %s. **%s.**\n\n", c.command, c.date, c.machine, c.versions, line)
+	b.WriteString("| fault | intake | lasted | sent | accepted / dead_lettered | busy / unconfirmed / no answer | in search | in the landing log: raw / enriched / dead | dead-lettered | lost | " +
+		"again in topics: raw / enriched / dead | again in search / lake | recovered: search / lake |\n")
+	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	for _, o := range outcomes {
+		intake := "Triggers"
+		if o.row.direct {
+			intake = "Kafka"
 		}
 		a := o.Account
 		if a == nil {
-			fmt.Fprintf(&b, "| %s | | | | | | | | **not played** | | |\n", o.row.name)
+			fmt.Fprintf(&b, "| %s | %s | | | | | | | | **not played** | | | |\n", o.row.name, intake)
 			continue
 		}
-		verdict := fmt.Sprint(len(a.Lost))
+		lost := fmt.Sprint(len(a.Lost))
 		if !o.ok() {
-			verdict = "**" + verdict + ", did not hold**"
+			lost = "**" + lost + ", did not hold**"
 		}
 		lake := a.LakeRaw.Rows - a.Raw.Rows + a.LakeEnriched.Rows - a.Enriched.Rows + a.LakeDead.Rows - a.Dead.Rows
-		fmt.Fprintf(&b, "| %s | %s | %d | %d / %d | %d / %d / %d | %d | %d / %d | %d | %s | %d / %d / %d / %d | %s / %s |\n", o.row.name, seconds(o.fault), a.Sent,
+		fmt.Fprintf(&b, "| %s | %s | %s | %d | %d / %d | %d / %d / %d | %d | %d / %d / %d | %d | %s | %d / %d / %d | %d / %d | %s / %s |\n", o.row.name, intake, lasted(o.fault), a.Sent,
 			a.Final[load.Accepted], a.Final[load.DeadLettered], a.Answers[load.Busy], a.Answers[load.Unconfirmed], a.Answers[load.NoAnswer],
-			a.Search.Distinct, a.LakeRaw.Distinct, a.LakeEnriched.Distinct, a.DeadIndex.Distinct, verdict,
-			a.Raw.Duplicates, a.Enriched.Duplicates, a.Search.Duplicates, lake, seconds(o.toSearch), seconds(o.toLake))
-		sent, lost = sent+a.Sent, lost+len(a.Lost)
+			a.Search.Distinct, a.LakeRaw.Distinct, a.LakeEnriched.Distinct, a.LakeDead.Distinct, a.DeadIndex.Distinct, lost,
+			a.Raw.Duplicates, a.Enriched.Duplicates, a.Dead.Duplicates, a.Search.Duplicates+a.DeadIndex.Duplicates, lake, seconds(o.toSearch), seconds(o.toLake))
 	}
-	fmt.Fprintf(&b, "\n%d events sent in %d rows, %d lost, %d rows held; %s.\n", sent, len(outcomes), lost, held, took.Round(time.Second))
+	b.WriteString("\n" + legend)
 	return b.String()
 }
+
+// lasted is how long a fault did, if it did.
+func lasted(d time.Duration) string {
+	if d < 100*time.Millisecond {
+		return ""
+	}
+	return seconds(d)
+}
+
+// legend says what the columns are.
+const legend = "Counts are of distinct root ids but for *sent*, answers and *again*. *busy*, *unconfirmed* and *no answer* were sent again under the same identity. *Lost*: a receipt said accepted or dead_lettered, " +
+	"or events.raw holds the event, and any place where it must be lacks it. *Again* counts copies beyond the first; in the lake, rows beyond the records of the topic, since the landing log holds each " +
+	"record once. *Recovered*: from the end of the fault until everything due by then had its receipt and was through to search, and to the lake. A row also fails where its fault did not bite.\n"

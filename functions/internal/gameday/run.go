@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"millrace/functions/internal/pipeline"
@@ -21,7 +23,7 @@ func run(ctx context.Context, args []string) (err error) {
 	chosen := choose(rows, cfg.short, cfg.only)
 	if cfg.list {
 		for _, r := range chosen {
-			fmt.Println(r.name)
+			fmt.Println(&r)
 		}
 		return nil
 	}
@@ -50,56 +52,88 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
-	st := &stage{cfg: cfg, root: root, dir: dir, out: os.Stdout}
-	keep := cfg.keep
+	st := &stage{cfg: cfg, root: root, dir: dir}
 	defer func() {
 		err = errors.Join(err, st.close(context.WithoutCancel(ctx)))
-		if keep || cfg.dir != "" {
+		if cfg.keep || cfg.dir != "" {
 			fmt.Println("data and logs are in", dir)
 			return
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
 	began := time.Now()
-	fmt.Printf("building the platform; starting Kafka, Elasticsearch and MinIO of %s\n", cfg.programs.Dir)
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.limit, fmt.Errorf("the limit of %s is over", cfg.limit))
+	defer cancel()
+	fmt.Printf("%d rows, about %s on a quiet machine, ended after %s; starting servers\n", len(chosen), short(total(plan(chosen, cfg))), short(cfg.limit))
 	if err := st.open(ctx); err != nil {
-		keep = true
-		return err
+		return fmt.Errorf("before the first row: %w", err)
 	}
 	fmt.Printf("ready after %s\n", time.Since(began).Round(time.Second))
-	var outcomes []*outcome
-	failed := 0
-	for i := range chosen {
-		if ctx.Err() != nil {
-			break
-		}
-		fmt.Printf("%2d/%d %s\n", i+1, len(chosen), chosen[i].name)
-		o := st.play(ctx, &chosen[i], i+1)
-		if ctx.Err() != nil {
-			o.describe(os.Stdout)
-			break
-		}
-		outcomes = append(outcomes, o)
-		if !o.ok() {
-			failed++
-		}
-		o.describe(os.Stdout)
-	}
-	table := report(outcomes, time.Since(began))
+	outcomes, playing := st.playAll(ctx, chosen)
 	fmt.Println()
+	if playing != nil {
+		// A table that is not whole is nobody's proof.
+		return fmt.Errorf("%w: %d of %d rows played, %d held", playing, len(outcomes), len(chosen), kept(outcomes))
+	}
+	table := report(outcomes, st.circumstances(began))
 	fmt.Print(table)
 	if cfg.output != "" {
 		if err := os.WriteFile(cfg.output, []byte(table), 0o600); err != nil {
 			return err
 		}
 	}
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted after %d of %d rows", len(outcomes), len(chosen))
-	case failed > 0:
-		keep = true
-		return fmt.Errorf("%d of %d rows did not hold", failed, len(outcomes))
+	line, err := verdict(outcomes, time.Since(began))
+	fmt.Println("\n" + line)
+	return err
+}
+
+// playAll plays rows, tells how far it is, and how each went. The error says why it broke off, and in which row.
+func (st *stage) playAll(ctx context.Context, chosen []row) (outcomes []*outcome, err error) {
+	p := &progress{planned: plan(chosen, st.cfg), now: time.Now}
+	p.begin(0)
+	telling, quiet := context.WithCancel(ctx)
+	var teller sync.WaitGroup
+	teller.Go(func() {
+		for wait(telling, 10*time.Second) {
+			fmt.Println("    " + p.line(st.load.Load()))
+		}
+	})
+	defer teller.Wait()
+	defer quiet()
+	for i := range chosen {
+		p.begin(i)
+		fmt.Printf("%2d/%d %s\n", i+1, len(chosen), &chosen[i])
+		logged, err := st.log.Seek(0, io.SeekEnd)
+		if err != nil {
+			return outcomes, err
+		}
+		o := st.play(ctx, &chosen[i], i+1)
+		o.describe(os.Stdout)
+		if !o.ok() {
+			if err := st.tail(os.Stdout, logged); err != nil {
+				return outcomes, err
+			}
+		}
+		if ctx.Err() != nil {
+			return outcomes, fmt.Errorf("%w in row %d, %s", context.Cause(ctx), i+1, &chosen[i])
+		}
+		outcomes = append(outcomes, o)
+		p.count(o)
 	}
+	return outcomes, nil
+}
+
+// shownLog is how many bytes of the platform's log are shown of a row that did not hold: the directory will be gone.
+const shownLog = 8 << 10
+
+// tail shows the end of the platform's log, from that offset on at the earliest.
+func (st *stage) tail(w io.Writer, from int64) error {
+	b, err := os.ReadFile(st.log.Name())
+	if err != nil {
+		return err
+	}
+	b = b[min(from, int64(len(b))):]
+	fmt.Fprintf(w, "    the platform's last words (-keep keeps all of them):\n%s\n", b[max(0, len(b)-shownLog):])
 	return nil
 }
 
@@ -109,7 +143,7 @@ func choose(all []row, short bool, only []string) []row {
 	for _, r := range all {
 		named := len(only) == 0 && (!short || r.short)
 		for _, part := range only {
-			named = named || strings.Contains(r.name, part)
+			named = named || strings.Contains(r.String(), part)
 		}
 		if named {
 			chosen = append(chosen, r)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,7 +26,8 @@ type stage struct {
 	cfg  *config
 	root string
 	dir  string
-	out  io.Writer
+
+	load atomic.Pointer[load.Load] // of the row under way, for who tells of it
 
 	kafka, search, s3         *server.Server
 	kafkaWay, searchWay, s3At *proxy.TCP
@@ -91,6 +92,14 @@ func (st *stage) up(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// forget makes proxies count anew: what a row's fault did must not be proven by another's.
+func (st *stage) forget() {
+	for _, p := range []*proxy.TCP{st.kafkaWay, st.searchWay, st.s3At} {
+		p.Forget()
+	}
+	st.documents.Forget()
+}
+
 // close ends everything that open began.
 func (st *stage) close(ctx context.Context) error {
 	var errs []error
@@ -120,6 +129,8 @@ type scene struct {
 	random   *rand.Rand
 	load     *load.Load
 	notes    []string // what the faults found worth telling
+
+	ended, inHand int64 // processes that a signal ended, and those of them that had events in hand for sure
 }
 
 // outcome is what a row came to.
@@ -156,7 +167,11 @@ func (s *scene) prepare(ctx context.Context, number int) error {
 	if s.row.retries > 0 {
 		changes = append(changes, "retry: 200", fmt.Sprintf("retry: %d", s.row.retries))
 	}
-	manifests, err := pipeline.Manifests(s.root, filepath.Join(s.dir, own), strings.NewReplacer(changes...))
+	copied, replace := filepath.Join(s.dir, own), strings.NewReplacer(changes...)
+	manifests, err := pipeline.Manifests(s.root, copied, replace)
+	if s.row.direct {
+		manifests, err = pipeline.Overlay(s.root, copied, "direct", replace)
+	}
 	if err != nil {
 		return err
 	}
@@ -174,7 +189,7 @@ func (s *scene) prepare(ctx context.Context, number int) error {
 		Env: append(s.cfg.environment(), "KAFKA_BROKERS="+s.kafkaWay.Address(), "ELASTICSEARCH_URL=http://"+s.searchWay.Address(), "S3_ENDPOINT=http://"+s.s3At.Address(),
 			"AWS_ACCESS_KEY_ID="+server.S3User, "AWS_SECRET_ACCESS_KEY="+server.S3Password),
 	}
-	fmt.Fprintf(s.log, "\n==== %s: %s\n", own, s.row.name)
+	fmt.Fprintf(s.log, "\n==== %s: %s\n", own, s.row)
 	starting, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	return s.platform.Start(starting)
@@ -189,24 +204,33 @@ func (st *stage) play(ctx context.Context, r *row, number int) *outcome {
 	o := &outcome{row: r}
 	s := &scene{stage: st, row: r, random: rand.New(rand.NewPCG(st.cfg.seed, uint64(number)))}
 	err := st.up(ctx)
+	st.forget()
 	if err == nil {
 		err = s.prepare(ctx, number)
 	}
 	if err == nil {
 		err = s.perform(ctx, o)
 	}
-	// A platform that cannot be stopped in peace is worth knowing of, but it is not what the row is about.
-	if s.platform != nil {
+	switch {
+	case s.platform == nil:
+	case ctx.Err() != nil: // nobody waits for it any more
+		err = errors.Join(err, s.platform.Stop(syscall.SIGKILL, time.Minute))
+	default:
 		err = errors.Join(err, s.platform.Stop(syscall.SIGTERM, time.Minute))
 	}
 	o.err, o.notes, o.took = err, s.notes, time.Since(began)
 	return o
 }
 
+// loads is how long the row's load takes, in seconds, where the fault takes no longer than it should.
+func (r *row) loads(cfg *config) float64 {
+	return max(float64(cfg.events)/cfg.rate, (r.lasts.Seconds()+5)/(1-before))
+}
+
 func (s *scene) perform(ctx context.Context, o *outcome) error {
-	seconds := max(float64(s.cfg.events)/s.cfg.rate, (s.row.lasts.Seconds()+5)/(1-before))
+	seconds, over := s.row.loads(s.cfg), make(chan struct{})
 	options := load.Options{
-		URL: s.platform.Collect(), Count: s.cfg.events, Rate: float64(s.cfg.events) / seconds, Batch: 20, Workers: 8, Patience: s.cfg.patience,
+		URL: s.platform.Collect(), Count: s.cfg.events, Until: over, Rate: float64(s.cfg.events) / seconds, Batch: 20, Workers: 8, Patience: s.cfg.patience,
 		Make: func(i int) load.Event { return trip(s.source, i) },
 	}
 	if s.row.events != nil {
@@ -218,17 +242,14 @@ func (s *scene) perform(ctx context.Context, o *outcome) error {
 	loading, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.load = load.Start(loading, options)
+	s.stage.load.Store(s.load)
+	defer s.stage.load.Store(nil)
 	defer func() { cancel(); <-s.load.Done() }()
-	telling, quiet := context.WithCancel(ctx)
-	var teller sync.WaitGroup
-	teller.Go(func() { s.tell(telling) })
-	defer teller.Wait()
-	defer quiet()
-
 	if !wait(ctx, time.Duration(before*seconds*float64(time.Second))) {
 		return context.Cause(ctx)
 	}
 	injected := time.Now()
+	atFirst, _ := s.load.Progress()
 	if s.row.inject != nil {
 		if err := s.row.inject(ctx, s); err != nil {
 			return fmt.Errorf("inject: %w", err)
@@ -246,6 +267,9 @@ func (s *scene) perform(ctx context.Context, o *outcome) error {
 	}
 	ended := time.Now()
 	o.fault = ended.Sub(injected)
+	during, _ := s.load.Progress()
+	during -= atFirst
+	close(over)
 	var err error
 	if o.toSearch, o.toLake, err = s.recover(ctx, ended); err != nil {
 		return err
@@ -263,6 +287,9 @@ func (s *scene) perform(ctx context.Context, o *outcome) error {
 	if n := o.Final[load.NoAnswer]; n > 0 {
 		o.broken = append(o.broken, fmt.Sprintf("%d events never got a final receipt", n))
 	}
+	if s.row.lasts > 0 && during == 0 {
+		o.broken = append(o.broken, "the row shows nothing: not one event was sent while the fault lasted")
+	}
 	if s.row.check != nil {
 		if err := s.row.check(s, o.Account); err != nil {
 			o.broken = append(o.broken, err.Error())
@@ -271,8 +298,11 @@ func (s *scene) perform(ctx context.Context, o *outcome) error {
 	return nil
 }
 
-// groups are the Triggers' groups, by what they read.
+// groups are the groups of Triggers, or of functions that read Kafka themselves, by what they read.
 func (s *scene) groups() (raw, enriched, dead string) {
+	if s.row.direct {
+		return "millrace-enrich", "millrace-load-search", "millrace-load-search"
+	}
 	const prefix = "knative-trigger-millrace-"
 	return prefix + "enrich", prefix + "load-search-enriched", prefix + "load-search-dead"
 }
@@ -358,7 +388,7 @@ func reached(at, ends map[int32]int64) bool {
 func (s *scene) settle(ctx context.Context, items []load.Item) (*ledger.Account, error) {
 	deadline := time.Now().Add(s.cfg.patience)
 	var last []int64
-	for calm := 0; calm < 4; {
+	for calm := 0; calm < 2; {
 		now, err := s.standing(ctx)
 		if err == nil && slices.Equal(now, last) {
 			calm++
@@ -379,7 +409,7 @@ func (s *scene) settle(ctx context.Context, items []load.Item) (*ledger.Account,
 			return nil, context.Cause(ctx)
 		}
 		var err error
-		if a, err = ledger.Take(ctx, s.stores, items); err != nil {
+		if a, err = ledger.Take(ctx, s.stores, s.stores.Names, items); err != nil {
 			if try == 3 {
 				return nil, err
 			}
@@ -432,14 +462,6 @@ func sum(offsets map[int32]int64) (n int64) {
 		n += at
 	}
 	return n
-}
-
-// tell says now and then how far the row is.
-func (s *scene) tell(ctx context.Context) {
-	for wait(ctx, 10*time.Second) {
-		sent, final := s.load.Progress()
-		fmt.Fprintf(s.out, "    %s  %d of %d sent, %d with a final receipt\n", time.Now().Format(time.TimeOnly), sent, s.cfg.events, final)
-	}
 }
 
 func wait(ctx context.Context, d time.Duration) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -48,36 +49,60 @@ func Root() (string, error) {
 	}
 }
 
-// FreeAddress returns an address on loopback that nothing listened on a moment ago.
+// The ports that are given out: above the ports that servers have by default, below those that the platform gives its functions, and below those that Linux and macOS give to outgoing
+// connections. A server that is away for a minute finds its own free again, whatever was connected or started meanwhile.
+const lowestPort, highestPort = 10000, 20000
+
+// FreeAddress returns an address on loopback that nothing listened on a moment ago, and that no server has by default.
 func FreeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+	var last error
+	for range 100 {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(lowestPort+rand.IntN(highestPort-lowestPort))))
+		if err == nil {
+			return l.Addr().String(), l.Close()
+		}
+		last = err
 	}
-	return l.Addr().String(), l.Close()
+	return "", fmt.Errorf("find a free port: %w", last)
 }
 
 // Manifests copies the manifests of the module at root into dir, with what replace changes, as a user's overlay would have them, and returns the -manifests flag's value.
 func Manifests(root, dir string, replace *strings.Replacer) (string, error) {
-	for _, part := range []string{"knative", "knative/jobs", "triggers"} {
+	if err := copyManifests(root, dir, replace, "knative", "knative/jobs", "triggers"); err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "knative") + "," + filepath.Join(dir, "triggers"), nil
+}
+
+// Overlay does the same with an overlay of knative/ that is complete in itself, such as direct, and its provision job.
+func Overlay(root, dir, name string, replace *strings.Replacer) (string, error) {
+	part := "knative/" + name
+	if err := copyManifests(root, dir, replace, part, part+"/jobs"); err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, part), nil
+}
+
+func copyManifests(root, dir string, replace *strings.Replacer, parts ...string) error {
+	for _, part := range parts {
 		files, err := fs.Glob(os.DirFS(filepath.Join(root, part)), "*.yaml")
 		if err != nil || len(files) == 0 {
-			return "", errors.Join(fmt.Errorf("%d manifests in %s", len(files), part), err)
+			return errors.Join(fmt.Errorf("%d manifests in %s", len(files), part), err)
 		}
 		if err := os.MkdirAll(filepath.Join(dir, part), 0o755); err != nil {
-			return "", err
+			return err
 		}
 		for _, name := range files {
 			b, err := os.ReadFile(filepath.Join(root, part, name))
 			if err != nil {
-				return "", err
+				return err
 			}
 			if err := os.WriteFile(filepath.Join(dir, part, name), []byte(replace.Replace(string(b))), 0o600); err != nil {
-				return "", err
+				return err
 			}
 		}
 	}
-	return filepath.Join(dir, "knative") + "," + filepath.Join(dir, "triggers"), nil
+	return nil
 }
 
 // Platform is a local platform that runs as a process. Its methods are not safe for concurrent use, but for Child and Collect.
@@ -181,19 +206,24 @@ func (p *Platform) PID() int {
 	return p.command.Process.Pid
 }
 
+// Runs says that the process is still one of the function of this platform.
+func (p *Platform) Runs(pid int, name string) bool {
+	exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	return err == nil && exe == filepath.Join(p.Dir, "bin", name)
+}
+
 // Child returns the process of a function of this platform, 0 where none runs.
 func (p *Platform) Child(name string) (int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0, fmt.Errorf("functions are found in /proc: %w", err)
 	}
-	want := filepath.Join(p.Dir, "bin", name)
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		if exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe")); err == nil && exe == want {
+		if p.Runs(pid, name) {
 			return pid, nil
 		}
 	}

@@ -3,6 +3,8 @@
 //
 // It reads durable state only, whole, by root id: records of topics, documents of indexes, rows of the Parquet objects that the landing log names. An event is lost where a receipt
 // said accepted or dead_lettered, or events.raw holds it, and it is missing anywhere further on; that is more than "no store has it".
+//
+// A comparison that finds nothing proves itself: one thing of each store is taken out of what was read, one after the other, and each time it must be found missing.
 package ledger
 
 import (
@@ -49,7 +51,7 @@ type Account struct {
 	Raw, Enriched, Dead             Count // topics
 	Search, DeadIndex               Count
 	LakeRaw, LakeEnriched, LakeDead Count
-	// Foreign is how many records of events.raw are no events; Skipped how many offsets the landing log passed over.
+	// Foreign is how many records of topics are no events.
 	Foreign int
 
 	// Codes counts distinct dead letters by "stage code".
@@ -83,24 +85,39 @@ type holdings struct {
 	search, deadIndex               map[string]int // documents
 	lakeRaw, lakeEnriched, lakeDead map[string]int // rows; "" are records that are no events
 
-	codes        map[string]int // distinct dead letters by "stage code"
-	deadDistinct int            // documents that differ in root id or stage
-	foreign      map[string]int // records that are no events, by topic
+	failures map[string]map[failure]bool // of events.dead, by root id
+	shown    map[string]map[string]bool  // stages of the dead index, by root id
+	foreign  map[string]int              // records that are no events, by topic
 }
 
-// Take reads all stores and compares. An error means that a store could not be read.
-func Take(ctx context.Context, stores *pipeline.Stores, items []load.Item) (*Account, error) {
-	h, err := read(ctx, stores)
+// failure is why a dead letter is one.
+type failure struct{ stage, code string }
+
+// Source is read for an account. [pipeline.Stores] is one.
+type Source interface {
+	// Records returns the topic's events, and how many of its records are none.
+	Records(ctx context.Context, topic string) ([]*event.Event, int, error)
+	// Documents returns the documents of the indexes whose names match the pattern.
+	Documents(ctx context.Context, pattern string) ([]pipeline.Document, error)
+	// Landed returns what the topic's landing log and, with read, its objects hold.
+	Landed(ctx context.Context, topic string, read bool) (pipeline.Landed, error)
+}
+
+// Take reads all stores of a pipeline with those names, and compares. An error means that a store could not be read.
+func Take(ctx context.Context, stores Source, names pipeline.Names, items []load.Item) (*Account, error) {
+	h, err := read(ctx, stores, names)
 	if err != nil {
 		return nil, err
 	}
-	return h.compare(items), nil
+	a := h.compare(items)
+	if a.Clean() {
+		a.Wrong = h.blind(items)
+	}
+	return a, nil
 }
 
-func read(ctx context.Context, stores *pipeline.Stores) (*holdings, error) {
-	h := &holdings{codes: map[string]int{}, foreign: map[string]int{}}
-	n := stores.Names
-	failed := map[string]bool{} // "root stage code"
+func read(ctx context.Context, stores Source, n pipeline.Names) (*holdings, error) {
+	h := &holdings{failures: map[string]map[failure]bool{}, shown: map[string]map[string]bool{}, foreign: map[string]int{}}
 	for _, one := range []struct {
 		topic string
 		into  *map[string]int
@@ -118,11 +135,7 @@ func read(ctx context.Context, stores *pipeline.Stores) (*holdings, error) {
 			if one.topic != n.Dead {
 				continue
 			}
-			code := event.Attr(e, event.FailureStage) + " " + event.Attr(e, event.FailureCode)
-			if failure := id + " " + code; !failed[failure] {
-				failed[failure] = true
-				h.codes[code]++
-			}
+			add(h.failures, id, failure{event.Attr(e, event.FailureStage), event.Attr(e, event.FailureCode)})
 		}
 	}
 	documents, err := stores.Documents(ctx, "enriched-*")
@@ -137,12 +150,10 @@ func read(ctx context.Context, stores *pipeline.Stores) (*holdings, error) {
 		return nil, err
 	}
 	h.deadIndex = map[string]int{}
-	distinct := map[string]bool{}
 	for _, d := range documents {
 		h.deadIndex[d.RootID]++
-		distinct[d.RootID+" "+d.Failure.Stage] = true
+		add(h.shown, d.RootID, d.Failure.Stage)
 	}
-	h.deadDistinct = len(distinct)
 	for _, one := range []struct {
 		topic string
 		into  *map[string]int
@@ -156,6 +167,13 @@ func read(ctx context.Context, stores *pipeline.Stores) (*holdings, error) {
 	return h, nil
 }
 
+func add[T comparable](to map[string]map[T]bool, id string, one T) {
+	if to[id] == nil {
+		to[id] = map[T]bool{}
+	}
+	to[id][one] = true
+}
+
 // What topics are called in what is told.
 const (
 	raw      = "events.raw"
@@ -165,10 +183,18 @@ const (
 
 func (h *holdings) compare(items []load.Item) *Account {
 	a := &Account{
-		Sent: len(items), Codes: h.codes, Raw: count(h.raw), Enriched: count(h.enriched), Dead: count(h.dead), Search: count(h.search), DeadIndex: count(h.deadIndex),
+		Sent: len(items), Codes: map[string]int{}, Raw: count(h.raw), Enriched: count(h.enriched), Dead: count(h.dead), Search: count(h.search), DeadIndex: count(h.deadIndex),
 		LakeRaw: count(h.lakeRaw), LakeEnriched: count(h.lakeEnriched), LakeDead: count(h.lakeDead),
 	}
-	a.DeadIndex.Duplicates = a.DeadIndex.Rows - h.deadDistinct // a root id may fail in two stages
+	for _, failures := range h.failures {
+		for f := range failures {
+			a.Codes[f.stage+" "+f.code]++
+		}
+	}
+	a.DeadIndex.Duplicates = a.DeadIndex.Rows
+	for _, stages := range h.shown {
+		a.DeadIndex.Duplicates -= len(stages) // a root id may fail in two
+	}
 	for _, n := range h.foreign {
 		a.Foreign += n
 	}
@@ -178,10 +204,10 @@ func (h *holdings) compare(items []load.Item) *Account {
 	if n := a.Search.Duplicates; n > 0 {
 		a.wrong("%d documents more than root ids are in search", n)
 	}
-	if n := a.DeadIndex.Duplicates; n > 0 {
+	if n := a.DeadIndex.Duplicates; n != 0 {
 		a.wrong("%d documents more than root ids and stages are in the dead index", n)
 	}
-	known := map[string]bool{}
+	known, lost := map[string]bool{}, map[string]bool{}
 	for i := range items {
 		it := &items[i]
 		a.Final[it.Final]++
@@ -193,6 +219,7 @@ func (h *holdings) compare(items []load.Item) *Account {
 			known[id] = true
 		}
 		if gone := h.missing(it); len(gone) > 0 {
+			lost[it.RootID] = true
 			a.Lost = append(a.Lost, Missing{RootID: it.RootID, Where: "not in " + strings.Join(gone, ", "), Stored: h.stored(it.RootID)})
 		}
 	}
@@ -210,9 +237,36 @@ func (h *holdings) compare(items []load.Item) *Account {
 		if !known[id] {
 			a.Unknown = append(a.Unknown, id)
 		}
+		// Whoever they are of: a dead letter that nobody can find is lost.
+		for _, stage := range slices.Sorted(maps.Keys(h.stages(id))) {
+			if id != "" && !lost[id] && !h.shown[id][stage] {
+				a.Lost = append(a.Lost, Missing{RootID: id, Where: "not in the dead index, of " + stage, Stored: true})
+			}
+		}
 	}
 	return a
 }
+
+// stages are those in which an event failed.
+func (h *holdings) stages(id string) map[string]bool {
+	stages := map[string]bool{}
+	for f := range h.failures[id] {
+		stages[f.stage] = true
+	}
+	return stages
+}
+
+// refused says that search was not to take an event: load-search has made a dead letter of it, and not because another event has its identity already.
+func (h *holdings) refused(id string) bool {
+	for f := range h.failures[id] {
+		if f.stage == loadSearch && f.code != string(event.CodeIdentityConflict) {
+			return true
+		}
+	}
+	return false
+}
+
+const loadSearch = "load-search"
 
 // missing returns where an event is not, though it must be there.
 func (h *holdings) missing(it *load.Item) (gone []string) {
@@ -239,15 +293,60 @@ func (h *holdings) missing(it *load.Item) (gone []string) {
 	if h.enriched[id] == 0 && h.dead[id] == 0 {
 		return append(gone, enriched+" and "+dead)
 	}
-	if h.enriched[id] > 0 {
-		must(h.lakeEnriched, "the lake's enriched")
-	}
 	if h.dead[id] > 0 {
 		deadLetter() // of enrich, or of what search did not take
-	} else {
-		must(h.search, "search")
+	}
+	if h.enriched[id] > 0 {
+		must(h.lakeEnriched, "the lake's enriched")
+		if !h.refused(id) {
+			must(h.search, "search")
+		}
 	}
 	return gone
+}
+
+// blind takes one thing of each store out of what was read, and says where that would not have been found missing.
+func (h *holdings) blind(items []load.Item) (errs []string) {
+	plain := "" // an event that everything has to hold
+	for i := range items {
+		if id := items[i].RootID; items[i].Final == load.Accepted && h.search[id] > 0 && !h.refused(id) {
+			plain = id
+			break
+		}
+	}
+	refused := "" // a dead letter
+	for i := range items {
+		if id := items[i].RootID; items[i].Final != load.NoAnswer && h.deadIndex[id] > 0 {
+			refused = id
+			break
+		}
+	}
+	for _, one := range []struct {
+		ids   map[string]int
+		id    string
+		store string
+	}{
+		{h.raw, plain, raw},
+		{h.enriched, plain, enriched},
+		{h.dead, refused, dead},
+		{h.search, plain, "search"},
+		{h.deadIndex, refused, "the dead index"},
+		{h.lakeRaw, plain, "the lake's raw"},
+		{h.lakeEnriched, plain, "the lake's enriched"},
+		{h.lakeDead, refused, "the lake's dead"},
+	} {
+		n := one.ids[one.id]
+		if n == 0 {
+			errs = append(errs, fmt.Sprintf("the account proves nothing: there is no event to miss in %s", one.store))
+			continue
+		}
+		one.ids[one.id]--
+		if h.compare(items).Clean() {
+			errs = append(errs, fmt.Sprintf("the account is blind: %s once less in %s was not missed", one.id, one.store))
+		}
+		one.ids[one.id] = n
+	}
+	return errs
 }
 
 // stored says that some store has the event.

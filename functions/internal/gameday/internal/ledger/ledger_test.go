@@ -13,8 +13,11 @@ import (
 func whole() (*holdings, []load.Item) {
 	h := &holdings{
 		raw: map[string]int{"good": 2, "bad": 1, "refused": 1}, enriched: map[string]int{"good": 3, "refused": 1}, dead: map[string]int{"bad": 1, "top": 1, "refused": 2},
-		search: map[string]int{"good": 1}, deadIndex: map[string]int{"bad": 1, "top": 1, "refused": 1}, deadDistinct: 3,
-		codes: map[string]int{}, foreign: map[string]int{raw: 2},
+		search: map[string]int{"good": 1}, deadIndex: map[string]int{"bad": 1, "top": 1, "refused": 1}, foreign: map[string]int{raw: 2},
+		failures: map[string]map[failure]bool{
+			"bad": {{"enrich", "contract_violation"}: true}, "top": {{"collect", "missing_field"}: true}, "refused": {{loadSearch, "search_rejected"}: true},
+		},
+		shown: map[string]map[string]bool{"bad": {"enrich": true}, "top": {"collect": true}, "refused": {loadSearch: true}},
 	}
 	h.lakeRaw, h.lakeEnriched, h.lakeDead = maps.Clone(h.raw), maps.Clone(h.enriched), maps.Clone(h.dead)
 	h.lakeRaw[""] = 2
@@ -61,6 +64,9 @@ func TestLost(t *testing.T) {
 	} {
 		h, items := whole()
 		delete(one.of(h), one.id)
+		if h.dead[one.id] == 0 { // what no record tells
+			delete(h.failures, one.id)
+		}
 		a := h.compare(items)
 		if len(a.Lost) != 1 || a.Lost[0].RootID != one.id || !strings.Contains(a.Lost[0].Where, one.where) || !a.Lost[0].Stored {
 			t.Errorf("%s gone from %s: lost %+v", one.id, one.where, a.Lost)
@@ -96,5 +102,55 @@ func TestWrong(t *testing.T) {
 		if a := h.compare(items); len(a.Wrong) != 1 || a.Wrong[0] != one.want {
 			t.Errorf("got %q, want %q", a.Wrong, one.want)
 		}
+	}
+}
+
+// An event that search took, though another one of its identity was refused, must still be in search; one that failed in two stages must be in the dead index for both, whoever sent it.
+func TestTwoFates(t *testing.T) {
+	twice := func() (*holdings, []load.Item) {
+		h, items := whole()
+		for _, ids := range []map[string]int{h.dead, h.deadIndex, h.lakeDead} {
+			ids["good"], ids["unknown"] = 1, 2
+		}
+		h.failures["good"] = map[failure]bool{{loadSearch, "identity_conflict"}: true}
+		h.shown["good"] = map[string]bool{loadSearch: true}
+		h.failures["unknown"] = map[failure]bool{{"collect", "missing_field"}: true, {loadSearch, "search_rejected"}: true}
+		h.shown["unknown"] = map[string]bool{"collect": true, loadSearch: true}
+		return h, items
+	}
+	h, items := twice()
+	if a := h.compare(items); !a.Clean() || len(a.Unknown) != 1 {
+		t.Fatalf("%+v", a)
+	}
+	delete(h.search, "good")
+	if a := h.compare(items); len(a.Lost) != 1 || a.Lost[0].RootID != "good" || a.Lost[0].Where != "not in search" {
+		t.Errorf("gone from search: %+v", a.Lost)
+	}
+	h, items = twice()
+	delete(h.shown["unknown"], "collect")
+	h.deadIndex["unknown"]--
+	if a := h.compare(items); len(a.Lost) != 1 || a.Lost[0].RootID != "unknown" || a.Lost[0].Where != "not in the dead index, of collect" {
+		t.Errorf("gone from the dead index: %+v", a.Lost)
+	}
+}
+
+// An account that would not miss what is gone, or that has nothing to miss, must not be believed.
+func TestBlind(t *testing.T) {
+	h, items := whole()
+	if errs := h.blind(items); len(errs) > 0 {
+		t.Errorf("a whole pipeline: %q", errs)
+	}
+	if a := h.compare(items); !a.Clean() {
+		t.Errorf("what was taken out was not put back: %+v", a)
+	}
+	if errs := h.blind(items[3:]); len(errs) == 0 || !strings.Contains(errs[0], "no event to miss in events.raw") {
+		t.Errorf("without an accepted event: %q", errs)
+	}
+	// Search is not asked about what load-search refused: an account that believed so of all would miss nothing.
+	h, items = whole()
+	delete(h.search, "good")
+	h.failures["good"] = map[failure]bool{{loadSearch, "search_rejected"}: true}
+	if errs := h.blind(items); len(errs) == 0 {
+		t.Error("nothing is in search, and nothing is found wrong with that")
 	}
 }

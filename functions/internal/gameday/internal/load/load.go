@@ -69,12 +69,14 @@ type Item struct {
 // Options say what to send, and how.
 type Options struct {
 	URL      string // of collect's JSON endpoint
-	Count    int    // events
+	Count    int    // events, at least
 	Rate     float64
 	Batch    int // events in a request
 	Workers  int // requests at a time
 	Make     func(i int) Event
 	Patience time.Duration // for one batch, from its first send
+	// Until, where it is not nil, makes the load go on beyond Count until it is closed.
+	Until <-chan struct{}
 	// Abandon says for a batch that its first sends are broken off: after this share of the bytes, 1 being all of them, before the answer. Nil and 0 are never.
 	Abandon func(batch int) float64
 }
@@ -96,17 +98,16 @@ type Load struct {
 
 // Start begins to send. The load ends by itself; ctx ends it before.
 func Start(ctx context.Context, o Options) *Load {
-	batches := (o.Count + o.Batch - 1) / o.Batch
 	l := &Load{
-		o: o, items: make([]Item, o.Count), due: make([]time.Time, batches), done: make([]bool, batches), finished: make(chan struct{}),
+		o: o, finished: make(chan struct{}),
 		client: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: o.Workers}},
 	}
-	queue := make(chan int, batches)
+	queue := make(chan batch, backlog)
 	var working sync.WaitGroup
 	for range o.Workers {
 		working.Go(func() {
 			for b := range queue {
-				l.batch(ctx, b)
+				l.send(ctx, b)
 			}
 		})
 	}
@@ -116,18 +117,47 @@ func Start(ctx context.Context, o Options) *Load {
 		defer working.Wait()
 		defer close(queue)
 		begin := time.Now()
-		for b := range batches {
-			at := begin.Add(time.Duration(float64(b*o.Batch) / o.Rate * float64(time.Second)))
+		for n, next := 0, 0; next < o.Count || !closed(o.Until); n++ {
+			at := begin.Add(time.Duration(float64(next) / o.Rate * float64(time.Second)))
 			if !pause(ctx, time.Until(at)) {
 				return
 			}
+			b := batch{number: n, from: next, to: next + o.Batch}
+			if next < o.Count {
+				b.to = min(b.to, o.Count)
+			}
+			next = b.to
 			l.mu.Lock()
-			l.due[b] = at
+			l.items = append(l.items, make([]Item, b.to-b.from)...)
+			l.due, l.done = append(l.due, at), append(l.done, false)
 			l.mu.Unlock()
-			queue <- b
+			select {
+			case queue <- b:
+			case <-ctx.Done():
+				return
+			}
 		}
 	}()
 	return l
+}
+
+// backlog is how many batches may be due while all that are under way wait for their answers.
+const backlog = 1 << 14
+
+// batch is the events from..to-1.
+type batch struct{ number, from, to int }
+
+// closed says that nothing holds the end of the load up.
+func closed(until <-chan struct{}) bool {
+	if until == nil {
+		return true
+	}
+	select {
+	case <-until:
+		return true
+	default:
+		return false
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
@@ -180,9 +210,9 @@ func (l *Load) Result() (items []Item, wrong []string) {
 // retryAfter is the pause before a batch is sent again; collect asks for a second.
 const retryAfter = 500 * time.Millisecond
 
-// batch sends one batch until nothing of it is open.
-func (l *Load) batch(ctx context.Context, b int) {
-	from, to := b*l.o.Batch, min((b+1)*l.o.Batch, l.o.Count)
+// send sends one batch until nothing of it is open.
+func (l *Load) send(ctx context.Context, b batch) {
+	from, to := b.from, b.to
 	events := make([]Event, 0, to-from)
 	open := make([]int, 0, to-from)
 	for i := from; i < to; i++ {
@@ -197,7 +227,7 @@ func (l *Load) batch(ctx context.Context, b int) {
 	ctx, cancel := context.WithTimeout(ctx, l.o.Patience)
 	defer cancel()
 	if l.o.Abandon != nil {
-		if share := l.o.Abandon(b); share > 0 {
+		if share := l.o.Abandon(b.number); share > 0 {
 			if err := l.abandon(ctx, body(events, open, from), share); err == nil {
 				l.settle(open, nil)
 			}
@@ -214,7 +244,7 @@ func (l *Load) batch(ctx context.Context, b int) {
 		}
 	}
 	l.mu.Lock()
-	l.done[b] = true
+	l.done[b.number] = true
 	l.mu.Unlock()
 }
 

@@ -37,8 +37,15 @@ type Search struct {
 	judge   atomic.Pointer[func(id string) Verdict]
 	done    chan struct{}
 
-	// Full and Never count documents by verdict, Answered whole requests; Seen is for judges.
-	Full, Never, Answered, Seen atomic.Int64
+	// Full and Never count documents by verdict, Answered whole requests, Away those that found no Elasticsearch or lost it; Seen is for judges.
+	Full, Never, Answered, Away, Seen atomic.Int64
+}
+
+// Forget sets all counts to 0.
+func (s *Search) Forget() {
+	for _, n := range []*atomic.Int64{&s.Full, &s.Never, &s.Answered, &s.Away, &s.Seen} {
+		n.Store(0)
+	}
 }
 
 // NewSearch listens on a free port of loopback and passes requests to target, host:port. Close must follow.
@@ -53,7 +60,10 @@ func NewSearch(ctx context.Context, target string) (*Search, error) {
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(to) },
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
 		// A server that is away shows as a broken connection, not as a gateway's answer.
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) {
+			s.Away.Add(1)
+			panic(http.ErrAbortHandler)
+		},
 	}
 	s.server = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
 	go func() {

@@ -50,8 +50,16 @@ type TCP struct {
 
 	running sync.WaitGroup
 
-	// Cuts counts the connections that were cut.
-	Cuts atomic.Int64
+	// What the proxy has done, since it began or Forget was called: Cuts counts connections that were cut, Refused those that were open and reset, Away those that found no server, Held and
+	// Slowed pieces of requests and answers that were kept for as long as Hang lasted, and that waited.
+	Cuts, Refused, Away, Held, Slowed atomic.Int64
+}
+
+// Forget sets all counts to 0.
+func (p *TCP) Forget() {
+	for _, n := range []*atomic.Int64{&p.Cuts, &p.Refused, &p.Away, &p.Held, &p.Slowed} {
+		n.Store(0)
+	}
 }
 
 // NewTCP listens on address and passes connections to target. Close must follow.
@@ -103,6 +111,7 @@ func (p *TCP) Set(ctx context.Context, mode Mode) error {
 		err := listener.Close()
 		for _, c := range open {
 			c.reset()
+			p.Refused.Add(1)
 		}
 		return err
 	case mode != Refuse && was == Refuse:
@@ -152,6 +161,7 @@ func (c *pair) reset() {
 func (p *TCP) serve(client net.Conn) {
 	server, err := new(net.Dialer).Dial("tcp", p.target)
 	if err != nil {
+		p.Away.Add(1)
 		if t, ok := client.(*net.TCPConn); ok {
 			_ = t.SetLinger(0) // as the server would have refused it
 		}
@@ -202,7 +212,7 @@ func (p *TCP) copy(c *pair, from, to net.Conn, answers bool) {
 
 // gate holds n bytes up as the mode says. It returns how many may pass, and whether the connection lives on.
 func (p *TCP) gate(c *pair, n int, answer bool) (pass int, alive bool) {
-	for {
+	for held := false; ; held = true {
 		p.mu.Lock()
 		mode, changed := p.mode, p.changed
 		cut := false
@@ -213,6 +223,9 @@ func (p *TCP) gate(c *pair, n int, answer bool) (pass int, alive bool) {
 		p.mu.Unlock()
 		switch mode {
 		case Hang:
+			if !held {
+				p.Held.Add(1)
+			}
 			select {
 			case <-changed:
 				continue
@@ -220,6 +233,7 @@ func (p *TCP) gate(c *pair, n int, answer bool) (pass int, alive bool) {
 				return 0, false
 			}
 		case Slow:
+			p.Slowed.Add(1)
 			timer := time.NewTimer(slowLatency + time.Duration(n)*time.Second/slowRate)
 			select {
 			case <-timer.C:

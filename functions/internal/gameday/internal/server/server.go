@@ -7,6 +7,7 @@ package server
 
 import (
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"net"
@@ -149,6 +150,23 @@ func (p Programs) Missing() error {
 		errs = append(errs, enterable(p.Dir))
 	}
 	return errors.Join(errs...)
+}
+
+// Versions returns the servers' names with their versions, as far as they tell.
+func (p Programs) Versions() []string {
+	kafka, search, storage := "Kafka", "Elasticsearch", "MinIO"
+	if jar, err := p.find("lib/kafka/kafka_2.13-*.jar"); err == nil {
+		kafka += " " + strings.TrimSuffix(strings.TrimPrefix(filepath.Base(jar), "kafka_2.13-"), ".jar")
+	}
+	if program, err := p.find("lib/elasticsearch/elasticsearch-*/bin/elasticsearch"); err == nil {
+		search += strings.Replace(filepath.Base(filepath.Dir(filepath.Dir(program))), "elasticsearch-", " ", 1)
+	}
+	if program, err := p.find("bin/minio"); err == nil {
+		if info, err := buildinfo.ReadFile(program); err == nil {
+			storage += " " + info.Main.Version
+		}
+	}
+	return []string{kafka, search, storage}
 }
 
 // enterable says where another user than root cannot go on to dir.
