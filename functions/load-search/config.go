@@ -9,6 +9,7 @@ import (
 
 	"millrace/shared/function"
 	"millrace/shared/kafka"
+	"millrace/shared/mask"
 	"millrace/shared/search"
 )
 
@@ -20,6 +21,7 @@ type config struct {
 	function.Contracts
 	function.Intake
 	search.Access
+	mask.Settings
 
 	URL      string        `envconfig:"ELASTICSEARCH_URL" required:"true" desc:"address; may hold user and password: never printed"`
 	Replicas int           `envconfig:"INDEX_REPLICAS" default:"0" desc:"copies beside the primary, of new indexes"`
@@ -47,7 +49,7 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong, and resolves the sink.
 func (c *config) Validate() error {
-	errs := []error{c.Process.Validate(), c.Contracts.Validate(), c.Intake.Validate(), c.Brokers.Validate(), c.Access.Validate()}
+	errs := []error{c.Process.Validate(), c.Contracts.Validate(), c.Intake.Validate(), c.Brokers.Validate(), c.Access.Validate(), c.Settings.Validate()}
 	if c.Replicas < 0 || c.ContractsWait < 0 {
 		errs = append(errs, errors.New("INDEX_REPLICAS and CONTRACTS_WAIT must not be negative"))
 	}

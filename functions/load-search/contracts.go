@@ -24,8 +24,10 @@ func (h *handler) accept(set *contract.Set) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(h.checked)
-	for key := range m {
-		delete(h.missing, key)
+	for e := range h.missing {
+		if _, found := set.Find(e.Key.EventType, e.Version); found {
+			delete(h.missing, e)
+		}
 	}
 	return nil
 }
@@ -39,13 +41,13 @@ func (h *handler) reloaded(_ bool, err error) {
 	h.logger.Info("contracts changed", "models", len(*h.models.Load()))
 }
 
-// sighting is when a MODEL without a contract was met.
+// sighting is when a version without a contract was met.
 type sighting struct{ first, last time.Time }
 
 const (
-	// forgetAfter is how long a MODEL without a contract must not be met for the next event of it to wait anew.
+	// forgetAfter is how long a version without a contract must not be met for the next event of it to wait anew.
 	forgetAfter = time.Hour
-	// maxMissing bounds the MODELs that are remembered; producers can invent any number.
+	// maxMissing bounds the versions that are remembered; producers can invent any number.
 	maxMissing = 1000
 )
 
@@ -64,9 +66,9 @@ func (h *handler) refresh(ctx context.Context) error {
 	return nil
 }
 
-// unknown says what becomes of an event whose MODEL has no contract, though the contracts were just looked at. What enrich passed has one: enrich
+// unknown says what becomes of an event whose version has no contract, though the contracts were just looked at. What enrich passed has one: enrich
 // may have read it earlier (its files come to each pod in their own time), so the event waits, and only where none came for long it is a
-// dead letter. The first event of a MODEL begins the wait for all of it, so that those behind a missing contract do not hold the slots of
+// dead letter. The first event of a version begins the wait for all of it, so that those behind a missing contract do not hold the slots of
 // others for ever. One whose contract's file is wrong waits for people to mend it (see package contract), however long.
 func (h *handler) unknown(e *document.UnknownModelError) error {
 	if wrong, held := h.contracts.Load().Held(e.Key.EventType, e.Version); held {
@@ -75,7 +77,7 @@ func (h *handler) unknown(e *document.UnknownModelError) error {
 	now := h.clock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s, ok := h.missing[e.Key]
+	s, ok := h.missing[*e]
 	if !ok || now.Sub(s.last) > forgetAfter {
 		if !ok && len(h.missing) >= maxMissing {
 			clear(h.missing)
@@ -83,9 +85,22 @@ func (h *handler) unknown(e *document.UnknownModelError) error {
 		s.first = now
 	}
 	s.last = now
-	h.missing[e.Key] = s
+	h.missing[*e] = s
 	if now.Sub(s.first) < h.wait {
 		return delivery.After(e, h.interval)
 	}
 	return delivery.Permanent(event.CodeUnknownContract, e)
+}
+
+// keyless returns the error that has an event wait for a key to mask with, and says so once a minute.
+func (h *handler) keyless(e *event.Event, err error) error {
+	h.unmasked.Inc()
+	now := h.clock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.warned.IsZero() || now.Sub(h.warned) >= time.Minute {
+		h.warned = now
+		h.logger.Error("events wait: their contract masks personal data, and there is no key to do so", "event_type", e.Type(), "error", err)
+	}
+	return delivery.After(err, h.interval)
 }

@@ -10,8 +10,14 @@
 // 2026-11-21, two payloads that die under one name. Context: dead letters are named by root id, stage and replaycount, and two payloads under one identity can
 // fail in the same stage. Decision: the second one's id has its hash behind it. Consequences: neither is "already there" for the other; both are found by root_id.
 //
-// 2026-11-21, an event whose MODEL has no contract here waits. Context: enrich passed it, so there is one, and files come to each pod in their own time. Decision: contracts are
-// looked at once more, and its events come again for CONTRACTS_WAIT, counted from the first one of the MODEL; where the file is there and wrong, until it is mended (see
-// package contract). Consequences: a contract's deployment costs no dead letters; a MODEL that only enrich knows holds slots for half a minute, and then makes dead letters
+// 2026-11-21, an event whose version has no contract here waits. Context: enrich passed it, so there is one, and files come to each pod in their own time. That another version of its
+// MODEL is known does for its index, and not for people: the new one may be the first to say that a field is personal. Decision: contracts are
+// looked at once more, and its events come again for CONTRACTS_WAIT, counted from the first one of the version; where the file is there and wrong, until it is mended (see
+// package contract). Consequences: a contract's deployment costs no dead letters; a version that only enrich knows holds slots for half a minute, and then makes dead letters
 // unknown_contract, which can be replayed.
+//
+// 2026-11-21, without a key to mask with, what is to be masked waits. Context: search shows no personal data (package mask); an operator has not made the key yet, or its file is
+// unreadable. Decision: events whose contract masks come again every CONTRACTS_INTERVAL and are never dead letters of this function; all others go on, dead letters too, without their payload where
+// it would have to be masked. Consequences: they hold a Trigger's slots, as whatever waits does, and are given up after its retries; millrace_mask_waiting_total and an error in the log, once
+// a minute, say so. A key in a file is used from the next batch on; one in MASK_KEY takes a restart.
 package main

@@ -17,6 +17,7 @@ import (
 	"millrace/shared/delivery"
 	"millrace/shared/document"
 	"millrace/shared/event"
+	"millrace/shared/mask"
 	"millrace/shared/search"
 	"millrace/shared/telemetry"
 )
@@ -59,12 +60,19 @@ type handler struct {
 	checked map[string]time.Time // when an index's template was seen
 	// extended are the contracts whose fields the indexes that are there have, as far as they take them; under the zero key those of dead letters, which no contract has.
 	extended map[document.ModelKey][]*contract.Contract
-	missing  map[document.ModelKey]sighting // MODELs that events had and no contract has
+	missing  map[document.UnknownModelError]sighting // versions that events had and no contract has
+
+	key      document.Key // to mask with
+	unmasked prometheus.Counter
+	warned   time.Time // when it was last said that there is no key
 }
 
 func newHandler(i index, clock func() time.Time, logger *slog.Logger, r prometheus.Registerer) *handler {
 	h := &handler{
-		index: i, clock: clock, logger: logger, checked: map[string]time.Time{}, missing: map[document.ModelKey]sighting{},
+		index: i, clock: clock, logger: logger, checked: map[string]time.Time{}, missing: map[document.UnknownModelError]sighting{},
+		key: mask.Settings{}.Open().Key,
+		unmasked: telemetry.Counter(r, "millrace_mask_waiting_total",
+			"Deliveries of events that wait since their contract masks personal data and there is no key to do so: alarm above 0.").WithLabelValues(),
 		extended: map[document.ModelKey][]*contract.Contract{},
 		refused: telemetry.Counter(r, "millrace_search_mappings_refused_total",
 			"Indexes that are there and did not take added fields, or could not be asked, by kind (enriched, dead), each time that they are to.", "kind"),
@@ -85,8 +93,9 @@ func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Ou
 	b := &batch{h: h, events: events, out: delivery.NewOutcomes(len(events)), docs: make([]*document.Document, len(events))}
 	var open []int
 	known, fresh := *h.models.Load(), false
+	key := sync.OnceValues(h.key) // one for the batch
 	for i, e := range events {
-		d, err := document.New(h.index, known, e)
+		d, err := document.New(h.index, known, key, e)
 		var unknown *document.UnknownModelError
 		if errors.As(err, &unknown) && !fresh {
 			fresh = true
@@ -95,10 +104,13 @@ func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Ou
 				continue
 			}
 			known = *h.models.Load()
-			d, err = document.New(h.index, known, e)
+			d, err = document.New(h.index, known, key, e)
 		}
-		if errors.As(err, &unknown) {
+		switch {
+		case errors.As(err, &unknown):
 			err = h.unknown(unknown)
+		case errors.Is(err, mask.ErrNoKey):
+			err = h.keyless(e, err)
 		}
 		if err != nil {
 			b.out.Settle(i, err)

@@ -64,6 +64,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	h.key = c.Settings.Open().Key
 	h.reload, h.interval, h.wait = contracts.Reload, c.Interval, c.ContractsWait
 	f.Follow(contracts, c.Contracts, h.reloaded)
 	dead := f.OpenSinks(kafka.ProducerOptions{}).Open(c.dead)

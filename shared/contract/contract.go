@@ -56,8 +56,8 @@ type Field struct {
 	Items       *Field  // of Array; nil where the contract says nothing
 	Closed      bool    // of Object: a member that Fields does not name is a violation
 	Description string
-	// Classification is the standard's: what may be done with the value. The contracts shipped here use "public" and "personal";
-	// "" where the file says nothing.
+	// Classification is the standard's: what may be done with the value, as the file has it; see [Field.Masked]. "" where the file says nothing. In a [Model] it is the
+	// strictest of all versions.
 	Classification string
 	PhysicalType   string // as the file has it
 	Format         string // as the file has it; of strings, only those named in the package comment are checked
@@ -181,6 +181,7 @@ func Parse(name string, data []byte) (*Contract, error) {
 	if err := errors.Join(p.errs...); err != nil {
 		return nil, fmt.Errorf("contract %s: %w", name, err)
 	}
+	c.inherit()
 	c.source, c.file = slices.Clone(data), name
 	c.root.pointer, c.enrichment.pointer = "", ""
 	c.checker = compile(c.root, c.paths)
@@ -648,6 +649,46 @@ var (
 
 func escapePointer(s string) string   { return pointerEscaper.Replace(s) }
 func unescapePointer(s string) string { return pointerUnescaper.Replace(s) }
+
+// Masked reports whether the field's classification keeps its value out of search and lake as it is (package mask). "public" and "internal" show it, whatever their case, and so does none at
+// all. Any other word masks it, personal as well as confidential, restricted and one that was misspelled: a mistake hides too much and never too little.
+func (f *Field) Masked() bool {
+	switch strings.ToLower(strings.TrimSpace(f.Classification)) {
+	case "", "public", "internal":
+		return false
+	}
+	return true
+}
+
+// inherit classifies all fields of a payload or an enrichment that is classified as a whole, and the enrichment's fields of which the file does not say anything as the keys of the steps that fill them.
+func (c *Contract) inherit() {
+	for _, of := range []*Field{&c.root, &c.enrichment} { // the object as a whole
+		for i := range of.Fields {
+			if of.Masked() && !of.Fields[i].Masked() {
+				of.Fields[i].Classification = of.Classification
+			}
+		}
+	}
+	for _, step := range c.Steps {
+		by := ""
+		for f, path := &c.root, step.Lookup.Path; ; path = path[1:] {
+			if f.Masked() {
+				by = f.Classification
+				break
+			}
+			if len(path) == 0 {
+				break
+			}
+			f = &f.Fields[slices.IndexFunc(f.Fields, func(g Field) bool { return g.Name == path[0] })]
+		}
+		for _, column := range step.Lookup.Fields {
+			i := slices.IndexFunc(c.Enrichment, func(f Field) bool { return f.Name == column.Field })
+			if by != "" && c.Enrichment[i].Classification == "" {
+				c.Enrichment[i].Classification = by
+			}
+		}
+	}
+}
 
 // Pointer is the field's JSON pointer (RFC 6901) within the payload or the enrichment; "*" stands for the items of an array.
 func (f *Field) Pointer() string { return f.pointer }

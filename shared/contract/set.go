@@ -217,6 +217,9 @@ func mergeField(a, b Field, at string, errs *[]error) Field {
 		*errs = append(*errs, fmt.Errorf("%s%s: name or type is not that of an earlier version, which takes a new MODEL", at, b.pointer))
 		return a
 	}
+	if b.Masked() && !a.Masked() {
+		a.Classification = b.Classification // an older producer's value is the same person's
+	}
 	a.Fields = merge(a.Fields, b.Fields, at, errs)
 	if a.Items != nil {
 		item := mergeField(*a.Items, *b.Items, at, errs)

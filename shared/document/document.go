@@ -16,6 +16,7 @@ import (
 	"millrace/shared/contract"
 	"millrace/shared/delivery"
 	"millrace/shared/event"
+	"millrace/shared/mask"
 	"millrace/shared/rawjson"
 	"millrace/shared/search"
 )
@@ -54,7 +55,23 @@ type Document struct {
 }
 
 // Models are the contracts by what has an index of its own: a type and a MODEL.
-type Models map[ModelKey]contract.Model
+type Models map[ModelKey]Model
+
+// Model is one of [Models].
+type Model struct {
+	contract.Model
+	Mask *mask.Mask // nil where nothing in it is masked
+}
+
+// has reports whether a version is one of the model's.
+func (m *Model) has(version string) bool {
+	for _, c := range m.Versions {
+		if c.Version == version {
+			return true
+		}
+	}
+	return false
+}
 
 // ModelKey names one of [Models].
 type ModelKey struct {
@@ -66,12 +83,12 @@ type ModelKey struct {
 func ModelsOf(contracts *contract.Set) Models {
 	m := Models{}
 	for _, model := range contracts.Models() {
-		m[ModelKey{model.EventType, model.Model}] = model
+		m[ModelKey{model.EventType, model.Model}] = Model{model, mask.Of(model)}
 	}
 	return m
 }
 
-// UnknownModelError says that no contract has an event's MODEL.
+// UnknownModelError says that no contract is of an event's MODEL or, where there is one, of its version: what in the event is personal is not known then.
 type UnknownModelError struct {
 	Key     ModelKey
 	Version string // the event's schema version
@@ -79,7 +96,7 @@ type UnknownModelError struct {
 
 // Error implements error.
 func (e *UnknownModelError) Error() string {
-	return fmt.Sprintf("no contract of model %d for the event type", e.Key.Model)
+	return fmt.Sprintf("no contract of model %d, version %s for the event type", e.Key.Model, e.Version)
 }
 
 // Names names indexes; search.Client does.
@@ -88,14 +105,17 @@ type Names interface {
 	DeadIndex(t time.Time) string
 }
 
+// Key returns the key to mask with; mask.Keyring's method does. It is called only for what is masked. Its error is an outage of the key, and no event's fault.
+type Key func() (*mask.Key, error)
+
 // New returns the document for e. A dead letter is told by its failure attributes and not by its stage, which is enriched on what load-search
-// gave up itself; enrich lets no such attribute through to events.enriched. The error is permanent (see delivery.Permanent) and says what is wrong with e, or an
-// *UnknownModelError.
-func New(n Names, known Models, e *event.Event) (*Document, error) {
+// gave up itself; enrich lets no such attribute through to events.enriched. The error is permanent (see delivery.Permanent) and says what is wrong with e, an
+// *UnknownModelError, or one of key, which a dead letter never has: it is without its payload then.
+func New(n Names, known Models, key Key, e *event.Event) (*Document, error) {
 	if event.IsDead(e) {
-		return dead(n, e), nil
+		return dead(n, known, key, e), nil
 	}
-	return enriched(n, known, e)
+	return enriched(n, known, key, e)
 }
 
 // Ref returns where e's document is, without making it or knowing its contract. The errors are New's.
@@ -127,34 +147,43 @@ func enrichedRef(n Names, e *event.Event) (search.Ref, ModelKey, error) {
 	return search.Ref{Index: n.EnrichedIndex(e.Type(), number, day(e, arrived)), ID: event.Attr(e, event.RootID)}, ModelKey{e.Type(), number}, nil
 }
 
-func enriched(n Names, known Models, e *event.Event) (*Document, error) {
-	ref, key, err := enrichedRef(n, e)
+func enriched(n Names, known Models, key Key, e *event.Event) (*Document, error) {
+	ref, of, err := enrichedRef(n, e)
 	if err != nil {
 		return nil, err
 	}
-	// The MODEL is enough: a revision or addition that this process does not know yet has the same index.
-	model, ok := known[key]
-	if !ok {
-		return nil, &UnknownModelError{key, event.Attr(e, event.SchemaVersion)}
+	// The MODEL is not enough: a revision or addition that this process does not know yet has the same index, and may name what is personal.
+	model, ok := known[of]
+	if version := event.Attr(e, event.SchemaVersion); !ok || !model.has(version) {
+		return nil, &UnknownModelError{of, version}
 	}
 	payload, enrichment, err := event.SplitEnriched(e.Data())
 	if err != nil {
 		return nil, delivery.Permanent(event.CodeNotJSON, err)
 	}
 
-	d := &Document{Kind: Enriched, Event: e, Model: model, Hash: event.Attr(e, event.DataHash)}
+	d := &Document{Kind: Enriched, Event: e, Model: model.Model, Hash: event.Attr(e, event.DataHash)}
 	d.Index, d.ID = ref.Index, ref.ID
 	if replays := event.Replays(e); replays > 0 {
 		// A document that was created has version 1, so the first replay's is above it.
 		d.Version = int64(replays) + 1
 	}
+	show, showEnrichment := rawjson.Compact, rawjson.Compact
+	if model.Mask != nil {
+		k, err := key()
+		if err != nil {
+			return nil, err
+		}
+		show = func(b, payload []byte) []byte { return model.Mask.Payload(b, k, payload) }
+		showEnrichment = func(b, enrichment []byte) []byte { return model.Mask.Enrichment(b, k, enrichment) }
+	}
 	b := make([]byte, 0, 768+len(e.Data()))
 	b = appendAttributes(b, e)
 	b = append(b, `,"payload":`...)
-	b = rawjson.Compact(b, payload)
+	b = show(b, payload)
 	if enrichment != nil {
 		b = append(b, `,"enrichment":`...)
-		b = rawjson.Compact(b, enrichment)
+		b = showEnrichment(b, enrichment)
 	}
 	b = append(b, '}')
 	d.Source = b
@@ -163,9 +192,13 @@ func enriched(n Names, known Models, e *event.Event) (*Document, error) {
 
 // dead returns the document for a dead letter. There is one for every dead letter, whatever its attributes are: what
 // cannot be read as the field's type is left out.
-func dead(n Names, e *event.Event) *Document {
+func dead(n Names, known Models, key Key, e *event.Event) *Document {
 	d := bare(n, e)
-	payload := e.Data()
+	payload, masked, why := shown(known, key, e)
+	if why != "" {
+		d.omit(why)
+		return d
+	}
 	cut := len(payload) > maxDeadPayload
 	if cut {
 		end := maxDeadPayload
@@ -179,8 +212,18 @@ func dead(n Names, e *event.Event) *Document {
 	if cut {
 		d.Source = append(d.Source, `,"payload_truncated":true`...)
 	}
+	if masked {
+		d.Source = append(d.Source, `,"payload_masked":true`...)
+	}
 	d.Source = append(d.Source, '}')
 	return d
+}
+
+// omit closes a bare document, which it tells to have no payload, and why: the whole dead letter is in Kafka and the lake.
+func (d *Document) omit(why string) {
+	d.Source = append(d.Source[:len(d.Source)-1], `,"payload_omitted":true,"payload_omitted_why":`...)
+	d.Source = rawjson.AppendString(d.Source, why+"; replay trace tells where the original is")
+	d.Source = append(d.Source, '}')
 }
 
 // bare returns the document of a dead letter's attributes only.
@@ -212,7 +255,7 @@ func bare(n Names, e *event.Event) *Document {
 func WithoutPayload(n Names, e *event.Event) *Document {
 	d := bare(n, e)
 	d.Bare = true
-	d.Source = append(d.Source[:len(d.Source)-1], `,"payload_omitted":true}`...)
+	d.omit("Elasticsearch refuses it")
 	return d
 }
 

@@ -69,7 +69,7 @@ func documents(t testing.TB) func(e *event.Event) *Document {
 	known := ModelsOf(contracts)
 	n := searchtest.New(t, search.Options{URL: "http://127.0.0.1:1"})
 	return func(e *event.Event) *Document {
-		d, err := New(n, known, e)
+		d, err := New(n, known, testKey, e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +194,7 @@ func benchmark(b *testing.B, e *event.Event) {
 	b.SetBytes(int64(len(e.Data())))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := New(n, known, e); err != nil {
+		if _, err := New(n, known, testKey, e); err != nil {
 			b.Fatal(err)
 		}
 	}

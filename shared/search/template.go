@@ -22,7 +22,7 @@ import (
 
 // layout is the version of what this package itself puts into templates. Raise it with every change of mappings or settings
 // here, or older processes keep their settings in place, and put back fields that were taken out.
-const layout = 3
+const layout = 4
 
 // priority of the templates. Those that Elasticsearch ships have at most 101.
 const priority = 200
@@ -455,7 +455,7 @@ func field(f *contract.Field) mapping {
 	}
 	switch f.Type {
 	case contract.String:
-		if f.Search == "text" {
+		if f.Search == "text" && !f.Masked() { // a pseudonym has no words
 			return mapping{"type": "text"}
 		}
 		return keyword()

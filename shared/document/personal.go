@@ -1,0 +1,64 @@
+package document
+
+import (
+	"millrace/shared/event"
+	"millrace/shared/rawjson"
+)
+
+// shown returns what of a dead letter's data everybody may see who may search, and whether it is masked; or why that is nothing.
+//
+// It is as it came where the type's contract is known and masks nothing, masked where it can be, and else left out: nothing says then what in it is personal.
+func shown(known Models, key Key, e *event.Event) (data []byte, masked bool, why string) {
+	data = e.Data()
+	if len(data) == 0 {
+		return data, false, ""
+	}
+	model, exact, ok := known.of(e)
+	if !ok {
+		return nil, false, "no contract says what in it is personal"
+	}
+	if model.Mask == nil {
+		return data, false, ""
+	}
+	const unreadable = "its contract masks personal data, and it cannot be taken apart"
+	// What collect refuses is the whole object that was sent, or a body of any kind.
+	if !exact || event.Attr(e, event.FailureStage) == "collect" || !rawjson.Valid(data) {
+		return nil, false, unreadable
+	}
+	k, err := key()
+	if err != nil {
+		return nil, false, "its contract masks personal data, and there is no key to do so"
+	}
+	if event.Attr(e, event.Stage) != event.StageEnriched {
+		return model.Mask.Payload(nil, k, data), true, ""
+	}
+	payload, enrichment, err := event.SplitEnriched(data)
+	if err != nil {
+		return nil, false, unreadable
+	}
+	out := model.Mask.Payload([]byte(`{"payload":`), k, payload)
+	if enrichment != nil {
+		out = model.Mask.Enrichment(append(out, `,"enrichment":`...), k, enrichment)
+	}
+	return append(out, '}'), true, ""
+}
+
+// of returns the model of a dead letter's contract. Where the event names no version, it is a model of the type, one that masks if there is such: exact is false then.
+func (m Models) of(e *event.Event) (model Model, exact, ok bool) {
+	version := event.Attr(e, event.SchemaVersion)
+	if version == "" {
+		version = event.Attr(e, event.FailureVersion)
+	}
+	for key, one := range m {
+		switch {
+		case key.EventType != e.Type():
+		case version == "":
+			if !ok || model.Mask == nil {
+				model, ok = one, true
+			}
+		case one.has(version):
+			return one, true, true
+		}
+	}
+	return model, false, ok
+}
