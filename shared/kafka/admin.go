@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -200,22 +201,52 @@ func atWork(err error) bool {
 }
 
 // EnsureStart commits the beginning of the topic for each partition where the group has committed nothing yet, so that a Trigger whose dispatcher starts later does not begin
-// at the end. Where something is committed nothing changes. It returns the partitions that it committed.
+// at the end. A commit that is of another topic counts for nothing: one of a topic of this name that was deleted since, as its metadata say (those of this package's commits), or one behind
+// the partition's end. Where anything else is committed nothing changes. It returns the partitions that it committed.
 //
 // The error is an [*AtWorkError] where the group has members: Kafka then takes commits from them alone. Those partitions were added to the topic, or the members read
 // nothing there yet.
-func (a *Admin) EnsureStart(_ context.Context, g GroupTopic) ([]int32, error) {
-	missing, all, err := a.uncommitted(g)
+func (a *Admin) EnsureStart(ctx context.Context, g GroupTopic) ([]int32, error) {
+	missing, all, id, err := a.uncommitted(ctx, g)
 	if err != nil || len(missing) == 0 {
 		return nil, err
 	}
+	return a.start(g, missing, all, id)
+}
+
+// Restart commits the beginning of the topic, which has just been made, for each partition where the group's position is another. There are such positions where a topic of this name was
+// deleted while the group's coordinator was away, or its members committed after that: they would skip as many events of the new one. It returns the partitions that it committed; the error
+// is an [*AtWorkError] where the group has members.
+func (a *Admin) Restart(ctx context.Context, g GroupTopic) ([]int32, error) {
+	missing, all, id, err := a.uncommitted(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	committed, err := Committed(a.client, g)
+	if err != nil {
+		return nil, err
+	}
+	for p, at := range committed {
+		if at > 0 && !slices.Contains(missing, p) {
+			missing = append(missing, p)
+		}
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	slices.Sort(missing)
+	return a.start(g, missing, all, id)
+}
+
+// start commits the beginning of the partitions of a topic of all partitions, and this id.
+func (a *Admin) start(g GroupTopic, missing []int32, all int, id string) ([]int32, error) {
 	offsets := make(map[int32]sarama.OffsetAndMetadata, len(missing))
 	for _, p := range missing {
 		first, err := a.client.GetOffset(g.Topic, p, sarama.OffsetOldest)
 		if err != nil {
 			return nil, fmt.Errorf("group %s: first offset of %s/%d: %w", g.Group, g.Topic, p, err)
 		}
-		offsets[p] = sarama.OffsetAndMetadata{Offset: first, LeaderEpoch: -1}
+		offsets[p] = sarama.OffsetAndMetadata{Offset: first, LeaderEpoch: -1, Metadata: stamp(id, "")}
 	}
 	res, err := a.admin.AlterConsumerGroupOffsets(g.Group, map[string]map[int32]sarama.OffsetAndMetadata{g.Topic: offsets}, nil)
 	if err != nil {
@@ -232,43 +263,58 @@ func (a *Admin) EnsureStart(_ context.Context, g GroupTopic) ([]int32, error) {
 	return missing, nil
 }
 
-// uncommitted returns the partitions of the topic for which the group has no committed offset, and how many the topic has.
-func (a *Admin) uncommitted(g GroupTopic) (missing []int32, all int, err error) {
+// uncommitted returns the partitions of the topic for which the group has no committed offset, or one that is of another topic, how many the topic has, and its id, "" where the cluster
+// tells none.
+func (a *Admin) uncommitted(ctx context.Context, g GroupTopic) (missing []int32, all int, id string, err error) {
+	fail := func(err error) ([]int32, int, string, error) {
+		return nil, 0, "", fmt.Errorf("group %s: %w", g.Group, err)
+	}
 	if err := a.client.RefreshMetadata(g.Topic); err != nil {
-		return nil, 0, fmt.Errorf("group %s: topic %s: %w", g.Group, g.Topic, err)
+		return fail(fmt.Errorf("topic %s: %w", g.Topic, err))
 	}
 	parts, err := a.client.Partitions(g.Topic)
 	if err != nil {
-		return nil, 0, fmt.Errorf("group %s: topic %s: %w", g.Group, g.Topic, err)
+		return fail(fmt.Errorf("topic %s: %w", g.Topic, err))
+	}
+	if id, err = topicID(ctx, a.client, g.Topic); err != nil {
+		return fail(err)
 	}
 	res, err := a.admin.ListConsumerGroupOffsets(g.Group, map[string][]int32{g.Topic: parts})
 	if err == nil && !errors.Is(res.Err, sarama.ErrNoError) {
 		err = res.Err
 	}
 	if errors.Is(err, sarama.ErrGroupIDNotFound) {
-		return parts, len(parts), nil
+		return parts, len(parts), id, nil
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("group %s: committed offsets: %w", g.Group, err)
+		return fail(fmt.Errorf("committed offsets: %w", err))
 	}
 	for _, p := range parts {
 		block := res.GetBlock(g.Topic, p)
 		if block != nil && !errors.Is(block.Err, sarama.ErrNoError) {
-			return nil, 0, fmt.Errorf("group %s: committed offset of %s/%d: %w", g.Group, g.Topic, p, block.Err)
+			return fail(fmt.Errorf("committed offset of %s/%d: %w", g.Topic, p, block.Err))
 		}
-		if block == nil || block.Offset < 0 {
+		if block == nil || block.Offset < 0 || otherTopic(block.Metadata, id) {
+			missing = append(missing, p)
+			continue
+		}
+		end, err := a.client.GetOffset(g.Topic, p, sarama.OffsetNewest)
+		if err != nil {
+			return fail(fmt.Errorf("end of %s/%d: %w", g.Topic, p, err))
+		}
+		if block.Offset > end {
 			missing = append(missing, p)
 		}
 	}
-	return missing, len(parts), nil
+	return missing, len(parts), id, nil
 }
 
 // GroupsReady reports whether each group has committed offsets on its topic, so that events written from now on will reach it. One partition is enough: one
 // that was added to the topic must not stop what writes to it. There a group of ours ([Intake], [Consumer]) reads from the oldest record; Knative's begins at
 // the end when it first sees the partition, unless EnsureStart gave it a position before. The error names the first group without any.
-func (a *Admin) GroupsReady(_ context.Context, groups []GroupTopic) error {
+func (a *Admin) GroupsReady(ctx context.Context, groups []GroupTopic) error {
 	for _, g := range groups {
-		missing, all, err := a.uncommitted(g)
+		missing, all, _, err := a.uncommitted(ctx, g)
 		if err != nil {
 			return err
 		}

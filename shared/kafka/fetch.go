@@ -62,7 +62,7 @@ func (r *Reader) Topic(ctx context.Context, name string) (Topic, error) {
 			return m.Err
 		}
 		if m.Uuid == (sarama.Uuid{}) {
-			return errors.New("the cluster gives the topic no id, which needs Kafka 2.8 or later")
+			return errNoTopicID
 		}
 		t = Topic{Name: name, ID: m.Uuid.String()}
 		for _, p := range m.Partitions {
@@ -290,7 +290,7 @@ func (r *Reader) retry(ctx context.Context, topic string, f func() error) error 
 		}
 		err := f()
 		if err == nil || errors.Is(err, sarama.ErrOffsetOutOfRange) || errors.Is(err, sarama.ErrUnknownTopicOrPartition) ||
-			errors.Is(err, sarama.ErrTopicAuthorizationFailed) || errors.Is(err, sarama.ErrClosedClient) || attempt == 4 {
+			errors.Is(err, sarama.ErrTopicAuthorizationFailed) || errors.Is(err, sarama.ErrClosedClient) || errors.Is(err, errNoTopicID) || attempt == 4 {
 			return err
 		}
 		timer := time.NewTimer(time.Duration(attempt) * 250 * time.Millisecond)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -51,6 +52,10 @@ type member struct {
 	logger  *slog.Logger
 	began   bool // StartNewest was seen to; of run alone
 
+	ids       map[string]string // of the topics, in the present generation; nil before the first. Of run and the generation's Setup
+	unstamped atomic.Bool       // a broker took not even a stamp as metadata
+	metadata  *atomic.Int64     // how long the handler's own metadata may be; nil where it has none
+
 	config  func() *sarama.Config
 	session func(sarama.Client) sarama.ConsumerGroupHandler // of one generation
 	onError func(error)                                     // is told what does not end the generation; may be nil
@@ -79,7 +84,9 @@ func (m *member) run(ctx context.Context) error {
 		}
 		level := slog.LevelWarn
 		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-			level = slog.LevelInfo // provision has not made it yet
+			if err = fmt.Errorf("%w: run provision, which makes it", err); m.ids == nil {
+				level = slog.LevelInfo // provision has not made it yet
+			}
 		}
 		m.logger.Log(ctx, level, "cannot consume, trying again", "topics", m.topics, "group", m.group, "wait", wait.String(), "error", err)
 		timer := time.NewTimer(wait)
@@ -105,7 +112,7 @@ func (m *member) consume(ctx context.Context) (err error) {
 			return fmt.Errorf("topic %s: %w", topic, err)
 		}
 		if m.start == StartNewest && !m.began {
-			if err := m.commitEnd(client, topic); err != nil {
+			if err := m.commitEnd(ctx, client, topic); err != nil {
 				return err
 			}
 		}
@@ -121,6 +128,10 @@ func (m *member) consume(ctx context.Context) (err error) {
 			if m.onError != nil {
 				m.onError(e)
 			}
+			if errors.Is(e, sarama.ErrOffsetMetadataTooLarge) && (m.metadata == nil || m.metadata.Load() == 0) && !m.unstamped.Swap(true) {
+				m.logger.Error("the brokers take no metadata with a commit (offset.metadata.max.bytes): should the topic be deleted and made anew, its first events may be skipped",
+					"topics", m.topics, "group", m.group)
+			}
 			m.logger.Warn("consumer group", "topics", m.topics, "group", m.group, "error", e)
 		}
 	})
@@ -129,23 +140,30 @@ func (m *member) consume(ctx context.Context) (err error) {
 		errs.Wait()
 	}()
 	for ctx.Err() == nil {
-		if err := group.Consume(ctx, m.topics, m.session(client)); err != nil {
+		if err := m.consumeOnce(ctx, client, group); err != nil {
 			return fmt.Errorf("consume: %w", err)
 		}
 	}
 	return nil
 }
 
+// consumeOnce is in the group for one generation.
+func (m *member) consumeOnce(ctx context.Context, client sarama.Client, group sarama.ConsumerGroup) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	return group.Consume(ctx, m.topics, &generation{ConsumerGroupHandler: m.session(client), m: m, client: client, end: end})
+}
+
 // commitEnd commits the topic's end for a group that has committed nothing on it, so that what is written from now on is read even if this process ends before it
 // commits for the first time. A group with a commit on any partition is not new: partitions without one were added to the topic, or nothing of them is finished
 // yet, and are read from their oldest record.
-func (m *member) commitEnd(client sarama.Client, topic string) error {
+func (m *member) commitEnd(ctx context.Context, client sarama.Client, topic string) error {
 	admin, err := sarama.NewClusterAdminFromClient(client)
 	if err != nil {
 		return fmt.Errorf("commit the end of %s: %w", topic, err)
 	}
 	a := &Admin{client: client, admin: admin} // closing it would close the client
-	missing, all, err := a.uncommitted(GroupTopic{Group: m.group, Topic: topic})
+	missing, all, id, err := a.uncommitted(ctx, GroupTopic{Group: m.group, Topic: topic})
 	if err != nil || len(missing) < all {
 		return err
 	}
@@ -163,7 +181,7 @@ func (m *member) commitEnd(client sarama.Client, topic string) error {
 			m.logger.Error("a group without a position begins at the topic's end: what is there already is not delivered (provision gives it a position before the first event)",
 				"topic", topic, "group", m.group, "partition", p, "first", first, "last", end-1)
 		}
-		offsets[p] = sarama.OffsetAndMetadata{Offset: end, LeaderEpoch: -1}
+		offsets[p] = sarama.OffsetAndMetadata{Offset: end, LeaderEpoch: -1, Metadata: stamp(id, "")}
 	}
 	res, err := admin.AlterConsumerGroupOffsets(m.group, map[string]map[int32]sarama.OffsetAndMetadata{topic: offsets}, nil)
 	if err != nil {

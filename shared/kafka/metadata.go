@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// maxMetadata is how long a commit's metadata may be where the broker's offset.metadata.max.bytes is the default, 4,096.
-const maxMetadata = 4096
+// maxMetadata is how long a commit's metadata may be, beside its stamp, where the broker's offset.metadata.max.bytes is the default, 4,096.
+const maxMetadata = 4096 - stampRoom
 
 // metadataVersion begins the metadata of our commits; what begins otherwise is somebody else's, and ignored.
 const metadataVersion = "millrace1 "

@@ -168,26 +168,6 @@ func newLoad(t *testing.T, admin *kafka.Admin, address string, s kafka.Security)
 	return l
 }
 
-// lockedText is what was written to it.
-type lockedText struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (l *lockedText) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-// String returns the text so far.
-func (l *lockedText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // send sends one event.
 func (l *load) send() error {
 	l.t.Helper()
