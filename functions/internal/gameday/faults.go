@@ -172,7 +172,7 @@ func (g guest) ConsumeClaim(session sarama.ConsumerGroupSession, _ sarama.Consum
 
 // storm makes every function's group rebalance again and again: guests come and go.
 func storm(ctx context.Context, s *scene) error {
-	ctx, cancel := context.WithTimeout(ctx, s.row.lasts)
+	ctx, cancel := context.WithTimeout(ctx, s.row.takes(s.cfg))
 	defer cancel()
 	var sessions atomic.Int64
 	var guests sync.WaitGroup

@@ -23,7 +23,8 @@ func (o *outcome) describe(w io.Writer) {
 	if !o.ok() {
 		verdict = "DID NOT HOLD"
 	}
-	fmt.Fprintf(w, "    %s, in %s\n", verdict, o.took.Round(time.Second))
+	fmt.Fprintf(w, "    %s, in %s: start %s, load %s, calm %s, reading %s, stop %s\n", verdict, seconds(o.started+o.loaded+o.calmed+o.read+o.stopped), seconds(o.started), seconds(o.loaded),
+		seconds(o.calmed), seconds(o.read), seconds(o.stopped))
 	for _, note := range o.notes {
 		fmt.Fprintf(w, "    %s\n", note)
 	}

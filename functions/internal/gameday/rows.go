@@ -25,6 +25,7 @@ type row struct {
 	inject func(ctx context.Context, s *scene) error
 	stays  bool
 	lasts  time.Duration
+	brief  time.Duration // in place of lasts in the short form, where it is not 0
 	// end undoes it.
 	end func(ctx context.Context, s *scene) error
 
@@ -34,6 +35,14 @@ type row struct {
 
 	// check says where the fault did not do what it should: then the row shows nothing.
 	check func(s *scene, a *ledger.Account) error
+}
+
+// takes is how long the fault takes, at least.
+func (r *row) takes(cfg *config) time.Duration {
+	if cfg.short && r.brief > 0 {
+		return r.brief
+	}
+	return r.lasts
 }
 
 // String returns the row's name with its form, which no other row has.
@@ -64,23 +73,23 @@ var rows = []row{
 
 	{name: "Kafka killed, started 5 s later", short: true, inject: killed(kafkaOf), end: started(kafkaOf), stays: true, lasts: 5 * time.Second, check: kafkaAway},
 	{
-		name: "Kafka stopped (SIGSTOP) for 30 s", inject: sending(kafkaOf, syscall.SIGSTOP), end: sending(kafkaOf, syscall.SIGCONT), stays: true, lasts: 30 * time.Second,
+		name: "Kafka stopped (SIGSTOP)", inject: sending(kafkaOf, syscall.SIGSTOP), end: sending(kafkaOf, syscall.SIGCONT), stays: true, lasts: 30 * time.Second,
 		check: answered(load.Unconfirmed),
 	},
-	{name: "connections to Kafka hang for 20 s", inject: way(kafkaWay, proxy.Hang), end: way(kafkaWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: all(held(kafkaWay), answered(load.Unconfirmed))},
-	{name: "connections to Kafka cut in mid-response for 20 s", inject: way(kafkaWay, proxy.Cut), end: way(kafkaWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(kafkaWay)},
-	{name: "a rebalance storm of 30 s", inject: storm, lasts: 30 * time.Second, check: signals},
+	{name: "connections to Kafka hang", inject: way(kafkaWay, proxy.Hang), end: way(kafkaWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: all(held(kafkaWay), answered(load.Unconfirmed))},
+	{name: "connections to Kafka cut in mid-response", inject: way(kafkaWay, proxy.Cut), end: way(kafkaWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(kafkaWay)},
+	{name: "a rebalance storm", inject: storm, lasts: 30 * time.Second, check: signals},
 
 	{name: "Elasticsearch killed, started 60 s later", inject: killed(searchOf), end: started(searchOf), stays: true, lasts: time.Minute, check: searchAway},
-	{name: "Elasticsearch answers 429 for 20 s", inject: answering(http.StatusTooManyRequests), end: answering(0), stays: true, lasts: 20 * time.Second, check: refusedWhole},
-	{name: "Elasticsearch rejects documents for 20 s: 1 in 10 for now, 1 in 20 for good", short: true, inject: rejecting, end: accepting, stays: true, lasts: 20 * time.Second, check: rejected},
-	{name: "Elasticsearch away for 40 s, Triggers give up after 6 s", retries: 3, inject: way(searchWay, proxy.Refuse), end: way(searchWay, proxy.Pass), stays: true, lasts: 40 * time.Second, check: exhausted},
-	{name: "connections to Elasticsearch hang for 20 s", inject: way(searchWay, proxy.Hang), end: way(searchWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: held(searchWay)},
-	{name: "connections to Elasticsearch cut in mid-response for 20 s", inject: way(searchWay, proxy.Cut), end: way(searchWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(searchWay)},
+	{name: "Elasticsearch answers 429", inject: answering(http.StatusTooManyRequests), end: answering(0), stays: true, lasts: 20 * time.Second, check: refusedWhole},
+	{name: "Elasticsearch rejects documents: 1 in 10 for now, 1 in 20 for good", short: true, inject: rejecting, end: accepting, stays: true, lasts: 20 * time.Second, check: rejected},
+	{name: "Elasticsearch away for longer than Triggers retry (3 times, 6 s)", retries: 3, inject: way(searchWay, proxy.Refuse), end: way(searchWay, proxy.Pass), stays: true, lasts: 40 * time.Second, check: exhausted},
+	{name: "connections to Elasticsearch hang", inject: way(searchWay, proxy.Hang), end: way(searchWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: held(searchWay)},
+	{name: "connections to Elasticsearch cut in mid-response", inject: way(searchWay, proxy.Cut), end: way(searchWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(searchWay)},
 
 	{name: "object storage killed, started 30 s later", inject: killed(storageOf), end: started(storageOf), stays: true, lasts: 30 * time.Second, check: storageAway},
-	{name: "object storage slow for 30 s", inject: way(storageWay, proxy.Slow), end: way(storageWay, proxy.Pass), stays: true, lasts: 30 * time.Second, check: slowed(storageWay)},
-	{name: "connections to object storage cut in mid-response for 20 s", inject: way(storageWay, proxy.Cut), end: way(storageWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(storageWay)},
+	{name: "object storage slow", inject: way(storageWay, proxy.Slow), end: way(storageWay, proxy.Pass), stays: true, lasts: 30 * time.Second, check: slowed(storageWay)},
+	{name: "connections to object storage cut in mid-response", inject: way(storageWay, proxy.Cut), end: way(storageWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(storageWay)},
 
 	{name: "poison: 1 event in 3 of 14 kinds, and records that are no events", short: true, events: poison, inject: junk, check: poisoned},
 	{name: "clients break off: half before, half after the whole request", abandon: true, check: answered(load.NoAnswer)},
@@ -89,10 +98,10 @@ var rows = []row{
 	{name: "load-search killed 3 times", direct: true, short: true, inject: signalled(syscall.SIGKILL, 3, "load-search"), lasts: 3 * anew, check: signals},
 	{name: "SIGTERM to enrich and load-search in mid-batch, 3 times", direct: true, inject: signalled(syscall.SIGTERM, 3, "enrich", "load-search"), lasts: 12 * pace, check: signals},
 	{name: "Kafka killed, started 5 s later", direct: true, inject: killed(kafkaOf), end: started(kafkaOf), stays: true, lasts: 5 * time.Second, check: kafkaAway},
-	{name: "connections to Kafka cut in mid-response for 20 s", direct: true, inject: way(kafkaWay, proxy.Cut), end: way(kafkaWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(kafkaWay)},
-	{name: "a rebalance storm of 20 s", direct: true, short: true, inject: storm, lasts: 20 * time.Second, check: signals},
+	{name: "connections to Kafka cut in mid-response", direct: true, inject: way(kafkaWay, proxy.Cut), end: way(kafkaWay, proxy.Pass), stays: true, lasts: 20 * time.Second, check: cut(kafkaWay)},
+	{name: "a rebalance storm", direct: true, short: true, inject: storm, lasts: 20 * time.Second, check: signals},
 	{name: "Elasticsearch killed, started 60 s later", direct: true, inject: killed(searchOf), end: started(searchOf), stays: true, lasts: time.Minute, check: searchAway},
-	{name: "Elasticsearch rejects documents for 20 s: 1 in 10 for now, 1 in 20 for good", direct: true, inject: rejecting, end: accepting, stays: true, lasts: 20 * time.Second, check: rejected},
+	{name: "Elasticsearch rejects documents: 1 in 10 for now, 1 in 20 for good", direct: true, inject: rejecting, end: accepting, stays: true, lasts: 20 * time.Second, check: rejected},
 	{name: "poison: 1 event in 3 of 14 kinds, and records that are no events", direct: true, events: poison, inject: junk, check: poisoned},
 }
 

@@ -64,6 +64,10 @@ func run(ctx context.Context, args []string) (err error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.limit, fmt.Errorf("the limit of %s is over", cfg.limit))
 	defer cancel()
+	context.AfterFunc(ctx, func() {
+		// What does not heed its context must not hold a build up for ever. Servers and functions end with this process.
+		time.AfterFunc(ending, func() { panic(fmt.Sprintf("still not ended after another %s: %v", ending, context.Cause(ctx))) })
+	})
 	fmt.Printf("%d rows, about %s on a quiet machine, ended after %s; starting servers\n", len(chosen), short(total(plan(chosen, cfg))), short(cfg.limit))
 	if err := st.open(ctx); err != nil {
 		return fmt.Errorf("before the first row: %w", err)
@@ -86,6 +90,9 @@ func run(ctx context.Context, args []string) (err error) {
 	fmt.Println("\n" + line)
 	return err
 }
+
+// ending is how long the end may take: of the row under way, of the servers, and of the directory.
+const ending = 2 * time.Minute
 
 // playAll plays rows, tells how far it is, and how each went. The error says why it broke off, and in which row.
 func (st *stage) playAll(ctx context.Context, chosen []row) (outcomes []*outcome, err error) {

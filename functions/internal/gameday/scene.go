@@ -65,10 +65,17 @@ func (st *stage) open(ctx context.Context) error {
 	if st.documents, err = proxy.NewSearch(ctx, st.search.Address); err != nil {
 		return err
 	}
-	if st.searchWay, err = proxy.NewTCP(ctx, "127.0.0.1:0", st.documents.Address(), st.cfg.seed+1); err != nil {
+	// Not just any ports: one that a proxy leaves for a while must be free afterwards.
+	if front, err = pipeline.FreeAddress(ctx); err != nil {
 		return err
 	}
-	if st.s3At, err = proxy.NewTCP(ctx, "127.0.0.1:0", st.s3.Address, st.cfg.seed+2); err != nil {
+	if st.searchWay, err = proxy.NewTCP(ctx, front, st.documents.Address(), st.cfg.seed+1); err != nil {
+		return err
+	}
+	if front, err = pipeline.FreeAddress(ctx); err != nil {
+		return err
+	}
+	if st.s3At, err = proxy.NewTCP(ctx, front, st.s3.Address, st.cfg.seed+2); err != nil {
 		return err
 	}
 	return st.up(ctx)
@@ -142,7 +149,8 @@ type outcome struct {
 	*ledger.Account
 
 	fault, toSearch, toLake time.Duration
-	took                    time.Duration
+	// What the row took: to start the platform, to load it and break it, to recover and calm down, to read everything, to stop the platform.
+	started, loaded, calmed, read, stopped time.Duration
 }
 
 // ok says that the row held.
@@ -200,7 +208,7 @@ const before = 0.15
 
 // play plays one row.
 func (st *stage) play(ctx context.Context, r *row, number int) *outcome {
-	began := time.Now()
+	lap := stopwatch()
 	o := &outcome{row: r}
 	s := &scene{stage: st, row: r, random: rand.New(rand.NewPCG(st.cfg.seed, uint64(number)))}
 	err := st.up(ctx)
@@ -208,8 +216,9 @@ func (st *stage) play(ctx context.Context, r *row, number int) *outcome {
 	if err == nil {
 		err = s.prepare(ctx, number)
 	}
+	o.started = lap()
 	if err == nil {
-		err = s.perform(ctx, o)
+		err = s.perform(ctx, o, lap)
 	}
 	switch {
 	case s.platform == nil:
@@ -218,16 +227,26 @@ func (st *stage) play(ctx context.Context, r *row, number int) *outcome {
 	default:
 		err = errors.Join(err, s.platform.Stop(syscall.SIGTERM, time.Minute))
 	}
-	o.err, o.notes, o.took = err, s.notes, time.Since(began)
+	o.err, o.notes, o.stopped = err, s.notes, lap()
 	return o
+}
+
+// stopwatch returns a function that says how long ago it was called before.
+func stopwatch() func() time.Duration {
+	last := time.Now()
+	return func() time.Duration {
+		before := last
+		last = time.Now()
+		return last.Sub(before)
+	}
 }
 
 // loads is how long the row's load takes, in seconds, where the fault takes no longer than it should.
 func (r *row) loads(cfg *config) float64 {
-	return max(float64(cfg.events)/cfg.rate, (r.lasts.Seconds()+5)/(1-before))
+	return max(float64(cfg.events)/cfg.rate, (r.takes(cfg).Seconds()+5)/(1-before))
 }
 
-func (s *scene) perform(ctx context.Context, o *outcome) error {
+func (s *scene) perform(ctx context.Context, o *outcome, lap func() time.Duration) error {
 	seconds, over := s.row.loads(s.cfg), make(chan struct{})
 	options := load.Options{
 		URL: s.platform.Collect(), Count: s.cfg.events, Until: over, Rate: float64(s.cfg.events) / seconds, Batch: 20, Workers: 8, Patience: s.cfg.patience,
@@ -256,7 +275,7 @@ func (s *scene) perform(ctx context.Context, o *outcome) error {
 		}
 	}
 	if s.row.stays {
-		if !wait(ctx, time.Until(injected.Add(s.row.lasts))) {
+		if !wait(ctx, time.Until(injected.Add(s.row.takes(s.cfg)))) {
 			return context.Cause(ctx)
 		}
 	}
@@ -279,15 +298,21 @@ func (s *scene) perform(ctx context.Context, o *outcome) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	o.loaded = lap()
 	items, wrong := s.load.Result()
-	if o.Account, err = s.settle(ctx, items); err != nil {
+	if err := s.settle(ctx); err != nil {
 		return err
 	}
+	o.calmed = lap()
+	if o.Account, err = s.account(ctx, items); err != nil {
+		return err
+	}
+	o.read = lap()
 	o.Wrong = append(o.Wrong, wrong...)
 	if n := o.Final[load.NoAnswer]; n > 0 {
 		o.broken = append(o.broken, fmt.Sprintf("%d events never got a final receipt", n))
 	}
-	if s.row.lasts > 0 && during == 0 {
+	if s.row.takes(s.cfg) > 0 && during == 0 {
 		o.broken = append(o.broken, "the row shows nothing: not one event was sent while the fault lasted")
 	}
 	if s.row.check != nil {
@@ -383,9 +408,8 @@ func reached(at, ends map[int32]int64) bool {
 	return true
 }
 
-// settle waits until nothing moves any more and takes the account. Where that does not close at once, it is taken again: a search that is not refreshed yet is no loss. The account
-// that stays is what counts.
-func (s *scene) settle(ctx context.Context, items []load.Item) (*ledger.Account, error) {
+// settle waits until nothing moves any more.
+func (s *scene) settle(ctx context.Context) error {
 	deadline := time.Now().Add(s.cfg.patience)
 	var last []int64
 	for calm := 0; calm < 2; {
@@ -397,12 +421,17 @@ func (s *scene) settle(ctx context.Context, items []load.Item) (*ledger.Account,
 		}
 		last = now
 		if time.Now().After(deadline) {
-			return nil, errors.Join(fmt.Errorf("still moving after %s: %v", s.cfg.patience, now), err)
+			return errors.Join(fmt.Errorf("still moving after %s: %v", s.cfg.patience, now), err)
 		}
 		if !wait(ctx, time.Second) {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
+	return nil
+}
+
+// account compares. Where that does not close at once, it is done again: a search that is not refreshed yet is no loss. The account that stays is what counts.
+func (s *scene) account(ctx context.Context, items []load.Item) (*ledger.Account, error) {
 	var a *ledger.Account
 	for try := range 4 {
 		if try > 0 && !wait(ctx, 5*time.Second) {

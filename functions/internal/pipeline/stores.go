@@ -132,9 +132,16 @@ func (s *Stores) Count(ctx context.Context, pattern string) (int64, error) {
 	return answer.Count, err
 }
 
+// config bounds one request to Kafka: whoever looks at a Kafka that does not answer is told so soon, and asks again.
+func config() *sarama.Config {
+	c := kafka.NewConfig("millrace-pipeline")
+	c.Metadata.Retry.Max, c.Net.ReadTimeout, c.Net.WriteTimeout = 3, 10*time.Second, 10*time.Second
+	return c
+}
+
 // topic reads a topic: f is called with its reader and its partitions.
 func (s *Stores) topic(ctx context.Context, topic string, f func(r *kafka.Reader, t kafka.Topic) error) error {
-	c, err := sarama.NewClient(s.Brokers, kafka.NewConfig("millrace-pipeline"))
+	c, err := sarama.NewClient(s.Brokers, config())
 	if err != nil {
 		return fmt.Errorf("read %s: %w", topic, err)
 	}
@@ -217,7 +224,7 @@ func (s *Stores) Committed(_ context.Context, group, topic string) (map[int32]in
 }
 
 func (s *Stores) committed(group, topic string) (committed map[int32]int64, err error) {
-	c, err := sarama.NewClient(s.Brokers, kafka.NewConfig("millrace-pipeline"))
+	c, err := sarama.NewClient(s.Brokers, config())
 	if err != nil {
 		return nil, err
 	}

@@ -109,3 +109,38 @@ func TestGivesUpOnlyAtTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// A load must not end before the fault that it is to show, and must end after it: else a fault that takes longer than planned breaks nothing.
+func TestGoesOnUntil(t *testing.T) {
+	until, many := make(chan struct{}), 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var events []sent
+		if err := json.NewDecoder(r.Body).Decode(&events); err != nil {
+			t.Error(err)
+		}
+		fmt.Fprint(w, `{"receipts":[`)
+		for i, e := range events {
+			fmt.Fprintf(w, `%s{"index":%d,"root_id":"r%s","status":"accepted"}`, []string{"", ","}[min(i, 1)], i, e.ID)
+		}
+		fmt.Fprint(w, `]}`)
+		if many += len(events); many >= 30 && many < 30+len(events) {
+			close(until)
+		}
+	}))
+	defer srv.Close()
+	l := Start(t.Context(), Options{
+		URL: srv.URL + "/", Count: 10, Until: until, Rate: 1000, Batch: 4, Workers: 1, Patience: time.Minute,
+		Make: func(i int) Event {
+			return Event{RootID: fmt.Sprintf("r%d", i), Body: fmt.Appendf(nil, `{"id":"%d"}`, i)}
+		},
+	})
+	items, wrong := l.Result()
+	if len(wrong) > 0 || len(items) < 30 || len(items) > 500 {
+		t.Errorf("%d events, wrong %q", len(items), wrong)
+	}
+	for i, it := range items {
+		if it.RootID != fmt.Sprintf("r%d", i) || it.Final != Accepted || it.Answers != [Statuses]int{Accepted: 1} {
+			t.Errorf("event %d: %+v", i, it)
+		}
+	}
+}

@@ -69,3 +69,22 @@ func TestJudge(t *testing.T) {
 		t.Errorf("got %s, %d counted", res.Status, s.Answered.Load())
 	}
 }
+
+// A request that finds no Elasticsearch must break, as it does without a proxy, and be counted: it is what shows that Elasticsearch was away.
+func TestAway(t *testing.T) {
+	s, err := NewSearch(t.Context(), "127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if res, err := http.Get("http://" + s.Address() + "/"); err == nil {
+		res.Body.Close()
+		t.Errorf("got %s", res.Status)
+	}
+	if n := s.Away.Load(); n == 0 {
+		t.Error("not counted")
+	}
+	if s.Forget(); s.Away.Load() != 0 {
+		t.Error("not forgotten")
+	}
+}

@@ -108,6 +108,45 @@ func TestRefuse(t *testing.T) {
 	if got := say(t, dial(t, p), "two"); got != "two\n" {
 		t.Errorf("afterwards %q", got)
 	}
+	if n := p.Refused.Load(); n != 1 {
+		t.Errorf("%d open connections were reset, want 1", n)
+	}
+}
+
+// What a proxy counts proves that a fault did something: a row must not be shown by what was counted for another, nor by a fault that met nobody.
+func TestCounts(t *testing.T) {
+	p, _ := newTCP(t)
+	conn := dial(t, p)
+	say(t, conn, "one")
+	counts := func() [5]int64 {
+		return [5]int64{p.Cuts.Load(), p.Refused.Load(), p.Away.Load(), p.Held.Load(), p.Slowed.Load()}
+	}
+	if got := counts(); got != [5]int64{} {
+		t.Errorf("counted while it passes: %v", got)
+	}
+	set(t, p, Slow)
+	say(t, conn, "slow")
+	if got := counts(); got != [5]int64{4: 2} {
+		t.Errorf("a request and its answer slowed: %v", got)
+	}
+	p.Forget()
+	if got := counts(); got != [5]int64{} {
+		t.Errorf("forgotten: %v", got)
+	}
+	nobody, err := NewTCP(t.Context(), "127.0.0.1:0", "127.0.0.1:1", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nobody.Close()
+	if conn, err := net.Dial("tcp", nobody.Address()); err == nil { // it may be reset before that returns
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Error("an answer from nobody")
+		}
+		conn.Close()
+	}
+	if n := nobody.Away.Load(); n != 1 {
+		t.Errorf("%d connections found nobody, want 1", n)
+	}
 }
 
 // What hangs must not reach the server, and must go on afterwards without a byte missing.
@@ -133,6 +172,9 @@ func TestHang(t *testing.T) {
 		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || line != "held\n" {
 			t.Errorf("afterwards %q, %v", line, err)
 		}
+	}
+	if n := p.Held.Load(); n != 2 {
+		t.Errorf("%d pieces were held, want 2", n)
 	}
 }
 
