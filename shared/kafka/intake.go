@@ -23,13 +23,14 @@ import (
 // IntakeOptions are the settings of an [Intake]; zero values take the defaults.
 type IntakeOptions struct {
 	ClientID             string        // default "millrace"
-	MaxBytes             int64         // bytes of records held at one time, those that wait included; default 24 MiB
+	MaxBytes             int64         // bytes of records held at one time, and a quarter more of those that are read again; default 24 MiB
+	MaxWaiting           int           // events that wait for a time of their own without their bytes, some 200 bytes each; default 100,000
 	MaxBatch             int           // events in one batch; default 500
 	MaxBatchBytes        int64         // size at which a batch is full, in bytes of records; default 8 MiB
 	MaxWait              time.Duration // how long an event waits for others; default 5 ms
 	MaxConcurrentBatches int           // batches in the handler at one time; default 2
 	Timeout              time.Duration // of one batch in the handler; default 30 s
-	Window               int64         // the distance, in offsets, from a partition's oldest unfinished record to its newest in hand, at most; default 100,000
+	Window               int64         // the distance, in offsets, from a partition's oldest unfinished record to its newest in hand, at most: as many come again after a crash; default 1,000,000
 	Commit               time.Duration // how often offsets are committed; default 1 s
 	Drain                time.Duration // how long batches may take when partitions are given up, before their contexts end; default 10 s
 	Start                Start
@@ -57,6 +58,11 @@ type AttemptKeeper interface {
 // An event that is not done is kept and handed out again, without being read again. Where a whole batch is Retry, not all of it with a time of its own, a
 // dependency is away: nothing is handed out for a growing, jittered pause, and then one ever smaller batch at a time to find out, until something is done again. Else what is not done
 // comes again by itself, after a pause of its own.
+//
+// An event that is Retry with a time of its own (not [delivery.Outcome].Away), as one that waits for its contract, is given up from memory and read again: its offset alone is kept, of at
+// most MaxWaiting events; more stay in memory. Events of one type and version wait together: one of them is tried after the time, and all others follow once it did not have to wait.
+// Where Ordered, later events of its key wait behind it, whatever their type, without their bytes as well.
+//
 // How often it failed, and since when, is kept in the commit's metadata ([IntakeOptions.Attempts]).
 //
 // Memory is bounded by MaxBytes, beside what sarama reads ahead (about 256 KiB a partition, compressed); partitions are not read on while it is used up.
@@ -67,6 +73,11 @@ type Intake struct {
 	o       IntakeOptions
 	member  member
 	bytes   *semaphore.Weighted
+	// again is for events that are read again: what waits for them may hold all other bytes.
+	again      *semaphore.Weighted
+	againBytes int64
+	reader     func() (r rereader, closeIt func() error, err error)
+
 	batches sync.WaitGroup
 	joined  atomic.Bool
 	left    atomic.Bool // Run returned
@@ -87,7 +98,9 @@ type Intake struct {
 // NewIntake returns an intake that does nothing until it is run. h is called concurrently, at most MaxConcurrentBatches times.
 func NewIntake(brokers, topics []string, group string, h delivery.Handler, o IntakeOptions) *Intake {
 	o.setDefaults()
-	in := &Intake{handler: h, o: o, bytes: semaphore.NewWeighted(o.MaxBytes)}
+	in := &Intake{handler: h, o: o, bytes: semaphore.NewWeighted(o.MaxBytes), againBytes: max(1, o.MaxBytes/4)}
+	in.again = semaphore.NewWeighted(in.againBytes)
+	in.reader = in.openReader
 	in.metadataLimit.Store(maxMetadata)
 	in.member = member{
 		brokers: brokers, topics: topics, group: group, start: o.Start, logger: o.Logger,
@@ -118,7 +131,8 @@ func (o *IntakeOptions) setDefaults() {
 	setDefault(&o.MaxWait, 5*time.Millisecond)
 	setDefault(&o.MaxConcurrentBatches, 2)
 	setDefault(&o.Timeout, 30*time.Second)
-	setDefault(&o.Window, 100_000)
+	setDefault(&o.MaxWaiting, maxWaiting)
+	setDefault(&o.Window, 1_000_000)
 	setDefault(&o.Commit, time.Second)
 	setDefault(&o.Drain, 10*time.Second)
 	if o.Logger == nil {
@@ -157,6 +171,7 @@ func (in *Intake) register() {
 	}
 	gauge("millrace_intake_partitions", "Partitions assigned to this member.", nil, func() float64 { return float64(in.Status().Partitions) })
 	gauge("millrace_intake_unfinished_events", "Events read and not finished.", nil, func() float64 { return float64(in.Status().Unfinished) })
+	gauge("millrace_intake_waiting_events", "Unfinished events that wait for a time of their own, as for their contract, and are read again then.", nil, func() float64 { return float64(in.Status().Waiting) })
 	gauge("millrace_intake_failing_events", "Unfinished events that failed at least once.", nil, func() float64 { return float64(in.Status().Failing) })
 	gauge("millrace_intake_oldest_failure_seconds", "Time since the first failure of the event that fails longest; 0 without one.", nil, func() float64 {
 		if first := in.Status().FirstFailure; !first.IsZero() {
@@ -165,6 +180,12 @@ func (in *Intake) register() {
 		return 0
 	})
 	gauge("millrace_intake_paused_partitions", "Partitions not read on, since the bytes or the window are used up.", nil, func() float64 { return float64(in.paused.Load()) })
+	gauge("millrace_intake_longest_pause_seconds", "For how long the partition that waits longest has not been read on; 0 where none waits.", nil, func() float64 {
+		if since := in.Status().Paused; !since.IsZero() {
+			return time.Since(since).Seconds()
+		}
+		return 0
+	})
 	gauge("millrace_intake_admitted_bytes", "Bytes of records held now.", nil, func() float64 { return float64(in.held.Load()) })
 }
 
@@ -238,6 +259,8 @@ type IntakeStatus struct {
 	Joined       bool      // the group, in its present generation
 	Partitions   int       // assigned to this member
 	Unfinished   int       // events read and not finished
+	Waiting      int       // those of them that wait for a time of their own, and are read again then
+	Paused       time.Time // since when the partition waits for room that waits longest; zero where none does
 	Failing      int       // those of them that failed before
 	FirstFailure time.Time // the earliest of theirs; zero where there is none
 }
@@ -252,9 +275,12 @@ func (in *Intake) Status() (st IntakeStatus) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.Joined = true
+	st.Joined, st.Waiting = true, s.waiting
 	for _, p := range s.parts {
 		st.Partitions++
+		if !p.paused.IsZero() && (st.Paused.IsZero() || p.paused.Before(st.Paused)) {
+			st.Paused = p.paused
+		}
 		st.Unfinished += p.offsets.Unfinished()
 		st.Failing += len(p.failing)
 		for _, r := range p.failing {
@@ -306,7 +332,7 @@ func (in *Intake) handle(ctx context.Context, batch []*item) delivery.Outcomes {
 			}
 			out.Done(i)
 			in.outcomes.WithLabelValues("undecodable").Inc()
-			in.o.Logger.Warn("record is no CloudEvent: it is a dead letter", "topic", r.message.Topic, "partition", r.message.Partition, "offset", r.offset, "reason", r.reason)
+			in.o.Logger.Warn("record is no CloudEvent: it is a dead letter", "topic", r.foreign.message.Topic, "partition", r.foreign.message.Partition, "offset", r.offset, "reason", r.foreign.reason)
 		})
 	}
 	if len(events) > 0 {
@@ -325,11 +351,11 @@ func (in *Intake) handle(ctx context.Context, batch []*item) delivery.Outcomes {
 func (in *Intake) undecodable(ctx context.Context, r *item) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			in.o.Logger.Error("making a dead letter panicked: the record will be retried", "panic", fmt.Sprint(p), "topic", r.message.Topic, "partition", r.message.Partition, "offset", r.offset, "stack", string(debug.Stack()))
+			in.o.Logger.Error("making a dead letter panicked: the record will be retried", "panic", fmt.Sprint(p), "topic", r.foreign.message.Topic, "partition", r.foreign.message.Partition, "offset", r.offset, "stack", string(debug.Stack()))
 			err = errors.New("it panicked")
 		}
 	}()
-	return in.o.OnUndecodable(ctx, header(r.message), r.message.Value, r.reason)
+	return in.o.OnUndecodable(ctx, header(r.foreign.message), r.foreign.message.Value, r.foreign.reason)
 }
 
 func (in *Intake) call(ctx context.Context, events []*event.Event) (out delivery.Outcomes) {

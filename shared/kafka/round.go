@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -28,11 +29,19 @@ type round struct {
 	ready    queue
 	later    waiting
 	last     map[partKey]*item // the last unfinished record of a key, where Ordered
+	kinds    map[string]*kind  // events that are set aside, by what they wait for
+	tryAt    time.Time         // when the first of them is to be tried; zero where none is
+	waiting  int               // items whose events were given up from memory
 	running  int               // batches in the handler
 	failures int               // batches in a row of which nothing was done
 	hold     time.Time         // nothing is handed out before
 	timer    *time.Timer
 	stopped  bool // nothing more is handed out
+
+	rereading   bool
+	calls       chan struct{} // holds a token when events are to be read again
+	asideCtx    context.Context
+	asideCancel context.CancelFunc // when nothing more is handed out
 }
 
 // part is one partition between its assignment and its revocation. What changes is guarded by the round.
@@ -43,6 +52,9 @@ type part struct {
 	failing  map[int64]*item   // by offset: unfinished and failed, not merely not handled
 	before   map[int64]failure // what former owners knew of records that are not read yet
 	bytes    int64             // of the semaphore
+	again    int64             // of the semaphore for events that are read again
+	called   byOffset          // set aside, and to be read again
+	paused   time.Time         // since when it waits for room; zero where it does not
 	inHand   int               // with the handler
 	marked   int64             // position, as marked
 	metadata string
@@ -53,31 +65,42 @@ type part struct {
 
 type partKey struct {
 	part *part
-	key  string
+	key  uint64
 }
 
-// item is one record between being read and being finished.
+// item is one record between being read and being finished. There are many while events wait: with what else is kept of one that is set aside it has some 200 bytes.
 type item struct {
-	part    *part
-	offset  int64
-	size    int64
-	event   *event.Event            // nil where it is none
-	message *sarama.ConsumerMessage // where it is no event
-	reason  error                   // why
-	due     time.Time               // when it waited long enough for others
-	at      time.Time               // when it may come again, while in later
-	tries   int
-	first   time.Time // when it failed first
-	key     string
-	keyed   bool
-	next    *item // of the same key; waits for this one
+	part     *part
+	offset   int64
+	size     int64        // bytes that are admitted for it
+	event    *event.Event // nil where it is none, and where it is set aside
+	foreign  *noEvent     // where it is no event
+	at       time.Time    // in the queue: when it waited long enough for others; in later: when it may come again
+	first    time.Time    // when it failed first
+	tries    int32
+	attempts int32  // of an event that is set aside
+	key      uint64 // of its record's key, 0 where there is none; two keys of one number only wait for each other as one does
+	next     *item  // of the same key; waits for this one
+	trial    *kind  // of which it is tried
+	again    bool   // its bytes are those of events that are read again
+}
+
+// noEvent is a record that is no event.
+type noEvent struct {
+	message *sarama.ConsumerMessage
+	reason  error
 }
 
 func (in *Intake) newRound(client sarama.Client) sarama.ConsumerGroupHandler {
+	s := &round{in: in, client: client, last: map[partKey]*item{}, kinds: map[string]*kind{}, calls: make(chan struct{}, 1)}
 	// What ends it is the end of its partitions' drain, not that of the generation.
-	ctx, cancel := context.WithCancel(context.Background())
-	return &round{in: in, client: client, ctx: ctx, cancel: cancel, last: map[partKey]*item{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.asideCtx, s.asideCancel = context.WithCancel(s.ctx)
+	return s
 }
+
+// keySeed makes numbers of keys.
+var keySeed = maphash.MakeSeed()
 
 // Setup implements [sarama.ConsumerGroupHandler].
 func (s *round) Setup(gs sarama.ConsumerGroupSession) error {
@@ -172,14 +195,14 @@ func (s *round) take(p *part, m *sarama.ConsumerMessage, size int64) (more bool,
 	r := &item{part: p, offset: m.Offset, size: size}
 	e, err := Decode(m)
 	if err != nil {
-		r.message, r.reason = m, err
+		r.foreign = &noEvent{message: m, reason: err}
 	} else {
 		r.event = e
 	}
 	if s.in.o.Ordered && len(m.Key) > 0 {
-		r.key, r.keyed = string(m.Key), true
+		r.key = max(1, maphash.Bytes(keySeed, m.Key))
 	}
-	r.due = time.Now().Add(s.in.o.MaxWait)
+	r.at = time.Now().Add(s.in.o.MaxWait)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.bytes += r.size
@@ -196,12 +219,15 @@ func (s *round) take(p *part, m *sarama.ConsumerMessage, size int64) (more bool,
 			s.in.o.Attempts.Restore(r.event, f.attempts)
 		}
 	}
-	if r.keyed {
+	if r.key != 0 {
 		k := partKey{p, r.key}
 		earlier := s.last[k]
 		s.last[k] = r
 		if earlier != nil {
 			earlier.next = r
+			if earlier.aside() {
+				s.setAside(r) // else the bytes of those behind it are all used up in the end
+			}
 			return true, nil
 		}
 	}
@@ -227,8 +253,7 @@ func (s *round) admit(ctx context.Context, p *part, offset, size int64) bool {
 		return p.offsets.Unfinished() == 0 || offset-p.offsets.Next() < s.in.o.Window
 	}
 	if !within() {
-		s.in.paused.Add(1)
-		defer s.in.paused.Add(-1)
+		defer s.pause(p)()
 		for !within() {
 			select {
 			case <-p.moved:
@@ -238,9 +263,9 @@ func (s *round) admit(ctx context.Context, p *part, offset, size int64) bool {
 		}
 	}
 	if !s.in.bytes.TryAcquire(size) {
-		s.in.paused.Add(1)
+		goOn := s.pause(p)
 		err := s.in.bytes.Acquire(ctx, size)
-		s.in.paused.Add(-1)
+		goOn()
 		if err != nil {
 			return false
 		}
@@ -249,9 +274,36 @@ func (s *round) admit(ctx context.Context, p *part, offset, size int64) bool {
 	return true
 }
 
+// pause notes that the partition waits for room, until goOn is called.
+func (s *round) pause(p *part) (goOn func()) {
+	set := func(since time.Time, n int64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if n > 0 == p.paused.IsZero() {
+			p.paused = since
+			s.in.paused.Add(n)
+		}
+	}
+	set(time.Now(), 1)
+	return func() { set(time.Time{}, -1) }
+}
+
 func (s *round) release(n int64) {
 	s.in.held.Add(-n)
 	s.in.bytes.Release(n)
+}
+
+// giveBack gives the item's bytes back; s.mu is held.
+func (s *round) giveBack(r *item) {
+	if r.again {
+		r.part.again -= r.size
+		s.in.held.Add(-r.size)
+		s.in.again.Release(r.size)
+	} else {
+		r.part.bytes -= r.size
+		s.release(r.size)
+	}
+	r.size, r.again = 0, false
 }
 
 // flush hands out batches while there is a reason and room, and sets the timer for what is to come; s.mu is held.
@@ -259,9 +311,10 @@ func (s *round) flush() {
 	now := time.Now()
 	for len(s.later) > 0 && !s.later[0].at.After(now) {
 		r := heap.Pop(&s.later).(*item)
-		r.due = now
+		r.at = now
 		s.ready.push(r)
 	}
+	s.try(now)
 	var wake time.Duration = -1
 	most := max(1, s.in.o.MaxBatch>>min(s.failures, 30))
 	concurrent := s.in.o.MaxConcurrentBatches
@@ -279,7 +332,7 @@ func (s *round) flush() {
 			n++
 		}
 		full := n == most || size >= s.in.o.MaxBatchBytes
-		if wait := s.ready.at(0).due.Sub(now); !full && wait > 0 {
+		if wait := s.ready.at(0).at.Sub(now); !full && wait > 0 {
 			wake = wait
 			break
 		}
@@ -295,6 +348,11 @@ func (s *round) flush() {
 	}
 	if len(s.later) > 0 {
 		if wait := s.later[0].at.Sub(now); wake < 0 || wait < wake {
+			wake = wait
+		}
+	}
+	if !s.tryAt.IsZero() {
+		if wait := s.tryAt.Sub(now); wake < 0 || wait < wake {
 			wake = wait
 		}
 	}
@@ -332,7 +390,7 @@ func (s *round) settle(batch []*item, out delivery.Outcomes) {
 	defer s.flush()
 	s.running--
 	now := time.Now()
-	done, failed, away := 0, false, false
+	done, failed, away, asked := 0, false, false, time.Duration(0)
 	for i := range batch {
 		switch o := out.Of(i); o.Status {
 		case delivery.Done:
@@ -340,14 +398,17 @@ func (s *round) settle(batch []*item, out delivery.Outcomes) {
 		case delivery.Failed, delivery.Dead:
 			failed = true
 		case delivery.Retry:
-			away = away || o.After == 0 // one with a time waits by itself: thousands of one type may, for their contract
+			away = away || o.After == 0 || o.Away // one with a time of its own waits by itself: thousands of one type may, for their contract
+			if o.Away {
+				asked = max(asked, min(o.After, delivery.MaxHold))
+			}
 		}
 	}
 	outage := away && !failed && done == 0
 	switch {
 	case outage:
 		s.failures++
-		s.hold = now.Add(backoff(s.failures))
+		s.hold = now.Add(max(backoff(s.failures), asked))
 	case done > 0:
 		s.failures, s.hold = 0, time.Time{}
 	}
@@ -361,6 +422,10 @@ func (s *round) settle(batch []*item, out delivery.Outcomes) {
 			touched = append(touched, p)
 		}
 		o := out.Of(i)
+		own := o.Status == delivery.Retry && o.After > 0 && !o.Away // it waits for a time of its own
+		if r.trial != nil && !s.stopped {
+			s.tried(r, now, o.Status == delivery.Done)
+		}
 		switch {
 		case p.closed:
 		case o.Status == delivery.Done:
@@ -375,10 +440,12 @@ func (s *round) settle(batch []*item, out delivery.Outcomes) {
 			}
 			switch {
 			case s.stopped: // it comes again to whoever has the partition then
-			case outage && o.After == 0:
+			case own:
+				s.wait(r, now, o.After)
+			case outage:
 				s.ready.push(r) // behind all others, which may fare better
 			default:
-				r.at = now.Add(max(backoff(r.tries), o.After))
+				r.at = now.Add(max(backoff(int(r.tries)), o.After))
 				heap.Push(&s.later, r)
 			}
 		}
@@ -406,14 +473,19 @@ func (s *round) finish(r *item) {
 		default:
 		}
 	}
-	delete(p.failing, r.offset)
-	p.bytes -= r.size
-	s.release(r.size)
-	if !r.keyed {
+	if !r.first.IsZero() {
+		delete(p.failing, r.offset)
+	}
+	s.giveBack(r)
+	if r.key == 0 {
 		return
 	}
 	if r.next != nil {
-		if !s.stopped {
+		switch {
+		case s.stopped:
+		case r.next.aside():
+			s.call(r.next)
+		default:
 			s.ready.push(r.next)
 		}
 		return
@@ -446,7 +518,7 @@ func (s *round) markPart(p *part) {
 			}
 		}
 		for _, r := range p.failing {
-			f := failure{offset: r.offset, first: r.first}
+			f := failure{offset: r.offset, first: r.first, attempts: int(r.attempts)}
 			if r.event != nil {
 				f.attempts = s.in.o.Attempts.Count(r.event)
 			}
@@ -474,8 +546,10 @@ func (s *round) stop() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+	s.asideCancel()
 	s.ready, s.later = queue{}, nil
 	clear(s.last)
+	clear(s.kinds)
 	for _, p := range s.parts {
 		if p.inHand == 0 {
 			close(p.idle)
@@ -505,7 +579,9 @@ func (s *round) leave(p *part) {
 	defer s.mu.Unlock()
 	p.closed = true
 	s.release(p.bytes)
-	p.bytes = 0
+	s.in.held.Add(-p.again)
+	s.in.again.Release(p.again)
+	p.bytes, p.again = 0, 0
 }
 
 // queue is records first in, first out.
