@@ -17,7 +17,9 @@ import (
 const viewPayload = `{"host": "jane.example.com", "method":"GET","url":"/","status":200,"user_agent":"J\u0061ne's browser","visited_at":"2026-11-21T12:04:20Z","jane":1}`
 
 // testKey is the key of tests.
-func testKey() (*mask.Key, error) { return mask.NewKey([]byte("a key for tests, and for nothing else")) }
+func testKey() (*mask.Key, error) {
+	return mask.NewKey([]byte("a key for tests, and for nothing else"))
+}
 
 func pseudonym(t testing.TB, s string) string {
 	t.Helper()

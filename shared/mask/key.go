@@ -46,7 +46,7 @@ func NewKey(text []byte) (*Key, error) {
 	text = bytes.Clone(bytes.TrimSpace(text))
 	n := len(text)
 	if _, err := hex.DecodeString(string(text)); err == nil {
-		n = n / 2
+		n /= 2
 	} else if b, err := base64.StdEncoding.DecodeString(string(text)); err == nil {
 		n = len(b)
 	}

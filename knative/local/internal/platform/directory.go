@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"syscall"
 
 	"millrace/knative/local/internal/lock"
+	"millrace/shared/mask"
 )
 
 // acquire locks the directory for this process.
@@ -93,6 +95,25 @@ func credentials(dir string) (Credentials, error) {
 		return Credentials{}, fmt.Errorf("read credentials from %s: %w", name, err)
 	}
 	return c, nil
+}
+
+// maskKey returns the key that personal data is masked with, made at the first time, in a file for its owner alone. Whoever wants a key of their own puts it there before.
+func maskKey(dir string) (string, error) {
+	name := filepath.Join(dir, "mask-key")
+	content, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		random := make([]byte, 32)
+		_, _ = rand.Read(random) // which never fails
+		content = append(hex.AppendEncode(nil, random), '\n')
+		err = writeFile(name, content)
+	}
+	if err == nil {
+		_, err = mask.NewKey(content)
+	}
+	if err != nil {
+		return "", fmt.Errorf("key for masking in %s: %w", name, err)
+	}
+	return strings.TrimSpace(string(content)), nil
 }
 
 // writeFile writes a file that is there whole or not at all, for its owner alone.

@@ -6,12 +6,12 @@
 // delivery ends, functions finish and end, the servers close, Kafka last. A second wish to stop kills what still runs.
 //
 // It guarantees one process per directory (a lock that dies with the process), that no port is taken from another program, and
-// that functions get the variables of their manifests, which win over every other. Different from a cluster are, in the ConfigMap millrace and the Secrets millrace-s3 and
-// millrace-search, the addresses and credentials of the servers, and ALLOW_FEWER_REPLICAS, ELASTICSEARCH_CA and CONTRACTS. Beside the manifests' variables there are those that every process of this machine
+// that functions get the variables of their manifests, which win over every other. Different from a cluster are, in the ConfigMap millrace and the Secrets millrace-s3, millrace-search
+// and millrace-mask, the addresses and credentials of the servers, the key to mask personal data with (the directory's own, in the file mask-key, made at the first start), and ALLOW_FEWER_REPLICAS, ELASTICSEARCH_CA and CONTRACTS. Beside the manifests' variables there are those that every process of this machine
 // needs (PATH, HOME, proxies and certificates), and TMPDIR, HOSTNAME, LISTEN_HOST, LOG_FORMAT=text, HTTP_PROXY, NO_PROXY and ko's KO_DATA_PATH. No limit of a container holds
 // here, and none is made up: GOMEMLIMIT and GOGC are the manifests', so that what runs here is what is deployed.
 //
-// While it runs, the file env in its directory has the variables for commands in other shells, readable for its owner alone: what functions have of the ConfigMap and the Secrets, so
+// While it runs, the file env in its directory has the variables for commands in other shells, readable for its owner alone: what functions have of the ConfigMap and the Secrets, but for the key to mask with, so
 // also a real server's credentials as they were given, and COLLECT_URL.
 //
 // A Deployment is one process that runs from the start to the end, and again after a failure; nothing sends it requests, and it has no K_ variables.

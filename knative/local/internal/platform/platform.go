@@ -30,6 +30,7 @@ const (
 	configMapName = "millrace"
 	secretName    = "millrace-s3"
 	searchSecret  = "millrace-search"
+	maskSecret    = "millrace-mask"
 )
 
 // grace is how long a process may take to end after SIGTERM.
@@ -290,6 +291,11 @@ func (p *Platform) configure() error {
 	if key := p.servers.ElasticsearchKey; key != "" {
 		p.set.SetSecret(manifest.Key{Namespace: namespace, Name: searchSecret}, map[string]string{"ELASTICSEARCH_API_KEY": key})
 	}
+	key, err := maskKey(p.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	p.set.SetSecret(manifest.Key{Namespace: namespace, Name: maskSecret}, map[string]string{"MASK_KEY": key})
 	return nil
 }
 

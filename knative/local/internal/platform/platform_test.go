@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -591,6 +592,65 @@ func TestCredentials(t *testing.T) {
 	}
 	if _, err := credentials(dir); err == nil || !strings.Contains(err.Error(), name) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The key to mask with must stay the same over restarts, or a person has another pseudonym after each; be its owner's alone; and be refused where it is none.
+func TestMaskKey(t *testing.T) {
+	dir := t.TempDir()
+	first, err := maskKey(dir)
+	if err != nil || len(first) != 64 {
+		t.Fatalf("%d digits, %v", len(first), err)
+	}
+	if second, err := maskKey(dir); err != nil || second != first {
+		t.Errorf("another one, %v", err)
+	}
+	name := filepath.Join(dir, "mask-key")
+	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(name, []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := maskKey(dir); err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "short") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The functions that mask must get the key, in every overlay, and no other function.
+func TestMaskKeyReachesItsFunctions(t *testing.T) {
+	root := "../../../.."
+	for _, dirs := range [][]string{{"knative", "triggers"}, {"knative/direct"}} {
+		var manifests []string
+		for _, dir := range dirs {
+			manifests = append(manifests, filepath.Join(root, dir))
+		}
+		p := &Platform{cfg: Config{Dir: t.TempDir()}}
+		var err error
+		if p.set, err = manifest.Load(manifests...); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.configure(); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]bool{}
+		for _, s := range p.set.Services {
+			env, err := p.set.Environment(s.Metadata.Namespace, "r", s.Container())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[s.Metadata.Name] = env["MASK_KEY"] != ""
+		}
+		for _, d := range p.set.Deployments {
+			env, err := p.set.Environment(d.Metadata.Namespace, "r", d.Container())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[d.Metadata.Name] = env["MASK_KEY"] != ""
+		}
+		if want := map[string]bool{"collect": false, "enrich": false, "load-search": true, "load-lake": true}; !maps.Equal(got, want) {
+			t.Errorf("%v: %v", dirs, got)
+		}
 	}
 }
 
