@@ -37,19 +37,8 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	dir := cfg.dir
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "gameday"); err != nil {
-			return err
-		}
-	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
+	dir, err := workspace(cfg.dir)
+	if err != nil {
 		return err
 	}
 	st := &stage{cfg: cfg, root: root, dir: dir}
@@ -89,6 +78,22 @@ func run(ctx context.Context, args []string) (err error) {
 	line, err := verdict(outcomes, time.Since(began))
 	fmt.Println("\n" + line)
 	return err
+}
+
+// workspace makes a directory that Elasticsearch's user can enter: the one that is named, or a temporary one.
+func workspace(named string) (dir string, err error) {
+	if dir = named; dir == "" {
+		if dir, err = os.MkdirTemp("", "gameday"); err != nil {
+			return "", err
+		}
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
 }
 
 // ending is how long the end may take: of the row under way, of the servers, and of the directory.

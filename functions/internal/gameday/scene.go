@@ -29,6 +29,9 @@ type stage struct {
 
 	load atomic.Pointer[load.Load] // of the row under way, for who tells of it
 
+	// tamper, which only tests set, spoils stores between calm and account.
+	tamper func(ctx context.Context, s *scene, items []load.Item) error
+
 	kafka, search, s3         *server.Server
 	kafkaWay, searchWay, s3At *proxy.TCP
 	documents                 *proxy.Search
@@ -225,7 +228,7 @@ func (st *stage) play(ctx context.Context, r *row, number int) *outcome {
 	case ctx.Err() != nil: // nobody waits for it any more
 		err = errors.Join(err, s.platform.Stop(syscall.SIGKILL, time.Minute))
 	default:
-		err = errors.Join(err, s.platform.Stop(syscall.SIGTERM, time.Minute))
+		err = errors.Join(err, s.platform.Stop(syscall.SIGTERM, 2*time.Minute))
 	}
 	o.err, o.notes, o.stopped = err, s.notes, lap()
 	return o
@@ -278,6 +281,13 @@ func (s *scene) perform(ctx context.Context, o *outcome, lap func() time.Duratio
 		if !wait(ctx, time.Until(injected.Add(s.row.takes(s.cfg)))) {
 			return context.Cause(ctx)
 		}
+		if p := s.row.proof; p != nil {
+			// On a busy machine little may have happened so far. Where nothing happens at all, the account says so.
+			err := until(ctx, "for a first "+p.what, func() (bool, error) { return p.n(s) > 0, nil })
+			if ctx.Err() != nil {
+				return err
+			}
+		}
 	}
 	if s.row.end != nil {
 		if err := s.row.end(ctx, s); err != nil {
@@ -304,6 +314,11 @@ func (s *scene) perform(ctx context.Context, o *outcome, lap func() time.Duratio
 		return err
 	}
 	o.calmed = lap()
+	if s.tamper != nil {
+		if err := s.tamper(ctx, s, items); err != nil {
+			return fmt.Errorf("tamper: %w", err)
+		}
+	}
 	if o.Account, err = s.account(ctx, items); err != nil {
 		return err
 	}
@@ -314,6 +329,12 @@ func (s *scene) perform(ctx context.Context, o *outcome, lap func() time.Duratio
 	}
 	if s.row.takes(s.cfg) > 0 && during == 0 {
 		o.broken = append(o.broken, "the row shows nothing: not one event was sent while the fault lasted")
+	}
+	if p := s.row.proof; p != nil {
+		s.notes = append(s.notes, fmt.Sprintf("%d times: %s", p.n(s), p.what))
+		if err := happened(p.what, p.n(s)); err != nil {
+			o.broken = append(o.broken, err.Error())
+		}
 	}
 	if s.row.check != nil {
 		if err := s.row.check(s, o.Account); err != nil {
@@ -339,7 +360,7 @@ const pollEvery = 250 * time.Millisecond
 func (s *scene) recover(ctx context.Context, then time.Time) (toSearch, toLake time.Duration, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.patience, fmt.Errorf("not recovered within %s of the fault's end", s.cfg.patience))
 	defer cancel()
-	until := func(what string, f func() (bool, error)) error {
+	patiently := func(what string, f func() (bool, error)) error {
 		for {
 			ok, err := f()
 			if ok && err == nil {
@@ -352,18 +373,18 @@ func (s *scene) recover(ctx context.Context, then time.Time) (toSearch, toLake t
 	}
 	rawGroup, enrichedGroup, deadGroup := s.groups()
 	n := s.stores.Names
-	if err := until("receipts of what was due", func() (bool, error) { return s.load.Waiting(then) == 0, nil }); err != nil {
+	if err := patiently("receipts of what was due", func() (bool, error) { return s.load.Waiting(then) == 0, nil }); err != nil {
 		return 0, 0, err
 	}
 	ends := map[string]map[int32]int64{}
 	mark := func(topic string) error {
-		return until("the end of "+topic, func() (ok bool, err error) {
+		return patiently("the end of "+topic, func() (ok bool, err error) {
 			ends[topic], err = s.stores.Ends(ctx, topic)
 			return err == nil, err
 		})
 	}
 	passed := func(group, topic string) error {
-		return until(group+" behind "+topic, func() (bool, error) {
+		return patiently(group+" behind "+topic, func() (bool, error) {
 			at, err := s.stores.Committed(ctx, group, topic)
 			return reached(at, ends[topic]), err
 		})
@@ -388,7 +409,7 @@ func (s *scene) recover(ctx context.Context, then time.Time) (toSearch, toLake t
 	}
 	toSearch = time.Since(then)
 	for _, topic := range []string{n.Raw, n.Enriched, n.Dead} {
-		err := until("the drain of "+topic, func() (bool, error) {
+		err := patiently("the drain of "+topic, func() (bool, error) {
 			at, err := s.stores.Drained(ctx, topic)
 			return reached(at, ends[topic]), err
 		})

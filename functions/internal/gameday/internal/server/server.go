@@ -28,7 +28,7 @@ import (
 )
 
 // patience is how long a server may take to get ready, on a busy machine.
-const patience = 3 * time.Minute
+const patience = 5 * time.Minute
 
 // Server is one server. Its methods are not safe for concurrent use.
 type Server struct {
