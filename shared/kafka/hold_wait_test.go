@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,10 +87,11 @@ func (l *fakeLog) Span(_ context.Context, _ string, partition int32) (Span, erro
 	return Span{l.start, int64(len(l.records[partition]))}, nil
 }
 
-// contracts is a handler of which some events wait while there is no contract, for 10 s each time.
+// contracts is a handler of which some events wait while there is no contract.
 type contracts struct {
 	mu     sync.Mutex
 	there  bool
+	after  time.Duration // default 10 s
 	waits  func(n int64) bool
 	tries  int                // of events that wait
 	done   map[int64]int      // by offset; events of a bench have it as their id
@@ -109,7 +111,7 @@ func (c *contracts) Handle(_ context.Context, events []*event.Event) delivery.Ou
 		}
 		if !c.there && c.waits(n) {
 			c.tries++
-			out.RetryAfter(i, errors.New("its contract comes later"), 10*time.Second)
+			out.RetryAfter(i, errors.New("its contract comes later"), cmp.Or(c.after, 10*time.Second))
 			continue
 		}
 		if c.done == nil {
@@ -415,4 +417,92 @@ func TestIntakeHoldsBackAsAsked(t *testing.T) {
 		}
 		b.leave()
 	})
+}
+
+// Guards a type that waits for its contract on a broker, in numbers that fit no memory: 50,000 of them, and as many good ones between. The good ones pass, bytes in flight stay within their bound,
+// a member that dies without a commit and others that come change nothing of it, and once the contract is there all pass and the group's position is the end.
+func TestIntakeOfWaitingEventsOnKafka(t *testing.T) {
+	const n = 100_000
+	brokers, cluster := newCluster(t, "t")
+	p := NewProducer(brokers, ProducerOptions{Timeout: 20 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+	defer func() { _ = p.Close(context.Background()) }()
+	for from := 0; from < n; from += 5000 {
+		var events []*event.Event
+		for i := from; i < from+5000; i++ {
+			e, err := event.DecodeStructured(fmt.Appendf(nil, `{"specversion":"1.0","id":"%d","source":"/s","type":"%s","data":{"n":%d}}`, i, []string{"Good", "Waits"}[i%2], i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := event.Derive(e, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			events = append(events, e)
+		}
+		for _, err := range p.Sink("t").Publish(t.Context(), events) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const maxBytes = 4 << 20
+	var dead atomic.Bool
+	onCommit(cluster, func(int32, int64) bool { return !dead.Load() })
+	var members [3]*Intake
+	var most atomic.Int64
+	c := &contracts{waits: func(n int64) bool { return n%2 == 1 }, after: 200 * time.Millisecond}
+	start := func(i int) (stop func()) {
+		h := delivery.HandlerFunc(func(ctx context.Context, events []*event.Event) delivery.Outcomes {
+			if held := members[i].held.Load(); held > most.Load() {
+				most.Store(held)
+			}
+			return c.Handle(ctx, events)
+		})
+		ready := make(chan struct{})
+		members[i], stop = runIntake(t, brokers, delivery.HandlerFunc(func(ctx context.Context, events []*event.Event) delivery.Outcomes {
+			<-ready
+			return h.Handle(ctx, events)
+		}), func(o *IntakeOptions) { o.MaxBytes, o.Ordered = maxBytes, true })
+		close(ready)
+		return stop
+	}
+	// until looks again whenever events were handled, or a moment passed.
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.After(60 * time.Second); !ok(); {
+			select {
+			case <-end:
+				done, twice, tries := c.state()
+				t.Fatalf("%s: not within a minute; %d done, %d twice, %d tries", what, done, twice, tries)
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	stop := start(0)
+	until("good ones", func() bool { done, _, _ := c.state(); return done >= n/2 })
+	until("all wait", func() bool { return members[0].Status().Waiting == n/2 })
+	if held := members[0].held.Load(); held > maxBytes/100 {
+		t.Errorf("%d bytes held while %d wait", held, n/2)
+	}
+	dead.Store(true) // of what it did nothing is committed
+	stop()
+	dead.Store(false)
+	before := committed(t, brokers, "t", "g")
+	finished := int(max(0, before[0]) + max(0, before[1])) // which lie before the first that waits
+	c.mu.Lock()
+	clear(c.done)
+	c.mu.Unlock()
+	stops := []func(){start(1), start(2)}
+	until("good ones again", func() bool { done, _, _ := c.state(); return done >= n/2-finished })
+	c.come()
+	until("all", func() bool { done, _, _ := c.state(); return done == n-finished })
+	for _, stop := range stops {
+		stop()
+	}
+	if at := committed(t, brokers, "t", "g"); at[0]+at[1] != n {
+		t.Errorf("committed %v", at)
+	}
+	if most.Load() > maxBytes*5/4 {
+		t.Errorf("%d bytes held of %d", most.Load(), maxBytes)
+	}
+	t.Logf("%d bytes held at most", most.Load())
 }
