@@ -360,7 +360,7 @@ func (b *batch) refused(i int, err error) (again bool) {
 		b.out.Failed(i, fmt.Errorf("refused without its payload, too: %w", err))
 		return false
 	}
-	bare := document.WithoutPayload(b.h.index, d.Event)
+	bare := document.WithoutPayload(b.h.index, d)
 	if d.Distinct {
 		bare.Distinguish()
 	}

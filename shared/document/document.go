@@ -52,6 +52,8 @@ type Document struct {
 	Distinct bool
 	// Model is whose template must be there before the document is written. Zero for dead letters.
 	Model contract.Model
+
+	shown *mask.Event // nil where nothing is masked
 }
 
 // Models are the contracts by what has an index of its own: a type and a MODEL.
@@ -168,22 +170,24 @@ func enriched(n Names, known Models, key Key, e *event.Event) (*Document, error)
 		// A document that was created has version 1, so the first replay's is above it.
 		d.Version = int64(replays) + 1
 	}
-	show, showEnrichment := rawjson.Compact, rawjson.Compact
 	if model.Mask != nil {
 		k, err := key()
 		if err != nil {
 			return nil, err
 		}
-		show = func(b, payload []byte) []byte { return model.Mask.Payload(b, k, payload) }
-		showEnrichment = func(b, enrichment []byte) []byte { return model.Mask.Enrichment(b, k, enrichment) }
+		d.shown = model.Mask.Event(k)
+		payload = d.shown.Payload(nil, payload) // before the attributes, which may say the same
+		if enrichment != nil {
+			enrichment = d.shown.Enrichment(nil, enrichment)
+		}
 	}
-	b := make([]byte, 0, 768+len(e.Data()))
-	b = appendAttributes(b, e)
+	b := make([]byte, 0, 768+len(payload)+len(enrichment))
+	b = appendAttributes(b, e, d.shown)
 	b = append(b, `,"payload":`...)
-	b = show(b, payload)
+	b = rawjson.Compact(b, payload)
 	if enrichment != nil {
 		b = append(b, `,"enrichment":`...)
-		b = showEnrichment(b, enrichment)
+		b = rawjson.Compact(b, enrichment)
 	}
 	b = append(b, '}')
 	d.Source = b
@@ -193,8 +197,8 @@ func enriched(n Names, known Models, key Key, e *event.Event) (*Document, error)
 // dead returns the document for a dead letter. There is one for every dead letter, whatever its attributes are: what
 // cannot be read as the field's type is left out.
 func dead(n Names, known Models, key Key, e *event.Event) *Document {
-	d := bare(n, e)
 	payload, masked, why := shown(known, key, e)
+	d := bare(n, e, masked)
 	if why != "" {
 		d.omit(why)
 		return d
@@ -212,7 +216,7 @@ func dead(n Names, known Models, key Key, e *event.Event) *Document {
 	if cut {
 		d.Source = append(d.Source, `,"payload_truncated":true`...)
 	}
-	if masked {
+	if masked != nil {
 		d.Source = append(d.Source, `,"payload_masked":true`...)
 	}
 	d.Source = append(d.Source, '}')
@@ -227,11 +231,11 @@ func (d *Document) omit(why string) {
 }
 
 // bare returns the document of a dead letter's attributes only.
-func bare(n Names, e *event.Event) *Document {
-	d := &Document{Kind: Dead, Event: e, Hash: event.Attr(e, event.DataHash)}
+func bare(n Names, e *event.Event, shown *mask.Event) *Document {
+	d := &Document{Kind: Dead, Event: e, Hash: event.Attr(e, event.DataHash), shown: shown}
 	d.Index, d.ID = n.DeadIndex(deadDay(e)), deadID(e)
 	b := make([]byte, 0, 1024+min(len(e.Data()), maxDeadPayload))
-	b = appendAttributes(b, e)
+	b = appendAttributes(b, e, shown)
 	b = appendText(b, "stage", event.Attr(e, event.Stage))
 	b = append(b, `,"failure":{`...)
 	start := len(b)
@@ -241,7 +245,7 @@ func bare(n Names, e *event.Event) *Document {
 	b = appendText(b, "hint", event.Code(event.Attr(e, event.FailureCode)).Hint())
 	b = appendTime(b, "time", event.Attr(e, event.FailureTime))
 	b = appendText(b, "origin_source", event.Attr(e, event.FailureSource))
-	b = appendText(b, "origin_id", event.Attr(e, event.FailureID))
+	b = appendText(b, "origin_id", shown.Attribute(event.Attr(e, event.FailureID)))
 	b = appendText(b, "assumed_version", event.Attr(e, event.FailureVersion))
 	if len(b) > start {
 		b = append(b[:start], b[start+1:]...) // the first comma
@@ -252,8 +256,8 @@ func bare(n Names, e *event.Event) *Document {
 }
 
 // WithoutPayload returns the document for a dead letter whose payload could not be written.
-func WithoutPayload(n Names, e *event.Event) *Document {
-	d := bare(n, e)
+func WithoutPayload(n Names, refused *Document) *Document {
+	d := bare(n, refused.Event, refused.shown)
 	d.Bare = true
 	d.omit("Elasticsearch refuses it")
 	return d
@@ -278,7 +282,7 @@ func (d *Document) Distinguish() {
 func Distinct(id, hash string) string { return id + ":" + hash[:min(16, len(hash))] }
 
 // appendAttributes opens the document.
-func appendAttributes(b []byte, e *event.Event) []byte {
+func appendAttributes(b []byte, e *event.Event, shown *mask.Event) []byte {
 	b = append(b, `{"event_type":`...)
 	b = rawjson.AppendString(b, e.Type())
 	b = appendText(b, "schema_version", event.Attr(e, event.SchemaVersion))
@@ -286,9 +290,9 @@ func appendAttributes(b []byte, e *event.Event) []byte {
 	b = appendText(b, "data_hash", event.Attr(e, event.DataHash))
 	b = appendText(b, "collector_id", event.Attr(e, event.CollectorID))
 	b = appendTime(b, "collector_tstamp", event.Attr(e, event.CollectorTime))
-	b = appendText(b, "id", e.ID())
+	b = appendText(b, "id", shown.Attribute(e.ID()))
 	b = appendText(b, "source", e.Source())
-	b = appendText(b, "subject", e.Subject())
+	b = appendText(b, "subject", shown.Attribute(e.Subject()))
 	b = appendTime(b, "time", event.Attr(e, "time"))
 	b = appendText(b, "replay_id", event.Attr(e, event.ReplayID))
 	b = append(b, `,"replay_count":`...)
@@ -296,8 +300,8 @@ func appendAttributes(b []byte, e *event.Event) []byte {
 	if event.Attr(e, event.VersionAssumed) != "" {
 		b = append(b, `,"version_assumed":true`...)
 	}
-	b = appendText(b, "partition_key", event.Attr(e, event.PartitionKey))
-	return appendExtensions(b, e)
+	b = appendText(b, "partition_key", shown.Attribute(event.Attr(e, event.PartitionKey)))
+	return appendExtensions(b, e, shown)
 }
 
 func appendText(b []byte, name, value string) []byte {

@@ -2,6 +2,7 @@ package document
 
 import (
 	"millrace/shared/event"
+	"millrace/shared/mask"
 	"millrace/shared/rawjson"
 )
 
@@ -10,7 +11,7 @@ import (
 const maxExtensions = 8 << 10
 
 // appendExtensions adds the producer's own extensions, in the order of their names, as long as there is room for them.
-func appendExtensions(b []byte, e *event.Event) []byte {
+func appendExtensions(b []byte, e *event.Event, shown *mask.Event) []byte {
 	names := event.ForeignExtensions(e)
 	if len(names) == 0 {
 		return b
@@ -19,7 +20,7 @@ func appendExtensions(b []byte, e *event.Event) []byte {
 	b = append(b, `,"extensions":{`...)
 	first := len(b)
 	for _, name := range names {
-		value := event.Attr(e, name)
+		value := shown.Attribute(event.Attr(e, name))
 		size += len(name) + len(value)
 		// A name that is none is refused by Knative too, and by Elasticsearch where it is blank.
 		if size > maxExtensions || !event.ValidExtensionName(name) {

@@ -2,45 +2,47 @@ package document
 
 import (
 	"millrace/shared/event"
+	"millrace/shared/mask"
 	"millrace/shared/rawjson"
 )
 
-// shown returns what of a dead letter's data everybody may see who may search, and whether it is masked; or why that is nothing.
+// shown returns what of a dead letter's data everybody may see who may search, and what masked it, nil where nothing did; or why that is nothing.
 //
 // It is as it came where the type's contract is known and masks nothing, masked where it can be, and else left out: nothing says then what in it is personal.
-func shown(known Models, key Key, e *event.Event) (data []byte, masked bool, why string) {
+func shown(known Models, key Key, e *event.Event) (data []byte, masked *mask.Event, why string) {
 	data = e.Data()
 	if len(data) == 0 {
-		return data, false, ""
+		return data, nil, ""
 	}
 	model, exact, ok := known.of(e)
 	if !ok {
-		return nil, false, "no contract says what in it is personal"
+		return nil, nil, "no contract says what in it is personal"
 	}
 	if model.Mask == nil {
-		return data, false, ""
+		return data, nil, ""
 	}
 	const unreadable = "its contract masks personal data, and it cannot be taken apart"
 	// What collect refuses is the whole object that was sent, or a body of any kind.
 	if !exact || event.Attr(e, event.FailureStage) == "collect" || !rawjson.Valid(data) {
-		return nil, false, unreadable
+		return nil, nil, unreadable
 	}
 	k, err := key()
 	if err != nil {
-		return nil, false, "its contract masks personal data, and there is no key to do so"
+		return nil, nil, "its contract masks personal data, and there is no key to do so"
 	}
+	masked = model.Mask.Event(k)
 	if event.Attr(e, event.Stage) != event.StageEnriched {
-		return model.Mask.Payload(nil, k, data), true, ""
+		return masked.Payload(nil, data), masked, ""
 	}
 	payload, enrichment, err := event.SplitEnriched(data)
 	if err != nil {
-		return nil, false, unreadable
+		return nil, nil, unreadable
 	}
-	out := model.Mask.Payload([]byte(`{"payload":`), k, payload)
+	out := masked.Payload([]byte(`{"payload":`), payload)
 	if enrichment != nil {
-		out = model.Mask.Enrichment(append(out, `,"enrichment":`...), k, enrichment)
+		out = masked.Enrichment(append(out, `,"enrichment":`...), enrichment)
 	}
-	return append(out, '}'), true, ""
+	return append(out, '}'), masked, ""
 }
 
 // of returns the model of a dead letter's contract. Where the event names no version, it is a model of the type, one that masks if there is such: exact is false then.

@@ -64,6 +64,32 @@ func TestPersonalDataIsMasked(t *testing.T) {
 	}
 }
 
+// Guards people against attributes: one that is what is masked, as a partition key often is, is the same pseudonym; all others, and the identity, are as they were.
+func TestAttributesThatAreMasked(t *testing.T) {
+	n, known := shippedModels(t)
+	who := pseudonym(t, "jane.example.com")
+	more := []string{"subject", "jane.example.com", event.PartitionKey, "jane.example.com", "visitor", "jane.example.com", "traceparent", "00-1", "tenant", "GET"}
+	for _, e := range []*event.Event{
+		enrichedView(t, more...), view(t, viewPayload, append([]string{event.FailureStage, "enrich", event.FailureCode, "contract_violation"}, more...)...),
+	} {
+		d, err := New(n, known, testKey, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Kind == Dead {
+			d.Source = append(append([]byte{}, d.Source...), WithoutPayload(n, d).Source...)
+		}
+		for _, want := range []string{`"subject":"` + who + `"`, `"partition_key":"` + who + `"`, `"extensions":{"tenant":"GET","traceparent":"00-1","visitor":"` + who + `"}`, `"id":"1"`, `"root_id":"` + root("1") + `"`} {
+			if !strings.Contains(string(d.Source), want) {
+				t.Errorf("%s is not in %s", want, d.Source)
+			}
+		}
+		if strings.Contains(string(d.Source), "jane") {
+			t.Errorf("%s", d.Source)
+		}
+	}
+}
+
 // Guards events whose contract masks against a process without a key: they are no documents, while those of other contracts and dead letters are.
 func TestWithoutAKey(t *testing.T) {
 	n, known := shippedModels(t)

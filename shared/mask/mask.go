@@ -101,28 +101,81 @@ func compile(f *contract.Field, above bool) node {
 	return node{rule: show}
 }
 
+// Event masks one event. It is not safe for concurrent use. The nil Event masks nothing.
+type Event struct {
+	mask   *Mask
+	key    *Key
+	hidden map[string]struct{} // the texts that were masked
+}
+
+// Event returns what masks an event with the key, which may be nil only where m has no masked field.
+func (m *Mask) Event(k *Key) *Event { return &Event{mask: m, key: k} }
+
 // Payload appends the payload, which must be valid JSON, as it may be shown: masked, with the members that the MODEL names alone, and without white space. What is
 // shown keeps its bytes.
-func (m *Mask) Payload(dst []byte, k *Key, payload []byte) []byte {
-	return m.payload.append(dst, k, rawjson.Trim(payload))
+func (e *Event) Payload(dst, payload []byte) []byte {
+	if e == nil {
+		return rawjson.Compact(dst, payload)
+	}
+	return e.append(dst, &e.mask.payload, rawjson.Trim(payload))
 }
 
 // Enrichment is Payload for the enrichment.
-func (m *Mask) Enrichment(dst []byte, k *Key, enrichment []byte) []byte {
-	return m.enrichment.append(dst, k, rawjson.Trim(enrichment))
+func (e *Event) Enrichment(dst, enrichment []byte) []byte {
+	if e == nil {
+		return rawjson.Compact(dst, enrichment)
+	}
+	return e.append(dst, &e.mask.enrichment, rawjson.Trim(enrichment))
+}
+
+// Attribute returns an attribute's text as it may be shown beside the payload and the enrichment that were masked before: its pseudonym where it is what was masked there, a string's text or a number
+// as it was spelled.
+func (e *Event) Attribute(text string) string {
+	if e == nil || len(e.hidden) == 0 || text == "" {
+		return text
+	}
+	if _, ok := e.hidden[text]; !ok {
+		return text
+	}
+	return string(e.key.Append(nil, text))
+}
+
+func (e *Event) hide(text string) {
+	if e.hidden == nil {
+		e.hidden = map[string]struct{}{}
+	}
+	e.hidden[text] = struct{}{}
+}
+
+// hideAll notes all texts and numbers in a value. What is not valid after all is hidden as far as it was.
+func (e *Event) hideAll(value []byte) {
+	switch rawjson.Kind(value) {
+	case '"':
+		if s, ok := rawjson.Unquote(value); ok {
+			e.hide(s)
+		}
+	case '0':
+		e.hide(string(value))
+	case '{':
+		_ = rawjson.Members(value, func(_ string, v []byte) error { e.hideAll(v); return nil })
+	case '[':
+		_ = rawjson.Elements(value, func(_ int, v []byte) error { e.hideAll(v); return nil })
+	}
 }
 
 const null = "null"
 
-func (n *node) append(dst []byte, k *Key, value []byte) []byte {
+func (e *Event) append(dst []byte, n *node, value []byte) []byte {
 	kind, start := rawjson.Kind(value), len(dst)
 	switch n.rule {
 	case show:
 		return rawjson.Compact(dst, value)
 	case text:
 		if s, ok := rawjson.Unquote(value); ok {
-			return k.appendQuoted(dst, s)
+			e.hide(s)
+			return e.key.appendQuoted(dst, s)
 		}
+		e.hideAll(value)
 	case members:
 		if kind != '{' {
 			break
@@ -137,7 +190,7 @@ func (n *node) append(dst []byte, k *Key, value []byte) []byte {
 				dst = append(dst, ',')
 			}
 			dst = append(dst, m.name...)
-			dst = m.node.append(dst, k, v)
+			dst = e.append(dst, &m.node, v)
 			return nil
 		})
 		if err != nil { // not valid after all
@@ -153,7 +206,7 @@ func (n *node) append(dst []byte, k *Key, value []byte) []byte {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = n.item.append(dst, k, v)
+			dst = e.append(dst, n.item, v)
 			return nil
 		})
 		if err != nil {
@@ -161,6 +214,7 @@ func (n *node) append(dst []byte, k *Key, value []byte) []byte {
 		}
 		return append(dst, ']')
 	case hide:
+		e.hideAll(value)
 	}
 	return append(dst, null...)
 }
