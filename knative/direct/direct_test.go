@@ -230,10 +230,10 @@ func release(t *testing.T) string {
 	return module.Dir
 }
 
-// published returns the schema of ScaledObjects of version v1alpha1 that KEDA publishes.
-func published(t *testing.T) *jsonschema.Schema {
+// published returns the schema of version v1alpha1 that KEDA publishes of a kind, by its plural.
+func published(t *testing.T, kind string) *jsonschema.Schema {
 	t.Helper()
-	file := filepath.Join(release(t), "config", "crd", "bases", "keda.sh_scaledobjects.yaml")
+	file := filepath.Join(release(t), "config", "crd", "bases", "keda.sh_"+kind+".yaml")
 	versions := at(t, read(t, file), "spec")["versions"].([]any)
 	if len(versions) != 1 || versions[0].(object)["name"] != "v1alpha1" {
 		t.Fatalf("versions %v", versions)
@@ -248,10 +248,10 @@ func published(t *testing.T) *jsonschema.Schema {
 	properties["metadata"] = object{"type": "object"}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft4) // nearest to OpenAPI 3.0
-	if err := c.AddResource("scaledobject.json", asJSON(t, schema)); err != nil {
+	if err := c.AddResource(kind+".json", asJSON(t, schema)); err != nil {
 		t.Fatal(err)
 	}
-	compiled, err := c.Compile("scaledobject.json")
+	compiled, err := c.Compile(kind + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func scaled(t *testing.T) map[string]object {
 
 // Guards against a ScaledObject that KEDA would refuse, or whose misspelt field the API server would drop without a word. That the check can fail is shown beside it.
 func TestScaledObjectsPassTheSchemaOfKEDA(t *testing.T) {
-	schema := published(t)
+	schema := published(t, "scaledobjects")
 	for name, o := range scaled(t) {
 		if o["apiVersion"] != "keda.sh/v1alpha1" || o["kind"] != "ScaledObject" {
 			t.Errorf("%s: %v %v", name, o["apiVersion"], o["kind"])
@@ -350,5 +350,65 @@ func TestScalersLookWhereFunctionsRead(t *testing.T) {
 	}
 	if len(objects) > 0 {
 		t.Errorf("scalers of nothing: %v", objects)
+	}
+}
+
+// Guards a Kafka that asks for TLS and a user against a scaler that cannot reach it, by which a function that sleeps would never wake: the ScaledObjects are the plain ones but for what they say
+// of that, pass KEDA's schema, and what they refer to is what the functions themselves use: the Secret that they mount, by the names of its keys, and the ConfigMap's user.
+func TestSecuredScalersUseTheFunctionsCredentials(t *testing.T) {
+	const name = "millrace-kafka"
+	objects, authentications := published(t, "scaledobjects"), published(t, "triggerauthentications")
+	for _, file := range []string{"enrich.yaml", "load-search.yaml"} {
+		want := read(t, "keda/"+file)
+		for _, trigger := range at(t, want, "spec")["triggers"].([]any) {
+			trigger := trigger.(object)
+			trigger["authenticationRef"] = object{"name": name}
+			metadata := at(t, trigger, "metadata")
+			metadata["tls"], metadata["sasl"] = "enable", "scram_sha512"
+		}
+		same(t, "keda/secured/"+file, want)
+		if err := objects.Validate(asJSON(t, read(t, "keda/secured/"+file))); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	o := read(t, "keda/secured/authentication.yaml")
+	if o["apiVersion"] != "keda.sh/v1alpha1" || o["kind"] != "TriggerAuthentication" || at(t, o, "metadata")["name"] != name || at(t, o, "metadata")["namespace"] != "millrace" {
+		t.Errorf("%v %v %v", o["apiVersion"], o["kind"], o["metadata"])
+	}
+	if err := authentications.Validate(asJSON(t, o)); err != nil {
+		t.Error(err)
+	}
+	config, err := os.ReadFile("200-config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := at(t, o, "spec")
+	got := map[string]string{}
+	for from, list := range spec {
+		for _, ref := range list.([]any) {
+			ref := ref.(object)
+			got[ref["parameter"].(string)] = from + " " + ref["name"].(string) + " " + ref["key"].(string)
+		}
+	}
+	want := map[string]string{ // by the names that KEDA's Kafka scaler reads (2.17.2)
+		"ca": "secretTargetRef millrace-kafka ca.crt", "password": "secretTargetRef millrace-kafka password", "username": "configMapTargetRef millrace KAFKA_USER",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("credentials %v, want %v", got, want)
+	}
+	for _, line := range []string{"KAFKA_CA_FILE: /etc/millrace/kafka/ca.crt", "KAFKA_PASSWORD_FILE: /etc/millrace/kafka/password", "KAFKA_USER: ", "KAFKA_SASL_MECHANISM: SCRAM-SHA-512"} {
+		if !bytes.Contains(config, []byte(line)) {
+			t.Errorf("the ConfigMap says nothing of %q", line)
+		}
+	}
+	for what, spoil := range map[string]func(){
+		"an unknown field":          func() { spec["secretRef"] = []any{} },
+		"a reference without a key": func() { delete(spec["secretTargetRef"].([]any)[0].(object), "key") },
+	} {
+		spoil()
+		if authentications.Validate(asJSON(t, o)) == nil {
+			t.Errorf("it passes with %s", what)
+		}
+		delete(spec, "secretRef")
 	}
 }

@@ -5,6 +5,7 @@
 //	ko create -f knative/direct/jobs/provision.yaml
 //	ko apply -f knative/direct                # in place of ko apply -f knative -f triggers, not beside it
 //	kubectl apply -f knative/direct/keda      # where KEDA is: enrich and load-search scale by lag, down to nothing
+//	kubectl apply -f knative/direct/keda/secured    # in its place, where Kafka asks for TLS and a user
 //	make run ARGS="-overlay direct"           # the same manifests on one machine
 //
 // The other jobs are those of knative/jobs. A kustomization of your own, elsewhere, can name these files one by one as its resources (kubectl kustomize
