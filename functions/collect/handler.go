@@ -20,6 +20,8 @@ import (
 	"millrace/shared/event"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
+	"millrace/shared/tracecontext"
+	"millrace/shared/tracing"
 )
 
 // publisher writes events to one topic. *kafka.Sink is one.
@@ -48,6 +50,7 @@ type collector struct {
 	clock     func() time.Time
 	logger    *slog.Logger
 	version   string
+	tracer    *tracing.Tracer // nil: no spans
 
 	events   map[status]prometheus.Counter
 	failures *prometheus.CounterVec
@@ -165,7 +168,13 @@ type (
 )
 
 // handle does what a request asks for: body, events, Kafka. render is given no candidates where it is given an error.
-func (c *collector) handle(h http.Header, r *http.Request, read reader, render renderer) answer {
+func (c *collector) handle(h http.Header, r *http.Request, read reader, render renderer) (a answer) {
+	// What has begun is finished, whether or not anybody waits for the answer.
+	ctx, span, from := c.receive(context.WithoutCancel(r.Context()), r)
+	var candidates []candidate
+	if c.tracer != nil {
+		defer func() { span.End(summary(candidates, a.code)) }()
+	}
 	body, err := c.admission.Read(r, c.limits.body)
 	if err != nil {
 		return render(h, nil, err)
@@ -174,18 +183,17 @@ func (c *collector) handle(h http.Header, r *http.Request, read reader, render r
 	began := c.clock()
 	now := event.FormatTime(began)
 	c.bytes.Observe(float64(len(body.Bytes)))
-	candidates, err := read(r, body.Bytes, now)
-	if err != nil {
+	if candidates, err = read(r, body.Bytes, now); err != nil {
 		return render(h, nil, err)
 	}
+	inherit(candidates, from)
 	keepData(candidates, len(body.Bytes))
 	body.Bytes = nil
-	// What has begun is finished, whether or not anybody waits for the answer.
-	if err := c.publish(context.WithoutCancel(r.Context()), candidates, now); err != nil {
+	if err := c.publish(ctx, candidates, now); err != nil {
 		return render(h, nil, err)
 	}
 	c.count(candidates)
-	a := render(h, candidates, nil)
+	a = render(h, candidates, nil)
 	c.seconds.Observe(c.clock().Sub(began).Seconds())
 	return a
 }
@@ -236,6 +244,7 @@ func (c *collector) tooLarge(ctx context.Context, candidates []candidate, now st
 			if err != nil {
 				return err
 			}
+			inherit([]candidate{letter}, tracecontext.Of(it.event))
 			letter.err = first(c.dead.Publish(ctx, []*event.Event{letter.event}))
 			*it = letter
 		}

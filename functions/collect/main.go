@@ -14,6 +14,16 @@
 //	LOG_FORMAT            json                  json, text
 //	PORT                  8080                  port for events, /healthz, /readyz and /metrics; 0 is any that is free
 //	LISTEN_HOST                                 address to listen on, all where empty; 127.0.0.1 on one machine
+//	OTEL_EXPORTER_OTLP_ENDPOINT                 where spans go, such as http://host:4318; empty: nowhere. This and what follows is OpenTelemetry's
+//	OTEL_EXPORTER_OTLP_TRACES_ENDPOINT          in its place, with the path, which is /v1/traces else
+//	OTEL_EXPORTER_OTLP_PROTOCOL  http/protobuf  there is no other
+//	OTEL_EXPORTER_OTLP_HEADERS                  name=value,...: sent with spans, percent-encoded; secret
+//	OTEL_EXPORTER_OTLP_HEADERS_FILE             a file that holds them, read at each request; ours, not OpenTelemetry's
+//	OTEL_SERVICE_NAME                           else the function's name
+//	OTEL_RESOURCE_ATTRIBUTES                    name=value,...: said of all spans
+//	OTEL_TRACES_SAMPLER   parentbased_always_on always_on, always_off, traceidratio, each with parentbased_ before it or not
+//	OTEL_TRACES_SAMPLER_ARG                     the ratio, from 0 to 1
+//	OTEL_SDK_DISABLED     false                 true: no spans
 //	SHUTDOWN_GRACE        25s                   for the end; below the pod's grace period
 //	GOGC                                        as for every Go program; else 400
 //	GOMEMLIMIT                                  as for every Go program; else three quarters of what knative/ allows

@@ -20,6 +20,7 @@ func assemble(cfg *config) (*function.Function, *collector) {
 	sinks := f.OpenSinks(kafka.ProducerOptions{Timeout: cfg.SendTimeout, Buffer: cfg.SendBufferBytes, Linger: cfg.SendLinger})
 	c := newCollector(cfg, sinks.Open(cfg.sink), sinks.Open(cfg.dead), time.Now, f.Logger)
 	c.register(f.Registry)
+	c.tracer = f.Tracer
 	f.AddReady(groupsReady(cfg.groupBrokers(), cfg.Security, cfg.groups))
 	return f, c
 }

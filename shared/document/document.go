@@ -19,6 +19,7 @@ import (
 	"millrace/shared/mask"
 	"millrace/shared/rawjson"
 	"millrace/shared/search"
+	"millrace/shared/tracecontext"
 )
 
 // maxDeadPayload is how much of a dead letter's payload its document holds, in bytes. The whole is in the lake.
@@ -294,6 +295,7 @@ func appendAttributes(b []byte, e *event.Event, shown *mask.Event) []byte {
 	b = appendText(b, "source", e.Source())
 	b = appendText(b, "subject", shown.Attribute(e.Subject()))
 	b = appendTime(b, "time", event.Attr(e, "time"))
+	b = appendText(b, "trace_id", tracecontext.Of(e).TraceID())
 	b = appendText(b, "replay_id", event.Attr(e, event.ReplayID))
 	b = append(b, `,"replay_count":`...)
 	b = strconv.AppendInt(b, int64(event.Replays(e)), 10)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"millrace/shared/kafka"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
+	"millrace/shared/tracing"
 )
 
 // Function is a function being put together. Its methods are called once each, from main's goroutine, before the server runs.
@@ -24,6 +26,8 @@ type Function struct {
 	Name     string
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
+	// Tracer makes spans; nil where none are asked for.
+	Tracer *tracing.Tracer
 
 	server serve.Config
 	ready  []func(context.Context) error
@@ -44,6 +48,7 @@ func New(name string, p Process, memory int64) *Function {
 	}
 	f := &Function{Name: name, Logger: telemetry.Logger(os.Stderr, p.Log, name), Registry: telemetry.NewRegistry(name)}
 	slog.SetDefault(f.Logger)
+	f.Tracer = tracing.New(p.Spans, name, f.Logger, f.Registry)
 	f.server = serve.Config{Listen: p.Listen(), Grace: p.Grace, Metrics: f.Registry, Logger: f.Logger}
 	return f
 }
@@ -55,6 +60,7 @@ func (f *Function) OpenSinks(o kafka.ProducerOptions) *Sinks {
 	}
 	o.Logger = f.Logger
 	s := NewSinks(o)
+	s.tracer = f.Tracer
 	f.ready = append(f.ready, s.Ready)
 	f.sinks = append(f.sinks, serve.Hook{Name: "sinks", Do: s.Close})
 	return s
@@ -90,12 +96,12 @@ func (f *Function) Intake(in In, h delivery.Handler) http.Handler {
 		withDeadLetters = deadletter.HandlerOfDead
 	}
 	attempts := delivery.Attempts(h, in.Attempts)
-	h = withDeadLetters(attempts, in.Dead, f.Name, time.Now)
+	h = f.traced(in.From, attempts, func(h delivery.Handler) delivery.Handler { return withDeadLetters(h, in.Dead, f.Name, time.Now) })
 	undecodable := deadletter.Undecodable(in.Dead, "/millrace/"+f.Name, f.Name, time.Now)
 	if len(in.From.Topics) == 0 {
 		over := serve.Events(h, serve.Options{
 			MaxBytes: in.InFlight, MaxBatch: in.Events, MaxBatchBytes: in.Bytes, MaxWait: in.Flush, Timeout: in.BatchTimeout,
-			Logger: f.Logger, Registerer: f.Registry, OnUndecodable: undecodable,
+			Logger: f.Logger, Registerer: f.Registry, OnUndecodable: undecodable, Trace: f.Tracer != nil,
 		})
 		f.intake = append(f.intake, serve.Hook{Name: "intake", Do: over.Drain})
 		return over
@@ -103,11 +109,23 @@ func (f *Function) Intake(in In, h delivery.Handler) http.Handler {
 	from := kafka.NewIntake(in.From.Brokers, in.From.Topics, in.From.Group, h, kafka.IntakeOptions{
 		ClientID: "millrace-" + f.Name, MaxBytes: in.InFlight, MaxBatch: in.Events, MaxBatchBytes: in.Bytes, MaxWait: in.Flush, Timeout: in.BatchTimeout,
 		Drain: f.server.Grace / 3, Start: in.From.Start, Ordered: in.Ordered, Attempts: attempts, OnUndecodable: undecodable,
-		Logger: f.Logger, Registerer: f.Registry, Config: in.From.Security.Apply,
+		Logger: f.Logger, Registerer: f.Registry, Config: in.From.Security.Apply, Trace: f.Tracer != nil,
 	})
 	f.server.Components = append(f.server.Components, serve.Component{Name: "intake", Run: from.Run})
 	f.ready = append(f.ready, from.Ready)
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
+}
+
+// traced puts spans around a handler and what makes dead letters of what it gives up, where spans are made.
+func (f *Function) traced(from kafka.Subscription, h delivery.Handler, withDeadLetters func(delivery.Handler) delivery.Handler) delivery.Handler {
+	if f.Tracer == nil {
+		return withDeadLetters(h)
+	}
+	place := tracing.Place{System: "http", Destination: f.Name}
+	if len(from.Topics) > 0 {
+		place = tracing.Place{System: "kafka", Destination: strings.Join(from.Topics, ",")}
+	}
+	return f.Tracer.Handler(withDeadLetters(tracing.Failures(h)), place)
 }
 
 // readyTimeout bounds one look at what a function needs to be ready.
@@ -117,6 +135,9 @@ const readyTimeout = 10 * time.Second
 func (f *Function) Server() serve.Config {
 	s := f.server
 	s.Drain = append(append(s.Drain, f.intake...), f.sinks...)
+	if f.Tracer != nil {
+		s.Drain = append(s.Drain, serve.Hook{Name: "spans", Do: f.Tracer.Close})
+	}
 	if len(f.ready) > 0 {
 		s.Ready = func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, readyTimeout) // it is asked again, and meanwhile tells what is missing

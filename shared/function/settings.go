@@ -12,12 +12,14 @@ import (
 	"millrace/shared/kafka"
 	"millrace/shared/serve"
 	"millrace/shared/telemetry"
+	"millrace/shared/tracing"
 )
 
-// Process is how a function logs, where it listens and how long it takes to end.
+// Process is how a function logs, where it listens, how long it takes to end, and where its spans go.
 type Process struct {
 	telemetry.Log
 	serve.Address
+	tracing.Spans
 
 	Grace    time.Duration `envconfig:"SHUTDOWN_GRACE" default:"25s" desc:"for the end; below the pod's grace period"`
 	GOGC     string        `envconfig:"GOGC" desc:"as for every Go program; else 400"`
@@ -26,7 +28,7 @@ type Process struct {
 
 // Validate joins everything that is wrong.
 func (p Process) Validate() error {
-	return errors.Join(p.Address.Validate(), positive("SHUTDOWN_GRACE", p.Grace))
+	return errors.Join(p.Address.Validate(), positive("SHUTDOWN_GRACE", p.Grace), p.Spans.Validate())
 }
 
 // Contracts says where contracts are.

@@ -8,8 +8,10 @@ import (
 	"github.com/IBM/sarama"
 
 	"millrace/shared/delivery"
+	"millrace/shared/event"
 	"millrace/shared/ingress"
 	"millrace/shared/kafka"
+	"millrace/shared/tracing"
 )
 
 // Sink is where a function's events go.
@@ -24,10 +26,11 @@ type Sink interface {
 
 // Sinks are the sinks of a function. Kafka sinks on the same brokers share a producer. It is not safe for concurrent use; the sinks are.
 type Sinks struct {
-	o     kafka.ProducerOptions
-	open  []Sink
-	kafka []producer
-	http  []*ingress.Sink
+	o      kafka.ProducerOptions
+	tracer *tracing.Tracer // nil: no spans
+	open   []Sink
+	kafka  []producer
+	http   []*ingress.Sink
 }
 
 type producer struct {
@@ -48,7 +51,33 @@ func (s *Sinks) Open(t Target) Sink {
 		sink = s.topic(t)
 	}
 	s.open = append(s.open, sink)
+	if s.tracer != nil {
+		return tracedSink{sink, s.tracer, t.place()}
+	}
 	return sink
+}
+
+// tracedSink makes a span of each publish.
+type tracedSink struct {
+	Sink
+	tracer *tracing.Tracer
+	to     tracing.Place
+}
+
+// Publish implements [delivery.Publisher].
+func (s tracedSink) Publish(ctx context.Context, events []*event.Event) []error {
+	ctx, span := s.tracer.Send(ctx, s.to, events)
+	errs := s.Sink.Publish(ctx, events)
+	span.Sent(errs, len(events))
+	return errs
+}
+
+// place is what spans call the target.
+func (t Target) place() tracing.Place {
+	if t.Address != nil {
+		return tracing.Place{System: "http", Destination: t.Address.Host + t.Address.Path}
+	}
+	return tracing.Place{System: "kafka", Destination: t.Topic}
 }
 
 func (s *Sinks) topic(t Target) Sink {

@@ -31,6 +31,7 @@ import (
 
 	"millrace/shared/delivery"
 	"millrace/shared/event"
+	"millrace/shared/tracecontext"
 )
 
 // Options are the settings of a [Sink]; zero values take the defaults.
@@ -148,6 +149,11 @@ func (s *Sink) request(ctx context.Context, e *event.Event) (*http.Request, erro
 	body, err := event.EncodeHTTP(e, h)
 	if err != nil {
 		return nil, fmt.Errorf("encode event: %w", err)
+	}
+	if hop := tracecontext.Hop(ctx); hop.IsZero() {
+		tracecontext.Of(e).SetHeader(h)
+	} else {
+		hop.SetHeader(h)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.target.String(), bytes.NewReader(body))
 	if err != nil {

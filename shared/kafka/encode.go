@@ -9,6 +9,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 
 	"millrace/shared/event"
+	"millrace/shared/tracecontext"
 )
 
 // headerPrefix stands before the attributes' names in record headers (CloudEvents Kafka binding 1.0.2, section 3.2.3).
@@ -16,7 +17,7 @@ const headerPrefix = "ce_"
 
 // Encode returns e as a record for topic in the Kafka binding's binary mode: attributes in headers, percent-encoded, the data as the value, byte
 // for byte. The key is the attribute partitionkey, else rootid. The record's value is e's data, not a copy: it must not be changed while the record is
-// on its way.
+// on its way. Where e has a trace context it stands in the plain headers traceparent and tracestate, too, as OpenTelemetry has it.
 //
 // It writes the headers itself: the SDK's writer, whose result a test compares, takes seven times as long.
 func Encode(topic string, e *event.Event) (*sarama.ProducerMessage, error) {
@@ -50,7 +51,10 @@ const perPiece = 64
 // attribute's name is used again where the next one has the same: records share bytes, which nobody writes. It is not safe for concurrent use.
 type encoder struct {
 	topic      string
-	left       int // events to come
+	left       int                  // events to come
+	hop        tracecontext.Context // what sends the events; none: each event's own
+	trace      tracecontext.Context // of the last record's plain headers
+	traceText  [2][]byte
 	headers    []sarama.RecordHeader
 	text       []byte
 	source     types.URIRef
@@ -135,7 +139,7 @@ func (c *encoder) encode(r *outgoing, e *event.Event) error {
 	if !ok { // asking for it, or for the version, copies the context
 		v1, version = e.Context.AsV1(), e.SpecVersion()
 	}
-	c.next(8 + len(v1.Extensions))
+	c.next(10 + len(v1.Extensions))
 	first := len(c.headers)
 	add := func(name, value string) { c.headers = append(c.headers, c.header(name, value)) }
 	if v1.Source != c.source || c.sourceText == "" {
@@ -158,6 +162,7 @@ func (c *encoder) encode(r *outgoing, e *event.Event) error {
 		add("time", event.FormatTime(v1.Time.Time))
 	}
 	key := ""
+	trace := c.hop
 	for name, value := range v1.Extensions {
 		s, ok := value.(string)
 		if !ok {
@@ -170,7 +175,11 @@ func (c *encoder) encode(r *outgoing, e *event.Event) error {
 		if s != "" && (name == event.PartitionKey || name == event.RootID && key == "") {
 			key = s
 		}
+		if name == tracecontext.Parent && trace.IsZero() {
+			trace = tracecontext.Of(e)
+		}
 	}
+	c.plain(trace)
 	r.message.Topic, r.message.Headers = c.topic, c.headers[first:len(c.headers):len(c.headers)]
 	if key != "" {
 		r.key = c.copy(key)
@@ -183,4 +192,36 @@ func (c *encoder) encode(r *outgoing, e *event.Event) error {
 	return nil
 }
 
-var headerContentType = []byte("content-type")
+// plain adds the headers of a trace context.
+func (c *encoder) plain(trace tracecontext.Context) {
+	if trace.IsZero() {
+		return
+	}
+	if trace != c.trace { // the events of a request have one as a rule
+		c.trace, c.traceText = trace, [2][]byte{c.copy(trace.Parent), c.copy(trace.State)}
+	}
+	c.headers = append(c.headers, sarama.RecordHeader{Key: headerParent, Value: c.traceText[0]})
+	if trace.State != "" {
+		c.headers = append(c.headers, sarama.RecordHeader{Key: headerState, Value: c.traceText[1]})
+	}
+}
+
+// traceOf returns the trace context of a record's plain headers.
+func traceOf(m *sarama.ConsumerMessage) tracecontext.Context {
+	parent, state := "", ""
+	for _, h := range m.Headers {
+		switch string(h.Key) {
+		case tracecontext.Parent:
+			parent = string(h.Value)
+		case tracecontext.State:
+			state = string(h.Value)
+		}
+	}
+	return tracecontext.New(parent, state)
+}
+
+var (
+	headerContentType = []byte("content-type")
+	headerParent      = []byte(tracecontext.Parent)
+	headerState       = []byte(tracecontext.State)
+)

@@ -94,7 +94,7 @@ func (s *round) setAside(r *item) bool {
 		r.attempts = int32(s.in.o.Attempts.Count(r.event))
 	}
 	s.giveBack(r)
-	r.event = nil
+	r.event, r.hop = nil, nil
 	s.waiting++
 	return true
 }
@@ -289,7 +289,7 @@ func (s *round) back(r *item, m *sarama.ConsumerMessage) error {
 	if err != nil {
 		r.foreign = &noEvent{message: &own, reason: err}
 	} else {
-		r.event = e
+		r.event, r.hop = e, s.in.hop(m)
 		if r.attempts > 0 {
 			s.in.o.Attempts.Restore(e, int(r.attempts))
 		}

@@ -18,6 +18,7 @@ import (
 
 	"millrace/shared/delivery"
 	"millrace/shared/event"
+	"millrace/shared/tracecontext"
 )
 
 // IntakeOptions are the settings of an [Intake]; zero values take the defaults.
@@ -41,9 +42,11 @@ type IntakeOptions struct {
 	// OnUndecodable keeps a record that is no CloudEvent, as a dead letter; nil means that it is durable, an error that it is tried again. header holds the record's headers
 	// as HTTP has them (ce_id is Ce-Id), reason quotes no values. It is called concurrently. Required.
 	OnUndecodable func(ctx context.Context, header http.Header, value []byte, reason error) error
-	Logger        *slog.Logger          // default slog.Default
-	Registerer    prometheus.Registerer // takes the metrics millrace_intake_*; nil means none
-	Config        func(*sarama.Config)
+	// Trace hands the handler the trace contexts of records' plain headers, by [tracecontext.Hops].
+	Trace      bool
+	Logger     *slog.Logger          // default slog.Default
+	Registerer prometheus.Registerer // takes the metrics millrace_intake_*; nil means none
+	Config     func(*sarama.Config)
 }
 
 // AttemptKeeper knows how often events failed. [delivery.AttemptCounter] is one. It is used concurrently.
@@ -336,6 +339,15 @@ func (in *Intake) handle(ctx context.Context, batch []*item) delivery.Outcomes {
 		})
 	}
 	if len(events) > 0 {
+		if in.o.Trace {
+			hops := make([]tracecontext.Context, len(of))
+			for n, i := range of {
+				if hop := batch[i].hop; hop != nil {
+					hops[n] = *hop
+				}
+			}
+			ctx = tracecontext.WithHops(ctx, hops)
+		}
 		got := in.call(ctx, events)
 		for n, i := range of {
 			out[i] = got.Of(n)
@@ -399,6 +411,18 @@ func (in *Intake) report(batch []*item, out delivery.Outcomes) {
 	o, r := out.Of(first), batch[first]
 	in.o.Logger.Warn("events not done: they will be handed out again", "events", left, "of", len(batch), "first_topic", r.part.claim.Topic(),
 		"first_partition", r.part.claim.Partition(), "first_offset", r.offset, "first_status", o.Status.String(), "first_err", o.Err)
+}
+
+// hop returns what a record's plain headers say of its trace, where somebody asked and they do.
+func (in *Intake) hop(m *sarama.ConsumerMessage) *tracecontext.Context {
+	if !in.o.Trace {
+		return nil
+	}
+	hop := traceOf(m)
+	if hop.IsZero() {
+		return nil
+	}
+	return &hop
 }
 
 // header returns a record's headers as HTTP would have them.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"millrace/shared/event"
+	"millrace/shared/tracecontext"
 )
 
 // ProducerOptions are the settings of a [Producer]; zero values take the defaults.
@@ -282,7 +283,7 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 	for i := range b.errs {
 		b.errs[i] = ErrUnconfirmed // until it is answered
 	}
-	c := encoder{topic: t.name, left: len(events)}
+	c := encoder{topic: t.name, left: len(events), hop: tracecontext.Hop(ctx)}
 	var room []pending
 	for i, e := range events {
 		if len(room) == 0 {

@@ -14,6 +14,7 @@ import (
 
 	"millrace/shared/delivery"
 	"millrace/shared/event"
+	"millrace/shared/tracecontext"
 )
 
 // round is an intake's work in one generation of the group: what was read, waits, is with the handler, or is to come again. It is the group handler of the generation.
@@ -78,11 +79,12 @@ type item struct {
 	at       time.Time    // in the queue: when it waited long enough for others; in later: when it may come again
 	first    time.Time    // when it failed first
 	tries    int32
-	attempts int32  // of an event that is set aside
-	key      uint64 // of its record's key, 0 where there is none; two keys of one number only wait for each other as one does
-	next     *item  // of the same key; waits for this one
-	trial    *kind  // of which it is tried
-	again    bool   // its bytes are those of events that are read again
+	attempts int32                 // of an event that is set aside
+	key      uint64                // of its record's key, 0 where there is none; two keys of one number only wait for each other as one does
+	next     *item                 // of the same key; waits for this one
+	trial    *kind                 // of which it is tried
+	again    bool                  // its bytes are those of events that are read again
+	hop      *tracecontext.Context // what the record's plain headers say, where somebody asked and the event is here
 }
 
 // noEvent is a record that is no event.
@@ -199,6 +201,7 @@ func (s *round) take(p *part, m *sarama.ConsumerMessage, size int64) (more bool,
 	} else {
 		r.event = e
 	}
+	r.hop = s.in.hop(m)
 	if s.in.o.Ordered && len(m.Key) > 0 {
 		r.key = max(1, maphash.Bytes(keySeed, m.Key))
 	}

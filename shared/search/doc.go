@@ -75,4 +75,9 @@
 // Context: extensions (traceparent, a tenant's name) are what people look for, and anyone can invent a thousand of them. Decision: they are one field of the type
 // flattened, at most 8 KiB in a document (package document) and 2,048 characters of a value in the index; what is left out, extensions_truncated says, and the lake has all.
 // Consequences: extensions.traceparent:"00-..." finds, values compare as text, and no producer adds a field to an index.
+//
+// # Decision of 2026-11-21: a trace's id is a field
+//
+// Context: people have a trace's id from elsewhere, not the span's nor the flags that extensions.traceparent holds as well. Decision: trace_id, 32 hex digits of a valid traceparent, beside the
+// extension, in both kinds of documents; layout 4. Consequences: trace_id:"..." finds; indexes that are there get the field as any other that is added.
 package search

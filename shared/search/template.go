@@ -355,10 +355,12 @@ func attributes() mapping {
 		"source":           keyword(),
 		"subject":          keyword(),
 		"time":             date(),
-		"replay_id":        keyword(),
-		"replay_count":     mapping{"type": "long"},
-		"version_assumed":  mapping{"type": "boolean"},
-		"partition_key":    keyword(),
+		// The id in the extension traceparent, which is there as well.
+		"trace_id":        keyword(),
+		"replay_id":       keyword(),
+		"replay_count":    mapping{"type": "long"},
+		"version_assumed": mapping{"type": "boolean"},
+		"partition_key":   keyword(),
 		// One field however many there are: a field for each would let producers fill the index's 1,000.
 		"extensions":           mapping{"type": "flattened", "ignore_above": maxExtension},
 		"extensions_truncated": mapping{"type": "boolean"},

@@ -15,6 +15,7 @@ import (
 
 	"millrace/shared/delivery"
 	"millrace/shared/event"
+	"millrace/shared/tracecontext"
 )
 
 // Options tune [Events]. The zero value of each field means its default.
@@ -42,6 +43,8 @@ type Options struct {
 	OnUndecodable func(ctx context.Context, header http.Header, body []byte, reason error) error
 	// Clock gives the time of arrival. Default time.Now.
 	Clock func() time.Time
+	// Trace hands the handler the trace contexts of requests' headers, by [tracecontext.Hops].
+	Trace bool
 	// Logger takes what no answer can tell: panics and refused input. Default slog.Default().
 	Logger *slog.Logger
 	// Registerer takes the metrics millrace_intake_*; nil means none.
@@ -97,6 +100,7 @@ type Intake struct {
 type item struct {
 	event   *event.Event
 	body    *Body
+	hop     tracecontext.Context // none where nobody asked
 	due     time.Time
 	outcome chan delivery.Outcome // buffered: who sends does not wait
 }
@@ -186,6 +190,9 @@ func (in *Intake) serve(r *http.Request) (status, retryAfter int) {
 		return in.undecodable(r, body.Bytes, err)
 	}
 	it := &item{event: e, body: body, due: arrived.Add(in.o.MaxWait), outcome: make(chan delivery.Outcome, 1)}
+	if in.o.Trace {
+		it.hop = tracecontext.FromHeader(r.Header)
+	}
 	in.enqueue(it)
 	o := <-it.outcome
 	return o.HTTP() // an outcome that was not mentioned is the zero one: 503
@@ -324,6 +331,13 @@ func (in *Intake) handle(batch []*item) (outcomes delivery.Outcomes) {
 	in.batchSize.WithLabelValues().Observe(float64(len(batch)))
 	ctx, cancel := context.WithTimeout(in.base, in.o.Timeout)
 	defer cancel()
+	if in.o.Trace {
+		hops := make([]tracecontext.Context, len(batch))
+		for i, it := range batch {
+			hops[i] = it.hop
+		}
+		ctx = tracecontext.WithHops(ctx, hops)
+	}
 	outcomes = delivery.NewOutcomes(len(batch))
 	if got := in.handler.Handle(ctx, events); len(got) > len(batch) {
 		// Which outcome is whose is not known, so all events have failed.

@@ -21,7 +21,7 @@
 // 2026-11-21, OTLP over HTTP by a client of ours. Context: OpenTelemetry's own client for HTTP imports gRPC and its gateway for the sake of two messages, which adds megabytes to each
 // function's binary and start; its errors go to a global handler, which prints each. Decision: OpenTelemetry's SDK and its translation to OTLP, and 60 lines that post the result: once, in protobuf, uncompressed.
 // Consequences: OTEL_EXPORTER_OTLP_PROTOCOL has one value; headers can be in a file that is read anew; a span is tried once, and lost when the endpoint is away at that moment;
-// of OTEL_* what [Settings] has is read here, OTEL_BSP_* and OTEL_SPAN_* limits are the SDK's or fixed.
+// of OTEL_* what [Spans] has is read here, OTEL_BSP_* and OTEL_SPAN_* limits are the SDK's or fixed.
 //
 // 2026-11-21, an event without a trace. Context: few producers send a trace context. Decision: where spans are made and collect's own is recorded, it becomes the event's
 // extension; else the event has none. Consequences: with tracing on, and a sampler of one in a hundred requests, each traced request can be found in search by trace_id.

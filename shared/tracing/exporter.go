@@ -53,7 +53,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) er
 		e.logger.Warn("spans are lost: their endpoint does not take them; events are not concerned", "spans", e.lost, "error", err)
 		e.warned, e.lost = now, 0
 	}
-	return nil //nolint:nilerr // told and counted; nobody else can do more
+	return nil
 }
 
 // Shutdown implements sdk.SpanExporter.
@@ -104,7 +104,7 @@ func (c *client) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpan
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(c.base, cancel)()
+	defer context.AfterFunc(c.base, cancel)() //nolint:contextcheck // it ends with the client, and with whoever asks
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.address.String(), bytes.NewReader(body))
 	if err != nil {
 		return errors.New("make a request")

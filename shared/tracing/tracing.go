@@ -37,7 +37,7 @@ type Tracer struct {
 }
 
 // New returns the tracer of a function, or nil where s does not ask for spans or is not valid. It connects when there are spans.
-func New(s Settings, function string, logger *slog.Logger, r prometheus.Registerer) *Tracer {
+func New(s Spans, function string, logger *slog.Logger, r prometheus.Registerer) *Tracer {
 	address, err := s.address()
 	sampler, err2 := s.sampler()
 	if !s.On() || err != nil || err2 != nil { // Validate told
@@ -51,7 +51,7 @@ func New(s Settings, function string, logger *slog.Logger, r prometheus.Register
 	return newTracer(s, function, sampler, e, c, logger)
 }
 
-func newTracer(s Settings, function string, sampler sdk.Sampler, e sdk.SpanExporter, c *client, logger *slog.Logger) *Tracer {
+func newTracer(s Spans, function string, sampler sdk.Sampler, e sdk.SpanExporter, c *client, logger *slog.Logger) *Tracer {
 	provider := sdk.NewTracerProvider(
 		sdk.WithSampler(sampler), sdk.WithResource(s.resource(function)),
 		sdk.WithBatcher(e, sdk.WithMaxQueueSize(queue), sdk.WithMaxExportBatchSize(together), sdk.WithBatchTimeout(linger), sdk.WithExportTimeout(requestTimeout)),
@@ -59,7 +59,7 @@ func newTracer(s Settings, function string, sampler sdk.Sampler, e sdk.SpanExpor
 	return &Tracer{provider: provider, tracer: provider.Tracer("millrace"), client: c, logger: logger}
 }
 
-func (s Settings) resource(function string) *resource.Resource {
+func (s Spans) resource(function string) *resource.Resource {
 	service := s.Service
 	list, _ := pairs(s.Resource, false) // Validate told
 	var set []attribute.KeyValue

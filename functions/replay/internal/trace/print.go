@@ -14,6 +14,9 @@ func (w *Way) Print(out io.Writer) error {
 	if w.ID != "" {
 		fmt.Fprintf(&b, "event    %s, id %q of source %q\n", w.Type, w.ID, w.Source)
 	}
+	if w.TraceID != "" {
+		fmt.Fprintf(&b, "trace    %s\n", w.TraceID)
+	}
 	stamp := func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000Z") }
 	for _, s := range w.Steps {
 		fmt.Fprintf(&b, "\n%s  partition %d offset %d  %s", s.Topic, s.Partition, s.Offset, stamp(s.Time))

@@ -18,6 +18,7 @@ import (
 	"millrace/shared/event"
 	"millrace/shared/landing"
 	"millrace/shared/search"
+	"millrace/shared/tracecontext"
 )
 
 // Documents is search. Find returns the documents of a root id, refreshed ones only; Versions sees all.
@@ -63,7 +64,9 @@ type Way struct {
 	Type   string    `json:"event_type,omitempty"`
 	Source string    `json:"source,omitempty"`
 	ID     string    `json:"id,omitempty"`
-	Steps  []Step    `json:"steps"`
+	// TraceID is of the trace in which the event was created, where its extension traceparent says so.
+	TraceID string `json:"trace_id,omitempty"`
+	Steps   []Step `json:"steps"`
 	// Documents are those that search shows beside the ones of Steps.
 	Documents []Document `json:"other_documents"`
 	Forgotten []string   `json:"forgotten"` // topics of which Kafka has deleted records since From
@@ -166,6 +169,9 @@ func (w *Way) scan(ctx context.Context, o *Options, s Stage, stage int) error {
 		}
 		e := r.Event
 		w.Type, w.Source, w.ID = e.Type(), e.Source(), e.ID()
+		if id := tracecontext.Of(e).TraceID(); id != "" {
+			w.TraceID = id
+		}
 		step := Step{
 			Topic: s.Name, Partition: r.Partition, Offset: r.Offset, Time: r.Time.UTC(), Version: event.Attr(e, event.SchemaVersion), Hash: event.Attr(e, event.DataHash),
 			Replays: event.Replays(e), ReplayID: event.Attr(e, event.ReplayID), Reader: s.Reader, stage: stage, unknown: len(s.Committed) == 0,

@@ -12,8 +12,8 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// Settings are OpenTelemetry's own variables, as far as they are read here: functions embed them in their configuration. Without an endpoint nothing else of them counts.
-type Settings struct {
+// Spans say whether spans are made and where they go, in OpenTelemetry's own variables as far as they are read here. Functions embed them in their configuration; without an endpoint nothing else of them counts.
+type Spans struct {
 	Endpoint       string `envconfig:"OTEL_EXPORTER_OTLP_ENDPOINT" desc:"where spans go, such as http://host:4318; empty: nowhere. This and what follows is OpenTelemetry's"`
 	TracesEndpoint string `envconfig:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" desc:"in its place, with the path, which is /v1/traces else"`
 	Protocol       string `envconfig:"OTEL_EXPORTER_OTLP_PROTOCOL" default:"http/protobuf" desc:"there is no other"`
@@ -27,10 +27,10 @@ type Settings struct {
 }
 
 // On reports whether spans are made.
-func (s Settings) On() bool { return !s.Disabled && (s.Endpoint != "" || s.TracesEndpoint != "") }
+func (s Spans) On() bool { return !s.Disabled && (s.Endpoint != "" || s.TracesEndpoint != "") }
 
 // Validate joins everything that is wrong, of which no text quotes a header or an address. Without an endpoint nothing is.
-func (s Settings) Validate() error {
+func (s Spans) Validate() error {
 	if !s.On() {
 		return nil
 	}
@@ -57,7 +57,7 @@ func (s Settings) Validate() error {
 }
 
 // address returns where spans are posted to.
-func (s Settings) address() (*url.URL, error) {
+func (s Spans) address() (*url.URL, error) {
 	name, text := "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", s.TracesEndpoint
 	if text == "" {
 		name, text = "OTEL_EXPORTER_OTLP_ENDPOINT", s.Endpoint
@@ -73,7 +73,7 @@ func (s Settings) address() (*url.URL, error) {
 }
 
 // headers returns what is sent with each request; what it reads from a file can change.
-func (s Settings) headers() (http.Header, error) {
+func (s Spans) headers() (http.Header, error) {
 	text := s.Headers
 	if s.HeadersFile != "" {
 		b, err := os.ReadFile(s.HeadersFile)
@@ -114,7 +114,7 @@ func pairs(text string, header bool) (list [][2]string, err error) {
 
 const tokens = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
-func (s Settings) sampler() (sdk.Sampler, error) {
+func (s Spans) sampler() (sdk.Sampler, error) {
 	name := s.Sampler
 	if name == "" {
 		name = "parentbased_always_on"
