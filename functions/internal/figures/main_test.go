@@ -19,7 +19,8 @@ PASS
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	unmet, err := r.table(&b)
+	s := &section{figures: embedded, results: r}
+	unmet, err := s.text(&b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ PASS
 	verdict("load-lake, 200,000 raw events", "9.55", "yes")
 	verdict("  of which record to Parquet", "5.28", "5.28") // has no bound, and so no verdict
 	verdict("receipt to searchable, median", "not measured", "NO")
-	if bounds := len(figures); unmet == 0 || unmet >= bounds {
+	if bounds := len(embedded); unmet == 0 || unmet >= bounds {
 		t.Errorf("%d of %d are not met", unmet, bounds)
 	}
 }
