@@ -19,6 +19,15 @@ func TestConformanceOfKafka(t *testing.T) {
 	kafkatest.Run(t, brokers, kafkatest.Apache)
 }
 
+// Guards positions on a topic that Apache Kafka compacted, as the embedded one does.
+func TestCompactionOfKafka(t *testing.T) {
+	brokers := kafka.SplitBrokers(os.Getenv("KAFKA_BROKERS"))
+	if len(brokers) == 0 {
+		t.Skip("KAFKA_BROKERS is not set")
+	}
+	kafkatest.Compaction(t, brokers, kafkatest.Apache, nil)
+}
+
 // Guards the check of what a restart must keep, with no restart: it must pass where nothing can have been lost.
 func TestKeepOnKafka(t *testing.T) {
 	brokers := kafka.SplitBrokers(os.Getenv("KAFKA_BROKERS"))

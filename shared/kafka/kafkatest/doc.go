@@ -2,9 +2,10 @@
 // is for tests only: production code must not import it.
 //
 // It covers what our functions rely on: topics with settings and ids, acknowledged and idempotent writes, records byte for byte, refusals with their errors,
-// reading by offset with every gap accounted for, DeleteRecords, groups and their offsets with metadata.
+// reading by offset with every gap accounted for, DeleteRecords, groups and their offsets with metadata. [Compaction] is apart from [Run]: no topic of ours is compacted, but foreign ones that
+// are read may be, and a broker compacts when it likes (Apache Kafka every 15 seconds, the embedded one every minute, which `go test` does not wait for).
 //
-// Not covered: compaction (nothing of ours compacts, and a broker compacts when it likes), replication (one broker each), quotas, ACLs, TLS and SASL.
+// Not covered: replication (one broker each), quotas, ACLs, TLS and SASL.
 //
 // # 2026-11-21: differences are values, asserted on both sides
 //

@@ -50,11 +50,22 @@ var Differences = map[string]Difference{
 		What: "What becomes of a commit with 4,097 bytes of metadata, one over offset.metadata.max.bytes?", Apache: "refused: metadata too large", Embedded: "taken",
 		Why: "shared/kafka and shared/delivery keep metadata below 4,096 bytes themselves",
 	},
+	"a record without a key": {
+		What: "What becomes of a record without a key on a topic with cleanup.policy=compact?", Apache: "refused: invalid record", Embedded: "taken",
+		Why: "our topics have the delete policy, and records of ours a key",
+	},
+	compactedStart: {
+		What: "Where does a log begin of which compaction removed the first two records?", Apache: "0", Embedded: "2",
+		Why: "what is asked for below is out of range, which readers of ours take for lost, and the event is gone indeed",
+	},
 	"offsets of an unknown group": {
 		What: "What are the committed offsets of a group that never was?", Apache: "-1, -1", Embedded: "refused: group id not found",
 		Why: "Admin takes the refusal for no offsets",
 	},
 }
+
+// compactedStart is the one difference that Compaction looks at, and Run does not.
+const compactedStart = "the start of a compacted log"
 
 // Run proves that the Kafka at brokers behaves as our functions rely on. It makes topics and groups of random names and removes them.
 func Run(t *testing.T, brokers []string, server Server) {
@@ -70,10 +81,11 @@ func Run(t *testing.T, brokers []string, server Server) {
 	t.Run("gaps", s.gaps)
 	t.Run("times", s.times)
 	t.Run("delete records", s.deleteRecords)
+	t.Run("compacted topic", s.compacted)
 	t.Run("offsets of a group at rest", s.groupAtRest)
 	t.Run("group", s.group)
 	for name := range Differences {
-		if !s.observed[name] && !t.Failed() {
+		if !s.observed[name] && !t.Failed() && name != compactedStart {
 			t.Errorf("difference %q was not looked at", name)
 		}
 	}
@@ -663,6 +675,114 @@ func (s *suite) deleteRecords(t *testing.T) {
 	}
 }
 
+// compactedTopic makes a topic that is compacted as soon as the server may.
+func (s *suite) compactedTopic(t *testing.T) string {
+	t.Helper()
+	name := "kafkatest-" + rand.Text()
+	set := map[string]*string{}
+	for key, value := range map[string]string{"cleanup.policy": "compact", "segment.ms": "1000", "min.cleanable.dirty.ratio": "0.01"} {
+		set[key] = &value
+	}
+	if err := s.raw.CreateTopic(name, &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 1, ConfigEntries: set}, false); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { done(t, s.raw.DeleteTopic(name)) })
+	s.await(t, "the topic in every answer", func() bool {
+		_, err := s.reader.Span(t.Context(), name, 0)
+		return err == nil
+	})
+	return name
+}
+
+// Guards foreign topics that functions read: a topic may have the compact policy, and takes records with keys.
+func (s *suite) compacted(t *testing.T) {
+	name := s.compactedTopic(t)
+	p := s.producer(t, func(c *sarama.Config) { c.Producer.Retry.Max = 1 })
+	if _, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: name, Key: sarama.StringEncoder("k"), Value: sarama.StringEncoder("a")}); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: name, Value: sarama.StringEncoder("b")})
+	switch {
+	case err == nil:
+		s.differs(t, "a record without a key", "taken")
+	case errors.Is(err, sarama.ErrInvalidRecord):
+		s.differs(t, "a record without a key", "refused: invalid record")
+	default:
+		t.Error(err)
+	}
+	if records, _ := s.read(t, name, 0, 0); len(records) == 0 || string(records[0].Value) != "a" {
+		t.Errorf("got %s", values(records))
+	}
+}
+
+// Compaction proves that positions stay right on a topic that the Kafka at brokers compacted: what remains of each key is its newest record, at the offset that it had, and a reader is told of each
+// offset that holds none any more. now has the server compact; nil where it does so by itself within a minute.
+func Compaction(t *testing.T, brokers []string, server Server, now func()) {
+	s := newSuite(t, brokers, server)
+	name, first := s.compactedTopic(t), s.compactedTopic(t)
+	p := s.producer(t, nil)
+	// The segment that is written to is never compacted: a record of another time begins a new one.
+	at := time.Now().Add(-time.Hour)
+	send := func(topic, key, value string) {
+		t.Helper()
+		m := &sarama.ProducerMessage{Topic: topic, Timestamp: at, Key: sarama.StringEncoder(key)}
+		if value != "" {
+			m.Value = sarama.StringEncoder(value)
+		}
+		if _, _, err := p.SendMessage(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, key := range []string{"z", "a", "b", "a", "c", "b", "a"} {
+		send(name, key, fmt.Sprint(key, i))
+	}
+	send(name, "c", "") // a tombstone, which stays for a day
+	for range 3 {
+		send(first, "a", "a")
+	}
+	at = time.Now()
+	send(name, "d", "d8")
+	send(first, "d", "d")
+	if now != nil {
+		now()
+	}
+	seen := func(records []*sarama.ConsumerMessage) string {
+		var out []string
+		for _, m := range records {
+			out = append(out, fmt.Sprintf("%d:%s", m.Offset, m.Value))
+		}
+		return strings.Join(out, " ")
+	}
+	var records []*sarama.ConsumerMessage
+	var skipped []kafka.Skip
+	s.await(t, "compaction", func() bool {
+		records, skipped = s.read(t, name, 0, 0)
+		return len(records) < 9
+	})
+	if got := seen(records); got != "0:z0 5:b5 6:a6 7: 8:d8" || records[3].Value != nil {
+		t.Errorf("what remains: %s", got)
+	}
+	if got := fmt.Sprint(skipped); got != "[{1 4 absent}]" {
+		t.Errorf("skipped %s", got)
+	}
+	if span, err := s.reader.Span(t.Context(), name, 0); err != nil || span.Start != 0 || span.End != 9 {
+		t.Errorf("%+v, %v", span, err)
+	}
+	if records, _ := s.read(t, name, 0, 2); seen(records) != "5:b5 6:a6 7: 8:d8" {
+		t.Errorf("from an offset that holds nothing any more: %s", seen(records))
+	}
+	var span kafka.Span
+	s.await(t, "compaction of the first records", func() bool {
+		var err error
+		if span, err = s.reader.Span(t.Context(), first, 0); err != nil {
+			t.Fatal(err)
+		}
+		records, _ = s.read(t, first, 0, span.Start)
+		return len(records) == 2
+	})
+	s.differs(t, compactedStart, fmt.Sprint(span.Start))
+}
+
 // committed shows the group's offsets with their metadata.
 func (s *suite) committed(t *testing.T, group, topic string, partitions ...int32) string {
 	t.Helper()
@@ -714,7 +834,7 @@ func (s *suite) groupAtRest(t *testing.T) {
 	if err != nil || !slices.Equal(started, []int32{1}) {
 		t.Errorf("started %v, %v: the one that had an offset is to keep it", started, err)
 	}
-	if got := s.committed(t, group, name, 0, 1); got != "2 m, 0" {
+	if got := s.committed(t, group, name, 0, 1); !strings.HasPrefix(got, "2 m, 0 topic=") { // of which topic it is
 		t.Errorf("committed %s", got)
 	}
 	if err := s.commit(group, name, 1, strings.Repeat("m", 4096)); err != nil {

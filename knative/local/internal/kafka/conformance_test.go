@@ -54,6 +54,21 @@ func TestConformance(t *testing.T) {
 	t.Run("after a SIGKILL", run)
 }
 
+// Guards positions on a topic that was compacted, by what Apache Kafka passes too.
+func TestCompaction(t *testing.T) {
+	addr := freeAddr(t)
+	s, err := Open(t.Context(), Options{Dir: t.TempDir(), Listen: addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	kafkatest.Compaction(t, []string{addr}, kafkatest.Embedded, s.cluster.Compact)
+}
+
 // Guards disks and lost ranges: what retention ends is out of range, its bytes leave the directory, and neither comes back with a restart or a SIGKILL; offsets go on.
 func TestRetention(t *testing.T) {
 	dir, addr := t.TempDir(), freeAddr(t)
