@@ -16,6 +16,7 @@ import (
 	"millrace/shared/function"
 	"millrace/shared/kafka"
 	"millrace/shared/landing"
+	"millrace/shared/mask"
 	"millrace/shared/objectstore"
 	"millrace/shared/serve"
 )
@@ -34,6 +35,9 @@ type config struct {
 	objectstore.Keys
 
 	Contracts string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts, looked at in each drain"`
+
+	mask.Settings
+	ContractsWait time.Duration `envconfig:"CONTRACTS_WAIT" default:"10m" desc:"how old an enriched event must be to be drained though its contract is not here; until then its partition waits"`
 
 	TopicRaw      string `envconfig:"TOPIC_RAW" default:"events.raw" desc:"the topic of raw events"`
 	TopicEnriched string `envconfig:"TOPIC_ENRICHED" default:"events.enriched" desc:"the topic of enriched events"`
@@ -84,7 +88,10 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong.
 func (c *config) Validate() error {
-	errs := []error{c.Process.Validate(), c.Security.Validate()}
+	errs := []error{c.Process.Validate(), c.Security.Validate(), c.Settings.Validate()}
+	if c.ContractsWait < 0 {
+		errs = append(errs, errors.New("CONTRACTS_WAIT must not be negative"))
+	}
 	if len(c.Brokers) == 0 || slices.Contains(c.Brokers, "") {
 		errs = append(errs, errors.New("KAFKA_BROKERS must be a list host:port,host:port"))
 	}
@@ -142,7 +149,7 @@ func (c *config) topics(source drain.Source, contracts *contract.Source, logger 
 			g.set(t.name, p.Next)
 		}
 		if t.kind == landing.KindEnriched { // the others' columns are no contract's
-			s.Refresh = refresh(contracts, logger)
+			s.Refresh, s.Key, s.ContractsWait = refresh(contracts, logger), c.Settings.Open().Key, c.ContractsWait
 		}
 		out[t.name] = &topic{
 			drainer: drain.New(s, source, t.store, contracts, time.Now, logger, m.published),

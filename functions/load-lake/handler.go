@@ -139,7 +139,7 @@ func (h *handler) sweep(ctx context.Context, t tick, topic *topic, more func() b
 }
 
 // invalid returns what logs, and counts, the contract files that a set does without. Events of such a contract that come all the same, since an enrich that was not started
-// anew has it, go to _rescued as a whole: the log's position cannot wait for one type.
+// anew has it, wait for CONTRACTS_WAIT and then are rows without their payload (package table): the log's position cannot wait for one type for ever.
 func invalid(logger *slog.Logger, r prometheus.Registerer) func(*contract.Set) error {
 	var n atomic.Int64
 	telemetry.Gauge(r, "millrace_contract_files_invalid", "Contract files that are wrong and therefore not in use: alarm above 0.", func() float64 {

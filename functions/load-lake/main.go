@@ -10,6 +10,8 @@
 // On failure: 503, and the PingSource comes again; the log stands at the last entry published and nothing is read twice
 // into it. Offsets that Kafka no longer has become a lost range, an error in the log and millrace_lake_lost_offsets_total; a topic that was
 // created anew stops its drains until DRAIN_ACCEPT_TOPIC_ID names its new id, one that lost its end until DRAIN_ACCEPT_TRUNCATION says where to go on. It dead-letters nothing.
+// An enriched event whose contract is not here keeps its partition waiting for CONTRACTS_WAIT; one whose contract masks personal data, without a key to do so (MASK_KEY_FILE, MASK_KEY), until there is
+// one, and the drain is an error then.
 //
 // Its own metrics, at /metrics: millrace_lake_lag_offsets, millrace_lake_held_offsets and millrace_lake_last_complete_drain_timestamp_seconds by topic say how far the lake is behind, as
 // the last drain saw it; monitoring/alerts.yaml has the alarms.

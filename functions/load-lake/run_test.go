@@ -44,6 +44,7 @@ func environment(t *testing.T, kafkaAddress, s3 string) (port int) {
 	port = freePort(t)
 	for k, v := range map[string]string{
 		"PORT": strconv.Itoa(port), "KAFKA_BROKERS": kafkaAddress, "S3_ENDPOINT": s3, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "LOG_LEVEL": "error",
+		"MASK_KEY": "0123456789abcdef0123456789abcdef",
 	} {
 		t.Setenv(k, v)
 	}
@@ -291,7 +292,7 @@ func TestRunSweeps(t *testing.T) {
 }
 
 // Guards the columns of new types: a file in CONTRACTS may take the place of an embedded contract, and one that is published while the function runs gives
-// the very next drain its columns, where the drain before put whole payloads into _rescued; a broken one is counted, keeps the
+// the very next drain its columns, where the drain before wrote no payloads; a broken one is counted, keeps the
 // function from nothing, at its start neither, and changes nothing.
 func TestRunReadsContractsAgain(t *testing.T) {
 	dir := t.TempDir()
@@ -312,7 +313,7 @@ func TestRunReadsContractsAgain(t *testing.T) {
 	}
 	write("page.odcs.yaml", string(c.Source()))
 	write("wrong.odcs.yaml", "version: 0.0.1")
-	l := start(t, "CONTRACTS", dir)
+	l := start(t, "CONTRACTS", dir, "CONTRACTS_WAIT", "0s")
 	sent := 0
 	known := func() bool {
 		t.Helper()

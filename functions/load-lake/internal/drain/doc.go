@@ -53,6 +53,14 @@
 // Context: when time is short, reading partition after partition would let the last ones fall behind until retention takes them.
 // Decision: one fetch of each partition in turn until the entry is full. Consequences: partitions advance alike.
 //
+// # Decision 2026-11-21: a partition waits before what cannot be written as it should
+//
+// Context: enriched rows are masked (package table), which takes the event's contract, and a key where that masks anything; contracts come to each process in their own time, and landed objects are never
+// rewritten. Decision: an entry takes a partition up to the first event whose contract is not known, for as long as the event is younger than Settings.ContractsWait, or that needs a
+// key that is not there; other partitions go on. Without a contract the drain ends well and before the topic's end; without a key it is an error once all else is published. Consequences: publishing
+// a contract costs no rows, and at most the wait for one that never comes; a missing key stops the partitions of its types, which lag and alarms for failed drains show, and loses nothing within
+// Kafka's retention. Events of one type hold up others in the same partition, since a position is one number.
+//
 // # Decision 2026-11-21: what waking costs is measured by itself
 //
 // Context: load-lake's processor time in the whole system's benchmark, 78 us for a raw and a typed row at 1,000 events a second, was held against a bound of 55. That benchmark

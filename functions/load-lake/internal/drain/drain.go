@@ -20,6 +20,7 @@ import (
 	"millrace/shared/contract"
 	"millrace/shared/kafka"
 	"millrace/shared/landing"
+	"millrace/shared/mask"
 	"millrace/shared/objectstore"
 )
 
@@ -107,6 +108,12 @@ type Settings struct {
 	// a contract that was published earlier still, so that the columns of what is drained are known. Where it cannot look, it says so itself, and
 	// the contracts stay.
 	Refresh func(ctx context.Context)
+	// Key gives the key to mask personal data with, for KindEnriched; it is asked once for each event type that has such in a drain. While it has none, partitions are read up to the first event
+	// that needs one, and then the drain is an error.
+	Key func() (*mask.Key, error)
+	// ContractsWait is how old an enriched event may be whose contract is not known for its partition to be read no further, since the contract may be on its way; 0 does not wait. An older
+	// one is written without what no contract shows (package table).
+	ContractsWait time.Duration
 }
 
 // Progress says where a topic's log ends.
@@ -146,6 +153,9 @@ func New(s Settings, source Source, store Store, contracts Contracts, clock func
 	if s.Limits.Fetch == 0 {
 		s.Limits.Fetch = 64 << 10
 	}
+	if s.Key == nil {
+		s.Key = mask.Settings{}.Open().Key
+	}
 	if s.PublishWithin == 0 {
 		s.PublishWithin = 12 * time.Hour
 	}
@@ -175,7 +185,7 @@ func (d *Drainer) Drain(ctx context.Context, more func() bool) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("drain id: %w", err)
 	}
-	run := &run{Drainer: d, id: id.String(), layouts: map[string]*table.Layout{}}
+	run := &run{Drainer: d, id: id.String(), layouts: map[string]*table.Layout{}, versions: map[kind]bool{}}
 	run.result.Drain = run.id
 	err = run.drain(ctx, more)
 	if err != nil {
@@ -184,16 +194,23 @@ func (d *Drainer) Drain(ctx context.Context, more func() bool) (Result, error) {
 	return run.result, nil
 }
 
+// kind is an event type in one version.
+type kind struct{ eventType, version string }
+
+// maxVersions bounds what a drain remembers of them.
+const maxVersions = 1000
+
 // run is one drain.
 type run struct {
 	*Drainer
-	id      string
-	log     *landing.Log
-	objects int // written so far, by which they are numbered
-	layouts map[string]*table.Layout
-	first   bool      // the log was empty when the drain began
-	wrote   time.Time // when the next entry's first object was begun
-	result  Result
+	id       string
+	log      *landing.Log
+	objects  int // written so far, by which they are numbered
+	layouts  map[string]*table.Layout
+	versions map[kind]bool // whether there is a contract
+	first    bool          // the log was empty when the drain began
+	wrote    time.Time     // when the next entry's first object was begun
+	result   Result
 }
 
 func (d *run) drain(ctx context.Context, more func() bool) error {
@@ -283,8 +300,11 @@ func (d *run) fill(ctx context.Context, topic kafka.Topic, tail landing.Entry, e
 	}
 	defer leave()
 	work, err := d.read(ctx, tail, end, more)
-	if err != nil || !work.progress() {
+	if err != nil {
 		return landing.Entry{}, err
+	}
+	if !work.progress() {
+		return landing.Entry{}, work.keyless
 	}
 	return d.write(ctx, topic, tail, work)
 }
@@ -331,6 +351,8 @@ type work struct {
 	events     int
 	bytes      int64
 	skips      int
+	waiting    map[int32]bool // partitions that are not to be read further now
+	keyless    error          // why one of them is not, where somebody has to do something
 }
 
 // group is what goes into one object.
@@ -341,7 +363,7 @@ type group struct {
 
 // read reads on from the tail until the end, a limit, or more says no, a fetch of each partition in turn.
 func (d *run) read(ctx context.Context, tail landing.Entry, end map[int32]int64, more func() bool) (*work, error) {
-	w := &work{groups: map[group][]*sarama.ConsumerMessage{}}
+	w := &work{groups: map[group][]*sarama.ConsumerMessage{}, waiting: map[int32]bool{}}
 	next := tail.Next()
 	for p := range end {
 		// A partition that is new to the log begins at 0; one that is new to us, another drain's, stays as it is.
@@ -359,7 +381,7 @@ func (d *run) read(ctx context.Context, tail landing.Entry, end map[int32]int64,
 		progress = false
 		for i := range w.partitions {
 			p := &w.partitions[i]
-			if p.Next >= end[p.Partition] {
+			if p.Next >= end[p.Partition] || w.waiting[p.Partition] {
 				continue
 			}
 			if !more() {
@@ -399,8 +421,13 @@ func (d *run) readSome(ctx context.Context, w *work, p *landing.Partition, end i
 		if m.Offset >= limit {
 			break
 		}
-		g := d.group(m)
+		g, version := d.group(m)
 		_, known := w.groups[g]
+		if wait, err := d.waits(g, version, known, m); wait || err != nil {
+			w.waiting[p.Partition], limit = true, m.Offset
+			w.keyless = cmp.Or(w.keyless, err)
+			break
+		}
 		if w.events == d.settings.Limits.Events || (w.bytes > 0 && w.bytes+weight(m) > d.settings.Limits.Bytes) ||
 			(!known && len(w.groups) == d.settings.Limits.Groups) {
 			limit, full = m.Offset, true
@@ -418,6 +445,36 @@ func (d *run) readSome(ctx context.Context, w *work, p *landing.Partition, end i
 		p.Next, p.Last = limit, markOf(batch, limit-1)
 	}
 	return full || w.skips >= d.settings.Limits.Skips, nil
+}
+
+// waits reports whether an event is to be read later: until its contract is here, or with an error where there is no key to mask it with. known is whether the entry has others of its group.
+func (d *run) waits(g group, version string, known bool, m *sarama.ConsumerMessage) (bool, error) {
+	if d.settings.Kind != landing.KindEnriched {
+		return false, nil
+	}
+	if g.eventType != "" && version != "" && !d.here(g, version) && d.clock().Sub(m.Timestamp) < d.settings.ContractsWait {
+		d.logger.Warn("no contract yet: the partition waits", "event_type", g.eventType, "version", version, "partition", m.Partition, "offset", m.Offset)
+		return true, nil
+	}
+	if known {
+		return false, nil
+	}
+	_, err := d.layout(g)
+	return err != nil, err
+}
+
+// here reports whether a version's contract is known.
+func (d *run) here(g group, version string) bool {
+	key := kind{g.eventType, version}
+	here, asked := d.versions[key]
+	if !asked {
+		here = slices.ContainsFunc(d.model(g).Versions, func(c *contract.Contract) bool { return c.Version == version })
+		if len(d.versions) == maxVersions { // producers past enrich can invent any number
+			clear(d.versions)
+		}
+		d.versions[key] = here
+	}
+	return here
 }
 
 // fetch fetches until there is something at the offset, which the partition is known to hold.
@@ -490,14 +547,13 @@ const day = "2006-01-02"
 // noType and noModel stand for what an enriched record should have and has not. No valid type begins with an underscore.
 const noType, noModel = "_", "_"
 
-func (d *run) group(m *sarama.ConsumerMessage) group {
-	g := group{day: m.Timestamp.UTC().Format(day)}
+func (d *run) group(m *sarama.ConsumerMessage) (g group, version string) {
+	g.day = m.Timestamp.UTC().Format(day)
 	if d.settings.Kind == landing.KindEnriched {
-		var version string
 		g.eventType, version = table.Kind(m)
 		g.model, _, _ = strings.Cut(version, "-")
 	}
-	return g
+	return g, version
 }
 
 // write writes the work's objects and returns the entry that publishes them.
@@ -508,7 +564,11 @@ func (d *run) write(ctx context.Context, topic kafka.Topic, tail landing.Entry, 
 	d.wrote = d.clock()
 	for _, g := range w.order {
 		records := w.groups[g]
-		body, err := d.layout(g).Encode(records)
+		layout, err := d.layout(g)
+		if err != nil {
+			return landing.Entry{}, err
+		}
+		body, err := layout.Encode(records)
 		if err != nil {
 			return landing.Entry{}, fmt.Errorf("encode %d records of %+v: %w", len(records), g, err)
 		}
@@ -538,22 +598,30 @@ func (d *run) key(g group) string {
 const maxLayouts = 16
 
 // layout returns the columns of the group's objects.
-func (d *run) layout(g group) *table.Layout {
+func (d *run) layout(g group) (*table.Layout, error) {
 	k := g.eventType + " " + g.model
 	l, ok := d.layouts[k]
 	if ok {
-		return l
+		return l, nil
 	}
 	if len(d.layouts) == maxLayouts {
 		clear(d.layouts)
 	}
 	if d.settings.Kind == landing.KindEnriched {
-		l = table.Enriched(d.model(g))
+		m := d.model(g)
+		var key *mask.Key
+		if mask.Of(m) != nil {
+			var err error
+			if key, err = d.settings.Key(); err != nil {
+				return nil, fmt.Errorf("rows of %s: %w", g.eventType, err)
+			}
+		}
+		l = table.Enriched(m, key)
 	} else {
 		l = table.Raw()
 	}
 	d.layouts[k] = l
-	return l
+	return l, nil
 }
 
 // model returns what contracts say of the group, the zero Model where that is nothing.
@@ -564,7 +632,7 @@ func (d *run) model(g group) contract.Model {
 	}
 	m, err := d.contracts.Model(g.eventType, n)
 	if err != nil {
-		d.logger.Warn("no contract: whole payloads go to _rescued", "event_type", g.eventType, "model", n)
+		d.logger.Warn("no contract: payloads are in raw alone, since nothing says what in them is personal", "event_type", g.eventType, "model", n)
 		return contract.Model{}
 	}
 	return m

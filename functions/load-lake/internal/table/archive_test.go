@@ -82,7 +82,7 @@ func TestArchiveGivesTheEventsBack(t *testing.T) {
 func TestLocate(t *testing.T) {
 	first, second := record(t, newEvent(`{"a":1}`)), record(t, newEvent(`{"a":2}`))
 	first.Partition, first.Offset, second.Partition, second.Offset = 1, 70, 2, 7
-	for name, layout := range map[string]*Layout{"raw": Raw(), "enriched": Enriched(contract.Model{})} {
+	for name, layout := range map[string]*Layout{"raw": Raw(), "enriched": Enriched(contract.Model{}, nil)} {
 		object := encode(t, layout, first, second)
 		for _, want := range []struct {
 			partition int32

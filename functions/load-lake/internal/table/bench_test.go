@@ -76,5 +76,5 @@ func BenchmarkTyped(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	bench(b, Enriched(m), trips(b, 20000, true))
+	bench(b, Enriched(m, nil), trips(b, 20000, true))
 }

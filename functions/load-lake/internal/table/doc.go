@@ -2,15 +2,15 @@
 //
 // It guarantees: every record becomes one row, whatever it holds; a raw or dead row holds all that the record held (payload
 // byte for byte, attributes, other headers, key), so that the record can be made again; an enriched row holds the whole
-// payload and enrichment, each value in its contract's column or else, as the JSON it was, in `_rescued`. Columns are
+// payload and enrichment, masked (package mask), each value in its contract's column or else, as the JSON it was, in `_rescued`. Columns are
 // optional, named in lower case, and never depend on the records.
 //
-// It does not: read Kafka, write objects, check contracts (a value that fits its column is taken), mask, or refuse.
+// It does not: read Kafka, write objects, check contracts (a value that fits its column is taken), or refuse.
 //
 // # Decision 2026-11-21: a record that is no CloudEvent is a row
 //
 // Context: the lake is the archive; a skipped record is a lost one. Decision: its value is the payload, its headers are kept in
-// `kafka_headers`, its attributes are null. On the enriched topic its value is `_rescued`. Nothing is ever undecodable, so
+// `kafka_headers`, its attributes are null. On the enriched topic its value is withheld, since no contract says what in it is personal. Nothing is ever undecodable, so
 // the landing log's skipped ranges hold only offsets without a record. Consequences: whoever counts events counts rows
 // with a `root_id`.
 //
@@ -31,8 +31,15 @@
 // # Decision 2026-11-21: one set of columns per MODEL
 //
 // Context: within a MODEL additions only add columns. Decision: the columns are those of all known versions of the MODEL (contract.Set.Model,
-// which refuses versions that contradict each other); an event of a version that is not known yet uses them, too. Without any known version
-// the whole payload is in `_rescued`. Consequences: new fields of an unknown version are rescued, not lost.
+// which refuses versions that contradict each other); an event of a version that is not known yet uses them, too.
+// Consequences: what an unknown version names first is withheld (see below), since it may be personal.
+//
+// # Decision 2026-11-21: what nobody has classified is withheld
+//
+// Context: enriched rows are masked as the event's contract says, and many may read them; raw rows have all of it. Decision: where an event's version is not known, its row shows what other versions
+// of the MODEL name, as they say; where no version of the MODEL is, or the data of a masked type is no enriched event, the row shows nothing of it. `_rescued` then says so under "withheld".
+// Consequences: `_rescued` is never a way round the mask; package drain waits for a contract before it writes such a row, and a replay from raw writes the event again once the
+// contract is here (curation keeps the highest replaycount). An enriched record that another producer wrote past enrich, of a type that no contract knows, is in Kafka alone.
 //
 // `_rescued` is a JSON object from JSON pointers (of the enriched data: /payload/..., /enrichment/...; "" is all of it) to values. An
 // earlier one of two members with one name stands under its pointer with #1, #2 behind it; data that is not JSON under "base64". A

@@ -9,6 +9,7 @@ import (
 	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"millrace/shared/contract"
+	"millrace/shared/mask"
 )
 
 const (
@@ -30,6 +31,7 @@ type Layout struct {
 	payload, enrichment           *node // enriched; nil where no contract is known
 	rescued                       *leaf // enriched
 	rescue                        rescue
+	privacy                       privacy // enriched
 }
 
 // leaf collects the values of one column.
@@ -102,8 +104,9 @@ func Raw() *Layout {
 	return l
 }
 
-// Enriched returns the layout of the enriched objects of one event type and MODEL; the zero Model where no contract is known.
-func Enriched(m contract.Model) *Layout {
+// Enriched returns the layout of the enriched objects of one event type and MODEL; the zero Model where no contract is known. The key is what personal data is masked with;
+// it may be nil only where mask.Of(m) is.
+func Enriched(m contract.Model, key *mask.Key) *Layout {
 	payload, enrichment := m.Payload, m.Enrichment
 	g := common(false)
 	g["_rescued"] = optional(parquet.String())
@@ -114,6 +117,7 @@ func Enriched(m contract.Model) *Layout {
 		g["enrichment"] = nodeOf(contract.Field{Type: contract.Object, Fields: enrichment})
 	}
 	l := newLayout("enriched", g, false)
+	l.privacy = privacyOf(m, key)
 	l.rescued = l.leaf("_rescued")
 	if len(payload) > 0 {
 		l.payload = l.compile(contract.Field{Type: contract.Object, Fields: payload}, []string{"payload"}, 1, 0)
@@ -201,6 +205,10 @@ func (l *Layout) flush() error {
 
 // add adds one value, or null, to each column.
 func (l *Layout) add(r *row) {
+	var data shown
+	if l.payloadBytes == nil {
+		data = l.privacy.show(r)
+	}
 	for i, a := range attributes {
 		f, b := l.attrs[i], r.attr[i]
 		if f == nil {
@@ -237,7 +245,7 @@ func (l *Layout) add(r *row) {
 		l.payloadBytes.bytes(r.payload)
 		return
 	}
-	l.addData(r.payload)
+	l.addData(data)
 }
 
 // wrap copies b between the brackets; nil where it is empty.

@@ -66,6 +66,7 @@ var (
 	atType, atRoot, atID, atSource     = at("type"), at(event.RootID), at("id"), at("source")
 	atHash, atCollected, atContentType = at(event.DataHash), at(event.CollectorTime), at("datacontenttype")
 	atKey, atStage                     = at(event.PartitionKey), at(event.Stage)
+	atVersion, atSubject               = at(event.SchemaVersion), at("subject")
 )
 
 func at(name string) int {

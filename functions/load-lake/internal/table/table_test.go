@@ -185,7 +185,7 @@ func TestNothingTwice(t *testing.T) {
 	x := read[struct {
 		Extensions *string `parquet:"extensions,optional"`
 		Key        *string `parquet:"partition_key,optional"`
-	}](t, encode(t, Enriched(contract.Model{}), record(t, e)))[0]
+	}](t, encode(t, Enriched(contract.Model{}, nil), record(t, e)))[0]
 	if *x.Extensions != `{"foreign":"x"}` || *x.Key != "k" {
 		t.Errorf("enriched: %s, %s", *x.Extensions, *x.Key)
 	}
@@ -344,7 +344,7 @@ func enriched(t testing.TB, payload, enrichment string) *sarama.ConsumerMessage 
 
 // Guards each type: a value that fits is in its column, one that does not is null there and kept in _rescued under its pointer.
 func TestTyped(t *testing.T) {
-	l := Enriched(model(t, odcs))
+	l := Enriched(model(t, odcs), nil)
 	f := func(payload, want string) {
 		t.Helper()
 		r := read[typedRow](t, encode(t, l, enriched(t, payload, "{}")))[0]
@@ -419,7 +419,7 @@ func TestNested(t *testing.T) {
 	for _, p := range payloads {
 		ms = append(ms, enriched(t, p, "{}"))
 	}
-	b := encode(t, Enriched(model(t, odcs)), ms...)
+	b := encode(t, Enriched(model(t, odcs), nil), ms...)
 	got := read[row](t, b)
 	want := []string{
 		`{"Payload":{"Tags":["a","b"],"Nested":{"ID":1,"Rows":[{"A":1,"B":["x","y"]},{"A":null,"B":[]},{"A":3,"B":null}]}},"Rescued":null}`,
@@ -473,21 +473,25 @@ func TestVersions(t *testing.T) {
 		} `parquet:"payload,optional"`
 		Rescued *string `parquet:"_rescued,optional"`
 	}
-	rows := read[row](t, encode(t, Enriched(model(t, newer, odcs)), enriched(t, `{"Int":1}`, "{}"), enriched(t, `{"Int":2,"added":"x"}`, "{}")))
+	rows := read[row](t, encode(t, Enriched(model(t, newer, odcs), nil), enriched(t, `{"Int":1}`, "{}"), enriched(t, `{"Int":2,"added":"x"}`, "{}")))
 	if got := show(rows); got != `[{"Payload":{"Added":null,"Int":1},"Rescued":null},{"Payload":{"Added":"x","Int":2},"Rescued":null}]` {
 		t.Errorf("got %s", got)
 	}
 }
 
-// Guards what has no contract, or is no enriched event at all: all of it is in _rescued.
+// Guards what is no enriched event at all, of a contract that masks nothing: all of it is in _rescued.
 func TestRescuedWhole(t *testing.T) {
-	l := Enriched(contract.Model{})
+	l := Enriched(model(t, odcs), nil)
 	type row struct {
 		Rescued *string `parquet:"_rescued,optional"`
 	}
-	plain := func(data string) *sarama.ConsumerMessage { return record(t, newEvent(data)) }
-	rows := read[row](t, encode(t, l, enriched(t, `{"a": 1}`, `{"z":null}`), plain(`{"a":1 }`), plain("\xff"), enriched(t, `{"a":1}`, `null`), plain("")))
-	want := []string{`{"/payload":{"a":1},"/enrichment":{"z":null}}`, `{"":{"a":1}}`, `{"base64":"` + "/w==" + `"}`, `{"/payload":{"a":1}}`, ""}
+	plain := func(data string) *sarama.ConsumerMessage {
+		e := newEvent(data)
+		e.SetExtension(event.SchemaVersion, "1-2-3")
+		return record(t, e)
+	}
+	rows := read[row](t, encode(t, l, enriched(t, `[{"a": 1}]`, `{"z":null}`), plain(`{"a":1 }`), plain("\xff"), enriched(t, `[{"a":1}]`, `null`), plain("")))
+	want := []string{`{"/payload":[{"a":1}],"/enrichment":{"z":null}}`, `{"":{"a":1}}`, `{"base64":"` + "/w==" + `"}`, `{"/payload":[{"a":1}]}`, ""}
 	for i, w := range want {
 		got := ""
 		if rows[i].Rescued != nil {

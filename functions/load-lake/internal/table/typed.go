@@ -12,7 +12,6 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"millrace/shared/contract"
-	"millrace/shared/event"
 	"millrace/shared/rawjson"
 )
 
@@ -160,19 +159,19 @@ func (r *rescue) member(name string, value []byte) {
 }
 
 // addData adds the data of an enriched event to the columns of payload, enrichment and _rescued.
-func (l *Layout) addData(data []byte) {
+func (l *Layout) addData(d shown) {
 	r := &l.rescue
 	r.path, r.text = r.path[:0], r.text[:0]
-	payload, enrichment, err := event.SplitEnriched(data)
 	switch {
-	case err == nil:
-	case rawjson.Valid(data):
-		r.member("", data)
-	case data != nil:
-		r.member("base64", rawjson.AppendString(nil, base64.StdEncoding.EncodeToString(data)))
+	case d.withheld != "":
+		r.member("withheld", rawjson.AppendString(nil, d.withheld))
+	case rawjson.Valid(d.rest):
+		r.member("", d.rest)
+	case d.rest != nil:
+		r.member("base64", rawjson.AppendString(nil, base64.StdEncoding.EncodeToString(d.rest)))
 	}
-	l.addPart(l.payload, "payload", payload)
-	l.addPart(l.enrichment, "enrichment", enrichment)
+	l.addPart(l.payload, "payload", d.payload)
+	l.addPart(l.enrichment, "enrichment", d.enrichment)
 	l.rescued.bytes(wrap('{', r.text, '}'))
 }
 
