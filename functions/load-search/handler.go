@@ -27,7 +27,7 @@ import (
 const checkedFor = 10 * time.Minute
 
 // index is Elasticsearch as the handler needs it; search.Client is one. Its methods block, may be called concurrently and may
-// be repeated; an error of any is an outage, except for a search.NameTakenError, a search.TemplateError and a search.MappingError.
+// be repeated; an error of any is an outage, except for a search.NameTakenError, a search.TemplateError, a search.IndexError and a search.MappingError.
 type index interface {
 	document.Names
 	Bulk(ctx context.Context, ops []search.Operation) ([]search.Result, error)
@@ -35,6 +35,8 @@ type index interface {
 	Versions(ctx context.Context, refs []search.Ref) ([]search.Version, error)
 	EnsureEnriched(ctx context.Context, versions []*contract.Contract) error
 	EnsureDead(ctx context.Context) error
+	PrepareEnriched(ctx context.Context, index string, versions []*contract.Contract) error
+	PrepareDead(ctx context.Context, index string) error
 	ExtendEnriched(ctx context.Context, versions []*contract.Contract) error
 	ExtendDead(ctx context.Context) error
 }
@@ -57,7 +59,7 @@ type handler struct {
 	refused *prometheus.CounterVec
 
 	mu      sync.Mutex
-	checked map[string]time.Time // when an index's template was seen
+	checked map[string]sight // by index
 	// extended are the contracts whose fields the indexes that are there have, as far as they take them; under the zero key those of dead letters, which no contract has.
 	extended map[document.ModelKey][]*contract.Contract
 	missing  map[document.UnknownModelError]sighting // versions that events had and no contract has
@@ -69,7 +71,7 @@ type handler struct {
 
 func newHandler(i index, clock func() time.Time, logger *slog.Logger, r prometheus.Registerer) *handler {
 	h := &handler{
-		index: i, clock: clock, logger: logger, checked: map[string]time.Time{}, missing: map[document.UnknownModelError]sighting{},
+		index: i, clock: clock, logger: logger, checked: map[string]sight{}, missing: map[document.UnknownModelError]sighting{},
 		key: mask.Settings{}.Open().Key,
 		unmasked: telemetry.Counter(r, "millrace_mask_waiting_total",
 			"Deliveries of events that wait since their contract masks personal data and there is no key to do so: alarm above 0.").WithLabelValues(),
@@ -170,11 +172,7 @@ func (b *batch) ensure(ctx context.Context, open []int) (ready []int) {
 }
 
 func (h *handler) ensure(ctx context.Context, d *document.Document) error {
-	now := h.clock()
-	h.mu.Lock()
-	seen, ok := h.checked[d.Index]
-	h.mu.Unlock()
-	if ok && now.Sub(seen) < checkedFor {
+	if h.seen(d.Index, checkedFor) {
 		return nil
 	}
 	var err error
@@ -186,21 +184,12 @@ func (h *handler) ensure(ctx context.Context, d *document.Document) error {
 	if err != nil {
 		return err
 	}
-	h.extend(ctx, d)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for index, seen := range h.checked {
-		if now.Sub(seen) >= checkedFor {
-			delete(h.checked, index)
-		}
-	}
-	h.checked[d.Index] = now
-	return nil
+	return h.prepare(ctx, d, h.extend(ctx, d))
 }
 
 // extend gives the indexes that are there, of which d's may be one, the fields that were added since they were made. What comes of it holds nothing back: without it
-// documents are written as before, and an added field is found from the next day's index on.
-func (h *handler) extend(ctx context.Context, d *document.Document) {
+// documents are written as before, and an added field is found from the next day's index on. It reports whether it asked, and said what came of it.
+func (h *handler) extend(ctx context.Context, d *document.Document) (asked bool) {
 	var key document.ModelKey
 	if d.Kind == document.Enriched {
 		key = document.ModelKey{EventType: d.Model.EventType, Model: d.Model.Model}
@@ -210,7 +199,7 @@ func (h *handler) extend(ctx context.Context, d *document.Document) {
 	h.extended[key] = d.Model.Versions // before they do: of two batches one is enough
 	h.mu.Unlock()
 	if done && slices.Equal(before, d.Model.Versions) {
-		return
+		return false
 	}
 	var err error
 	if d.Kind == document.Dead {
@@ -219,7 +208,7 @@ func (h *handler) extend(ctx context.Context, d *document.Document) {
 		err = h.index.ExtendEnriched(ctx, d.Model.Versions)
 	}
 	if err == nil {
-		return
+		return true
 	}
 	var outage *search.OutageError
 	if errors.As(err, &outage) {
@@ -234,6 +223,7 @@ func (h *handler) extend(ctx context.Context, d *document.Document) {
 	h.refused.WithLabelValues(string(d.Kind)).Add(float64(len(all)))
 	h.logger.Warn("fields of the contract cannot be searched in indexes that are there", "event_type", key.EventType, "model", key.Model,
 		"indexes", len(all), "first_err", all[0])
+	return true
 }
 
 // write sends the open documents, settles what can be settled, and returns those to be written again in another form. Replays come last, when it is known what they replace.
@@ -292,23 +282,36 @@ func (b *batch) send(ctx context.Context, open []int) (again []int) {
 		ops[n] = b.docs[i].Operation
 	}
 	results, err := b.h.index.Bulk(ctx, ops)
+	took := b.h.took(ops, results)
+	doubts := map[string]error{}
 	var conflicts []int
 	for n, i := range open {
 		if n >= len(results) {
 			b.retry(i, cmp.Or(err, errors.New("no result")))
 			continue
 		}
+		d := b.docs[i]
 		switch r := results[n]; r.Status {
 		case search.Done:
 			b.out.Done(i)
 		case search.Conflict:
 			conflicts = append(conflicts, i)
-		case search.Permanent:
-			if b.refused(i, r.Err) {
+		case search.Permanent, search.Refused:
+			doubt, ok := doubts[d.Index]
+			if !ok {
+				doubt = b.h.doubt(ctx, d)
+				doubts[d.Index] = doubt
+			}
+			switch {
+			case doubt != nil:
+				b.retry(i, fmt.Errorf("%w (the document was refused: %w)", doubt, r.Err))
+			case r.Status == search.Refused && took[d.Index]:
+				b.out.Failed(i, r.Err)
+			case r.Status == search.Refused:
+				b.retry(i, fmt.Errorf("index %s took no document since it refused one: %w", d.Index, r.Err))
+			case b.refused(i, r.Err):
 				again = append(again, i)
 			}
-		case search.Refused:
-			b.out.Failed(i, r.Err)
 		case search.Unavailable:
 			b.retry(i, cmp.Or(r.Err, err))
 		}
@@ -332,6 +335,8 @@ func (b *batch) compare(ctx context.Context, conflicts []int) (again []int) {
 		switch {
 		case err != nil:
 			b.retry(i, err)
+		case stored[n].Err != nil:
+			b.retry(i, stored[n].Err)
 		case !stored[n].Found:
 			b.out.Retry(i, errors.New("the document it conflicts with is gone"))
 		case stored[n].Hash == d.Hash:

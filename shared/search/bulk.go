@@ -202,7 +202,8 @@ func (c *Client) send(ctx context.Context, ops []Operation, part []int, body []b
 func (c *Client) request(ctx context.Context, body []byte) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	res, err := esapi.BulkRequest{Body: bytes.NewReader(body)}.Do(ctx, c.es)
+	// Elasticsearch waits a minute for a shard that is nowhere: then the documents of all other indexes would be without an answer.
+	res, err := esapi.BulkRequest{Body: bytes.NewReader(body), Timeout: c.timeout / 4}.Do(ctx, c.es)
 	return answer("bulk", res, err, http.StatusBadRequest, http.StatusRequestEntityTooLarge)
 }
 
@@ -261,6 +262,7 @@ func classify(it item) Result {
 	case it.Status == http.StatusUnauthorized, it.Status == http.StatusForbidden, it.Status == http.StatusNotFound,
 		it.Status == http.StatusTooManyRequests, it.Status >= 500, unavailableTypes[it.Error.Type]:
 		r.Status = Unavailable
+		r.Err = fmt.Errorf("index %s: %s", it.Index, it.Error.advise(it.Status))
 	case it.Status == http.StatusBadRequest && (permanentTypes[it.Error.Type] || it.Error.immenseTerm()):
 		r.Status = Permanent
 	}
@@ -279,6 +281,39 @@ var unavailableTypes = map[string]bool{
 	"validation_exception":                    true, // too many shards for the cluster
 	"index_create_block_exception":            true,
 	"security_exception":                      true,
+}
+
+// blockInReason finds what an error says of the blocks on an index: their names are Elasticsearch's own.
+var blockInReason = regexp.MustCompile(`\[[A-Z_]+/\d+/([A-Za-z0-9 ()/-]{1,80})`)
+
+// advise is describe with what an operator can do about an index, for errors that are an index's or the cluster's.
+func (e *itemError) advise(status int) string {
+	text, advice := e.describe(), advices[e.Type]
+	if e.Type == "cluster_block_exception" {
+		if m := blockInReason.FindStringSubmatch(e.Reason); m != nil {
+			text += " (" + m[1] + ")"
+		}
+		if status == http.StatusTooManyRequests {
+			advice = "a disk is fuller than Elasticsearch's flood stage: make room, and the index can be written to again"
+		}
+	}
+	if advice == "" {
+		return text
+	}
+	return text + ": " + advice
+}
+
+// advices say what to do about an error that is an index's or the cluster's.
+var advices = map[string]string{
+	"cluster_block_exception":         "it has a block: take it away (PUT <index>/_settings, index.blocks.*: null)",
+	"index_closed_exception":          "it is closed: POST <index>/_open",
+	"index_not_found_exception":       "it is gone, and made anew before the next attempt",
+	"unavailable_shards_exception":    "its primary shard is nowhere: GET _cluster/allocation/explain says why",
+	"es_rejected_execution_exception": "Elasticsearch is overloaded: its queue of writes is full",
+	"circuit_breaking_exception":      "Elasticsearch is short of memory",
+	"validation_exception":            "has the cluster as many shards as it may have (cluster.max_shards_per_node)? Delete old indexes",
+	"index_create_block_exception":    "new indexes are blocked (cluster.blocks.create_index)",
+	"security_exception":              "the key or user lacks a right, or is not valid",
 }
 
 // permanentTypes is the closed list of errors that a document causes by what it contains.
@@ -317,5 +352,5 @@ func errorType(body []byte) string {
 	if json.Unmarshal(body, &answer) != nil || json.Unmarshal(answer.Error, &e) != nil || e.Type == "" {
 		return "no error of Elasticsearch's form"
 	}
-	return e.describe()
+	return e.advise(0)
 }

@@ -70,6 +70,24 @@
 // it until they are written again: POST enriched-<type>-<MODEL>-*/_update_by_query?conflicts=proceed does that, and is a person's to start, since it
 // rewrites the index. The key that load-search uses needs the right to change mappings (manage); without it, it says so once in ten minutes and loads.
 //
+// # Decision of 2026-11-21: no document into an index whose types were guessed
+//
+// Context: an index that is made while its template is away, or hidden by another template of a higher priority, guesses the types of its fields from the first documents; then
+// good documents are refused (document_parsing_exception, a field limit), searches miss what is there, and nobody is told. A write makes its index by itself, so that a look at the
+// template before it is not enough. Decision: [Client.PrepareEnriched] makes the index in a request of its own and looks at the mapping that it got, before the first write and once in ten
+// minutes, and again before a document that it refuses is given up. Where it would guess and no field of ours is otherwise yet, it is given our mapping; where one is, it is
+// an *IndexError, and its events wait until a person deletes it or makes it anew. An index that guesses nothing and has a field of another type was made so by hand: it is
+// written to, the log names the fields, and what it refuses is a dead letter search_rejected. Behind an alias there must be one index that may be written to. Consequences: action.auto_create_index
+// may be off; one request more for a new index, two in ten minutes for one that is there. A key without the rights to look (view_index_metadata) or to make indexes (create_index) loads
+// as before, and the log says that nothing is looked at. No index is deleted here.
+//
+// # Decision of 2026-11-21: what one index fails with is not another's
+//
+// Context: Elasticsearch waits a minute for a primary shard that is nowhere, longer than a request of ours, so that the documents of all other indexes in it went without an answer; and an error
+// type that is not known, as of an index whose pipeline is missing, counted against its events as long as other indexes took theirs. Decision: a bulk request waits a quarter of its time for shards;
+// Hashes fails for each document by itself; and whoever counts attempts asks whether that very index took another document since it refused one. Consequences: a lone poison document of an
+// unknown error waits until its index takes another one.
+//
 // # Decision of 2026-11-21: one field for a producer's own extensions
 //
 // Context: extensions (traceparent, a tenant's name) are what people look for, and anyone can invent a thousand of them. Decision: they are one field of the type

@@ -19,10 +19,11 @@ type Ref struct{ Index, ID string }
 type Stored struct {
 	Found bool
 	Hash  string // the document's data_hash; "" where it has none
+	Err   error  // an *OutageError where its index could not be asked; others' may have been
 }
 
 // Hashes returns, in the order of refs, whether each document is there and the data_hash it holds. It sees every
-// confirmed write at once, refreshed or not. Any failure, of the request or of one document, is an *OutageError.
+// confirmed write at once, refreshed or not. A failure of the request is an *OutageError; that of one document, whose index is closed or without a shard, is its own.
 func (c *Client) Hashes(ctx context.Context, refs []Ref) ([]Stored, error) {
 	stored := make([]Stored, 0, len(refs))
 	for len(refs) > 0 {
@@ -45,7 +46,8 @@ func (c *Client) hashes(ctx context.Context, refs []Ref) ([]Stored, error) {
 	stored := make([]Stored, len(refs))
 	for i, d := range docs {
 		if d.Error != nil {
-			return nil, &OutageError{Request: "mget", Err: errors.New(d.Error.describe())}
+			stored[i].Err = d.failure()
+			continue
 		}
 		stored[i] = Stored{Found: d.Found, Hash: d.Source.Hash}
 	}
@@ -60,7 +62,7 @@ type Version struct {
 }
 
 // Versions is Hashes with the documents' versions, for whoever asks before anything is written: an index that does not exist holds no documents, in place of
-// an outage.
+// an outage, and the failure of one document is that of all.
 func (c *Client) Versions(ctx context.Context, refs []Ref) ([]Version, error) {
 	found := make([]Version, 0, len(refs))
 	for len(refs) > 0 {
@@ -74,7 +76,7 @@ func (c *Client) Versions(ctx context.Context, refs []Ref) ([]Version, error) {
 			case d.Error != nil && d.Error.Type == "index_not_found_exception":
 				found = append(found, Version{})
 			case d.Error != nil:
-				return nil, &OutageError{Request: "mget", Err: errors.New(d.Error.describe())}
+				return nil, d.failure()
 			default:
 				found = append(found, Version{Found: d.Found, Hash: d.Source.Hash, Number: d.Version})
 			}
@@ -85,6 +87,7 @@ func (c *Client) Versions(ctx context.Context, refs []Ref) ([]Version, error) {
 }
 
 type storedDocument struct {
+	Index   string     `json:"_index"`
 	ID      string     `json:"_id"`
 	Version int64      `json:"_version"`
 	Found   bool       `json:"found"`
@@ -92,6 +95,11 @@ type storedDocument struct {
 	Source  struct {
 		Hash string `json:"data_hash"`
 	} `json:"_source"`
+}
+
+// failure is why a document could not be looked for.
+func (d *storedDocument) failure() error {
+	return &OutageError{Request: "mget", Err: fmt.Errorf("index %s: %s", d.Index, d.Error.advise(0))}
 }
 
 // mget returns what the server says of each document, in the order of refs.

@@ -81,9 +81,14 @@ func (c *Client) extend(ctx context.Context, t template) error {
 
 // putMapping adds fields to the indexes of a name or a pattern, to all or to none. It returns why they were refused, "" where they were not.
 func (c *Client) putMapping(ctx context.Context, indexes string, fields any) (refused string, err error) {
+	return c.putMappingBody(ctx, indexes, mapping{"properties": fields})
+}
+
+// putMappingBody is putMapping for a mapping as a whole.
+func (c *Client) putMappingBody(ctx context.Context, indexes string, whole mapping) (refused string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	body, err := json.Marshal(mapping{"properties": fields})
+	body, err := json.Marshal(whole)
 	if err != nil {
 		return "", fmt.Errorf("mapping of %s: %w", indexes, err)
 	}

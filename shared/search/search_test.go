@@ -199,7 +199,6 @@ func TestRefusedRequestIsHalved(t *testing.T) {
 func TestHashFailures(t *testing.T) {
 	for name, text := range map[string]string{
 		"partial":       `{"docs":[]}`,
-		"error":         `{"docs":[{"_index":"i","_id":"1","error":{"type":"index_not_found_exception"}}]}`,
 		"another":       `{"docs":[{"_index":"i","_id":"2","found":false}]}`,
 		"not JSON":      `<html>`,
 		"no error form": `{"docs":[5]}`,
@@ -211,6 +210,15 @@ func TestHashFailures(t *testing.T) {
 		if !errors.As(err, &outage) || got != nil {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
+	}
+	fake := searchtest.NewFake(t)
+	fake.Set(searchtest.Hooks{Whole: func(*http.Request, []byte) (int, http.Header, string) {
+		return 200, nil, `{"docs":[{"_index":"i","_id":"1","error":{"type":"index_closed_exception","reason":"secret"}},{"_index":"j","_id":"2","found":true,"_source":{"data_hash":"h"}}]}`
+	}})
+	got, err := searchtest.New(t, search.Options{URL: fake.URL}).Hashes(t.Context(), []search.Ref{{Index: "i", ID: "1"}, {Index: "j", ID: "2"}})
+	var outage *search.OutageError
+	if err != nil || len(got) != 2 || !errors.As(got[0].Err, &outage) || got[1] != (search.Stored{Found: true, Hash: "h"}) {
+		t.Errorf("one index that is away takes others with it: %+v, %v", got, err)
 	}
 }
 

@@ -191,7 +191,7 @@ func Run(t *testing.T, url, prefix string) {
 		want(t, bulk(t, c, op, op), search.Done, search.Conflict)
 		want(t, bulk(t, c, op), search.Conflict)
 		got, err := c.Hashes(t.Context(), []search.Ref{{Index: index, ID: "a"}, {Index: index, ID: "none"}})
-		if err != nil || fmt.Sprint(got) != "[{true h1} {false }]" {
+		if err != nil || fmt.Sprint(got) != "[{true h1 <nil>} {false  <nil>}]" {
 			t.Errorf("hashes %v, %v", got, err)
 		}
 	})

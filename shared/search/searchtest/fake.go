@@ -12,13 +12,14 @@ import (
 	"net/http/httptest"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 )
 
-// A Fake is Elasticsearch as far as shared/search asks it: _bulk with create and external versions, _mget, index templates, and
-// the mappings of indexes, in memory. Its hooks make it fail; they are called one at a time and may be changed between requests with Set.
+// A Fake is Elasticsearch as far as shared/search asks it: _bulk with create and external versions, _mget, index templates, indexes and
+// their mappings, in memory. Its hooks make it fail; they are called one at a time and may be changed between requests with Set.
 type Fake struct {
 	URL string
 
@@ -27,6 +28,8 @@ type Fake struct {
 	docs      map[string]map[string]*Doc // by index and id
 	templates map[string]json.RawMessage
 	indexes   map[string]properties // what is mapped: the template's fields when the index was made, and those added since
+	dynamic   map[string]string     // by index, what is done with unknown fields
+	closed    bool                  // to indexes that make themselves: action.auto_create_index
 	unmapped  []string
 	bulks     int
 }
@@ -51,7 +54,7 @@ type Doc struct {
 
 // NewFake starts a fake that ends with the test.
 func NewFake(t testing.TB) *Fake {
-	f := &Fake{docs: map[string]map[string]*Doc{}, templates: map[string]json.RawMessage{}, indexes: map[string]properties{}}
+	f := &Fake{docs: map[string]map[string]*Doc{}, templates: map[string]json.RawMessage{}, indexes: map[string]properties{}, dynamic: map[string]string{}}
 	srv := httptest.NewServer(f)
 	t.Cleanup(srv.Close)
 	f.URL = srv.URL
@@ -109,6 +112,51 @@ func (f *Fake) DropTemplates() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.templates)
+}
+
+// DropIndex forgets an index and its documents, as a person would delete it.
+func (f *Fake) DropIndex(index string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drop(index)
+}
+
+func (f *Fake) drop(index string) {
+	delete(f.docs, index)
+	delete(f.indexes, index)
+	delete(f.dynamic, index)
+}
+
+// MakeIndex makes an index as a first document without a template would have made it: dynamic, with fields of these types, guessed from it.
+func (f *Fake) MakeIndex(index string, types map[string]string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drop(index)
+	f.indexes[index], f.dynamic[index] = properties{}, "true"
+	for name, kind := range types {
+		f.indexes[index][name] = property{Type: kind}
+	}
+}
+
+// Dynamic returns what an index does with unknown fields, as Elasticsearch spells it; "" where there is no index.
+func (f *Fake) Dynamic(index string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dynamic[index]
+}
+
+// SetDynamic changes what an index does with unknown fields.
+func (f *Fake) SetDynamic(index, dynamic string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dynamic[index] = dynamic
+}
+
+// AutoCreate says whether a write makes its index; it does at first.
+func (f *Fake) AutoCreate(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = !on
 }
 
 // ServeHTTP answers one request.
@@ -174,9 +222,20 @@ func (f *Fake) serve(r *http.Request, body []byte) (int, any) {
 	case strings.HasSuffix(r.URL.Path, "/_mapping"):
 		return f.mapping(r.Method, path.Dir(r.URL.Path[1:]), body)
 	case r.Method == http.MethodDelete:
-		delete(f.docs, strings.TrimPrefix(r.URL.Path, "/"))
-		delete(f.indexes, strings.TrimPrefix(r.URL.Path, "/"))
+		f.drop(r.URL.Path[1:])
 		return 200, map[string]any{"acknowledged": true}
+	case r.Method == http.MethodPut && strings.Count(r.URL.Path, "/") == 1:
+		if _, there := f.indexes[r.URL.Path[1:]]; there {
+			return failure(400, "resource_already_exists_exception", "it is there")
+		}
+		f.create(r.URL.Path[1:])
+		return 200, map[string]any{"acknowledged": true}
+	case r.Method == http.MethodGet && strings.Count(r.URL.Path, "/") == 1:
+		p, there := f.indexes[r.URL.Path[1:]]
+		if !there {
+			return failure(404, "index_not_found_exception", "no such index")
+		}
+		return 200, map[string]any{r.URL.Path[1:]: map[string]any{"mappings": map[string]any{"dynamic": f.dynamic[r.URL.Path[1:]], "properties": p}}}
 	}
 	return failure(400, "illegal_argument_exception", "the fake does not know "+r.Method+" "+r.URL.Path)
 }
@@ -226,12 +285,16 @@ func (f *Fake) write(op, index, id string, version int64, source []byte) (status
 	if err := json.Unmarshal(source, &doc); err != nil {
 		return 400, "document_parsing_exception", "failed to parse: " + err.Error()
 	}
-	if f.docs[index] == nil {
-		f.docs[index] = map[string]*Doc{}
-		mappings, found := f.mappings(index)
-		if f.indexes[index] = mappings; !found {
+	if _, there := f.indexes[index]; !there {
+		if f.closed {
+			return 404, "index_not_found_exception", "no such index"
+		}
+		if !f.create(index) {
 			f.unmapped = append(f.unmapped, index)
 		}
+	}
+	if f.docs[index] == nil {
+		f.docs[index] = map[string]*Doc{}
 	}
 	if field, kind := misfit(f.indexes[index], doc, ""); field != "" {
 		return 400, "document_parsing_exception", fmt.Sprintf("[1:1] failed to parse field [%s] of type [%s] in document with id '%s'. Preview of field's value: '...'", field, kind, id)
@@ -254,16 +317,25 @@ func (f *Fake) write(op, index, id string, version int64, source []byte) (status
 	return 201, "", ""
 }
 
+// create makes an index and reports whether a template matched.
+func (f *Fake) create(index string) (found bool) {
+	f.indexes[index], found = f.mappings(index)
+	f.dynamic[index] = strconv.FormatBool(!found)
+	return found
+}
+
 type properties map[string]property
 
 type property struct {
 	Type       string     `json:"type,omitempty"`
+	Enabled    *bool      `json:"enabled,omitempty"`
 	Properties properties `json:"properties,omitempty"`
 }
 
 // mapping adds fields to the indexes of a pattern, to all or to none, or shows them.
 func (f *Fake) mapping(method, pattern string, body []byte) (int, any) {
 	var ask struct {
+		Dynamic    any        `json:"dynamic"`
 		Properties properties `json:"properties"`
 	}
 	if method != http.MethodGet {
@@ -284,6 +356,11 @@ func (f *Fake) mapping(method, pattern string, body []byte) (int, any) {
 		shown[index] = map[string]any{"mappings": map[string]any{"properties": all}}
 	}
 	if method != http.MethodGet {
+		for index := range grown {
+			if ask.Dynamic != nil {
+				f.dynamic[index] = fmt.Sprint(ask.Dynamic)
+			}
+		}
 		maps.Copy(f.indexes, grown)
 		return 200, map[string]any{"acknowledged": true}
 	}
