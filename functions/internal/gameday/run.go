@@ -121,7 +121,7 @@ func (st *stage) playAll(ctx context.Context, chosen []row) (outcomes []*outcome
 		}
 		o := st.play(ctx, &chosen[i], i+1)
 		o.describe(os.Stdout)
-		if !o.ok() {
+		if !o.ok() && !errors.Is(ctx.Err(), context.Canceled) {
 			if err := st.tail(os.Stdout, logged); err != nil {
 				return outcomes, err
 			}

@@ -111,7 +111,7 @@ func Take(ctx context.Context, stores Source, names pipeline.Names, items []load
 	}
 	a := h.compare(items)
 	if a.Clean() {
-		a.Wrong = h.blind(items)
+		a.Wrong = h.blind(items, h.compare)
 	}
 	return a, nil
 }
@@ -305,8 +305,8 @@ func (h *holdings) missing(it *load.Item) (gone []string) {
 	return gone
 }
 
-// blind takes one thing of each store out of what was read, and says where that would not have been found missing.
-func (h *holdings) blind(items []load.Item) (errs []string) {
+// blind takes one thing of each store out of what was read, and says where a comparison of it would not find that missing.
+func (h *holdings) blind(items []load.Item, compare func([]load.Item) *Account) (errs []string) {
 	plain := "" // an event that everything has to hold
 	for i := range items {
 		if id := items[i].RootID; items[i].Final == load.Accepted && h.search[id] > 0 && !h.refused(id) {
@@ -341,7 +341,7 @@ func (h *holdings) blind(items []load.Item) (errs []string) {
 			continue
 		}
 		one.ids[one.id]--
-		if h.compare(items).Clean() {
+		if compare(items).Clean() {
 			errs = append(errs, fmt.Sprintf("the account is blind: %s once less in %s was not missed", one.id, one.store))
 		}
 		one.ids[one.id] = n

@@ -137,20 +137,23 @@ func TestTwoFates(t *testing.T) {
 // An account that would not miss what is gone, or that has nothing to miss, must not be believed.
 func TestBlind(t *testing.T) {
 	h, items := whole()
-	if errs := h.blind(items); len(errs) > 0 {
+	if errs := h.blind(items, h.compare); len(errs) > 0 {
 		t.Errorf("a whole pipeline: %q", errs)
+	}
+	if errs := h.blind(items, func([]load.Item) *Account { return new(Account) }); len(errs) != 8 || !strings.Contains(errs[3], "good once less in search was not missed") {
+		t.Errorf("a comparison that finds nothing: %q", errs)
 	}
 	if a := h.compare(items); !a.Clean() {
 		t.Errorf("what was taken out was not put back: %+v", a)
 	}
-	if errs := h.blind(items[3:]); len(errs) == 0 || !strings.Contains(errs[0], "no event to miss in events.raw") {
+	if errs := h.blind(items[3:], h.compare); len(errs) == 0 || !strings.Contains(errs[0], "no event to miss in events.raw") {
 		t.Errorf("without an accepted event: %q", errs)
 	}
 	// Search is not asked about what load-search refused: an account that believed so of all would miss nothing.
 	h, items = whole()
 	delete(h.search, "good")
 	h.failures["good"] = map[failure]bool{{loadSearch, "search_rejected"}: true}
-	if errs := h.blind(items); len(errs) == 0 {
+	if errs := h.blind(items, h.compare); len(errs) == 0 {
 		t.Error("nothing is in search, and nothing is found wrong with that")
 	}
 }

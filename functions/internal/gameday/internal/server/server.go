@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -163,10 +164,21 @@ func (p Programs) Versions() []string {
 	}
 	if program, err := p.find("bin/minio"); err == nil {
 		if info, err := buildinfo.ReadFile(program); err == nil {
-			storage += " " + info.Main.Version
+			storage += " " + release(info.Main.Version)
 		}
 	}
 	return []string{kafka, search, storage}
+}
+
+// pseudo is the end of a version that Go gave a commit without a tag: when it was made, and its hash.
+var pseudo = regexp.MustCompile(`[-.](\d{4})(\d{2})(\d{2})\d{6}-[0-9a-f]{12}$`)
+
+// release is a module's version, or the day of its commit where that has none.
+func release(version string) string {
+	if day := pseudo.FindStringSubmatch(version); day != nil {
+		return "of " + strings.Join(day[1:], "-")
+	}
+	return version
 }
 
 // enterable says where another user than root cannot go on to dir.

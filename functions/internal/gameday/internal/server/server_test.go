@@ -30,3 +30,24 @@ func TestMissing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A table must say with which servers it was made, without a path of the machine.
+func TestVersions(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"lib/kafka/kafka_2.13-4.3.1.jar", "lib/elasticsearch/elasticsearch-8.19.21/bin/elasticsearch", "bin/minio"} {
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(Programs{Dir: dir}.Versions(), ", "); got != "Kafka 4.3.1, Elasticsearch 8.19.21, MinIO" {
+		t.Errorf("got %s", got)
+	}
+	for version, want := range map[string]string{"v0.0.0-20260212201848-7aac2a2c5b7c": "of 2026-02-12", "v1.2.3": "v1.2.3"} {
+		if got := release(version); got != want {
+			t.Errorf("%s: got %s", version, got)
+		}
+	}
+}
