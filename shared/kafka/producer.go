@@ -1,13 +1,16 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/IBM/sarama"
 	"golang.org/x/sync/semaphore"
@@ -43,9 +46,8 @@ type Producer struct {
 	conn      *connection
 	lastErr   error // of connecting
 
-	examining bool
-	examined  time.Time
-	trouble   error // what a connection that was made anew then said; nil where it was good
+	away      gate
+	confirmed atomic.Uint64 // events, since the start
 }
 
 type connection struct {
@@ -75,6 +77,7 @@ func NewProducer(brokers []string, o ProducerOptions) *Producer {
 		brokers: brokers, o: o, buffer: semaphore.NewWeighted(o.Buffer),
 		ending: make(chan struct{}), done: make(chan struct{}), connected: make(chan struct{}),
 	}
+	p.away.p, p.away.check = p, p.reachable
 	p.end = sync.OnceFunc(func() { close(p.ending) })
 	go p.run()
 	return p
@@ -121,7 +124,13 @@ func (p *Producer) connect() (*connection, error) {
 	if err := first.Close(); err != nil {
 		return nil, fmt.Errorf("connect to Kafka: %w", err)
 	}
-	client, err := Connect(p.brokers, p.config())
+	c = p.config()
+	dial := &counting{inner: &net.Dialer{Timeout: c.Net.DialTimeout, KeepAlive: c.Net.KeepAlive}, lost: func() { p.away.examine(examineSoon) }}
+	if c.Net.Proxy.Enable {
+		dial.inner = c.Net.Proxy.Dialer
+	}
+	c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, dial
+	client, err := Connect(p.brokers, c)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +146,7 @@ func (p *Producer) serve(conn *connection) {
 	var results sync.WaitGroup
 	results.Go(func() {
 		for m := range conn.async.Successes() {
+			p.confirmed.Add(1)
 			m.Metadata.(*pending).settle(nil)
 		}
 	})
@@ -144,9 +154,11 @@ func (p *Producer) serve(conn *connection) {
 		for e := range conn.async.Errors() {
 			m := e.Msg.Metadata.(*pending)
 			err := e.Err
-			if errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
+			if errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) || errors.Is(err, sarama.ErrClusterAuthorizationFailed) {
 				err = asUser(conn.client.Config(), err)
 			}
+			p.away.examine(examineSoon)
+			m.sink.away.examine(examineSoon)
 			m.settle(m.sink.publishError(err, m.size))
 		}
 	})
@@ -173,7 +185,7 @@ func (t *Sink) publishError(err error, size int64) error {
 	if limit := t.maxMessageBytes.Load(); errors.Is(err, sarama.ErrMessageSizeTooLarge) && limit > 0 && size > limit {
 		return fmt.Errorf("%w: %d bytes with attributes, the topic takes %d", ErrTooLarge, size, limit)
 	}
-	return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
+	return fmt.Errorf("%w: topic %s: %w", ErrUnconfirmed, t.name, err)
 }
 
 // acquire returns the connection, waiting for it until ctx ends. The caller calls users.Done.
@@ -216,12 +228,17 @@ func (p *Producer) Close(ctx context.Context) error {
 }
 
 // Sink returns the publisher for one topic.
-func (p *Producer) Sink(topic string) *Sink { return &Sink{p: p, name: topic} }
+func (p *Producer) Sink(topic string) *Sink {
+	t := &Sink{p: p, name: topic}
+	t.away.p, t.away.check, t.away.what = p, t.writable, topic
+	return t
+}
 
 // Sink publishes to one topic.
 type Sink struct {
 	p    *Producer
 	name string
+	away gate
 
 	maxMessageBytes atomic.Int64 // of the topic, as found last; 0: not found yet
 
@@ -236,9 +253,27 @@ func (t *Sink) Name() string { return t.name }
 // batch gathers the answers of one Publish.
 type batch struct {
 	mu   sync.Mutex
-	errs []error
+	errs []error // nil once nobody waits any more
 	open int
 	done chan struct{}
+}
+
+// settle notes the answer for an event.
+func (b *batch) settle(index int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.errs != nil {
+		b.errs[index] = err
+	}
+	if b.open--; b.open == 0 {
+		close(b.done)
+	}
+}
+
+// piece is records that were allocated together: what they have in common is held until the last of them is settled.
+type piece struct {
+	open atomic.Int64 // records that are not settled
+	held int64        // bytes beside those of the records' own
 }
 
 // pending is one event of a batch between Input and its answer.
@@ -246,26 +281,35 @@ type pending struct {
 	outgoing
 	sink  *Sink
 	batch *batch
+	piece *piece
 	index int
 	size  int64
 }
+
+const (
+	pendingBytes = int64(unsafe.Sizeof(pending{}))
+	headerBytes  = int64(unsafe.Sizeof(sarama.RecordHeader{}))
+	// pieceBytes is from where on no further record is put to a piece.
+	pieceBytes = 256 << 10
+)
 
 func (m *pending) settle(err error) {
 	// The record's bytes only, as others of the same piece can wait for long: sarama still looks at its own fields after it gave a message back.
 	m.message.Key, m.message.Value, m.message.Headers = nil, nil, nil
 	m.key, m.value = nil, nil
-	m.sink.p.buffer.Release(m.size)
-	b := m.batch
-	b.mu.Lock()
-	b.errs[m.index] = err
-	if b.open--; b.open == 0 {
-		close(b.done)
+	size := m.size
+	if m.piece.open.Add(-1) == 0 {
+		size += m.piece.held
 	}
-	b.mu.Unlock()
+	m.sink.p.buffer.Release(size)
+	m.batch.settle(m.index, err)
 }
 
 // Publish writes events and waits until each is acknowledged by all in-sync replicas, at most for the producer's timeout and ctx. An error
 // wraps [ErrBusy] (never handed to Kafka), [ErrTooLarge], or [ErrUnconfirmed] (may still be written; a handed-over record cannot be withdrawn).
+//
+// As long as it is known that no broker can be reached, that the topic is gone, or that none of its partitions has the replicas in sync that it asks for, nothing is handed over: events
+// wait, and are busy in the end.
 func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 	if len(events) == 0 {
 		return nil
@@ -274,6 +318,11 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 	defer cancel()
 	b := &batch{errs: make([]error, len(events)), open: len(events) + 1, done: make(chan struct{})}
 	conn, err := t.p.acquire(ctx)
+	if err == nil {
+		if err = cmp.Or(t.p.away.pass(ctx), t.away.pass(ctx)); err != nil {
+			conn.users.Done()
+		}
+	}
 	if err != nil {
 		for i := range b.errs {
 			b.errs[i] = err
@@ -284,13 +333,8 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 		b.errs[i] = ErrUnconfirmed // until it is answered
 	}
 	c := encoder{topic: t.name, left: len(events), hop: tracecontext.Hop(ctx)}
-	var room []pending
-	for i, e := range events {
-		if len(room) == 0 {
-			room = make([]pending, min(len(events)-i, perPiece))
-		}
-		t.send(ctx, conn, &c, &room[0], b, i, e)
-		room = room[1:]
+	for i := 0; i < len(events); {
+		i += t.send(ctx, conn, &c, b, i, events[i:])
 	}
 	conn.users.Done()
 	b.mu.Lock()
@@ -302,14 +346,16 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 		case <-b.done:
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) { // and not a caller who went away
-				t.p.examine()
+				t.p.away.examine(examineEvery)
+				t.away.examine(examineEvery)
 			}
 		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	errs := append([]error(nil), b.errs...)
-	if trouble := t.p.whyNot(); trouble != nil {
+	errs := b.errs
+	b.errs = nil // one event that waits for long is not to hold the answers of all
+	if trouble := cmp.Or(t.p.away.why(), t.away.why()); trouble != nil {
 		for i, err := range errs {
 			if err == ErrUnconfirmed { //nolint:errorlint // the very value: not answered
 				errs[i] = fmt.Errorf("%w: %w", ErrUnconfirmed, trouble)
@@ -319,77 +365,55 @@ func (t *Sink) Publish(ctx context.Context, events []*event.Event) []error {
 	return errs
 }
 
-// examineEvery is how often, at most, it is looked for why nothing is answered.
-const examineEvery = 5 * time.Second
-
-// examine finds out, in the background, why the brokers do not answer. sarama tries again and again without telling: a password that is refused now, or a certificate that ended, would look
-// like any outage. A connection of its own says what is wrong.
-func (p *Producer) examine() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.examining || time.Since(p.examined) < examineEvery {
-		return
-	}
-	p.examining = true
-	go func() {
-		c := p.config()
-		c.Metadata.Retry.Max, c.Net.ReadTimeout, c.Net.WriteTimeout = 0, c.Net.DialTimeout, c.Net.DialTimeout
-		client, err := Connect(p.brokers, c)
-		if err == nil {
-			_ = client.Close() // nothing was sent
-		} else {
-			p.o.Logger.Warn("events are not confirmed, and Kafka cannot be reached", "brokers", p.brokers, "error", err)
+// send hands some of the events over, of which the first is the batch's with this index, or settles them with the reason why not. It returns how many.
+func (t *Sink) send(ctx context.Context, conn *connection, c *encoder, b *batch, index int, events []*event.Event) (taken int) {
+	room := make([]pending, min(len(events), perPiece))
+	pc := &piece{held: int64(len(room)) * pendingBytes}
+	used, sum := 0, int64(0)
+	for taken < len(room) && sum < pieceBytes {
+		m, i := &room[used], index+taken
+		err := c.encode(&m.outgoing, events[taken])
+		taken++
+		m.size = int64(m.message.ByteSize(2))
+		switch {
+		case err != nil:
+			b.settle(i, fmt.Errorf("%w: %w", ErrBusy, err))
+			m.outgoing = outgoing{}
+		case m.size > MaxMessageBytes:
+			b.settle(i, fmt.Errorf("%w: %d bytes with attributes, at most %d", ErrTooLarge, m.size, MaxMessageBytes))
+			m.outgoing = outgoing{}
+		default:
+			m.sink, m.batch, m.piece, m.index = t, b, pc, i
+			m.message.Metadata = m
+			sum += m.size
+			pc.held += headerBytes * int64(len(m.message.Headers))
+			used++
 		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.examining, p.examined, p.trouble = false, time.Now(), err
-	}()
-}
-
-// whyNot returns what examine found, as long as it is new.
-func (p *Producer) whyNot() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.examined) > 3*examineEvery {
-		return nil
 	}
-	return p.trouble
-}
-
-// send hands one event over as m, or settles it with the reason why not.
-func (t *Sink) send(ctx context.Context, conn *connection, c *encoder, m *pending, b *batch, i int, e *event.Event) {
-	unsent := func(err error) {
-		b.mu.Lock()
-		b.errs[i] = err
-		b.open--
-		b.mu.Unlock()
+	if used == 0 {
+		return taken
 	}
-	if err := c.encode(&m.outgoing, e); err != nil {
-		unsent(fmt.Errorf("%w: %w", ErrBusy, err))
-		return
+	if err := t.p.buffer.Acquire(ctx, sum+pc.held); err != nil {
+		for i := range room[:used] {
+			b.settle(room[i].index, fmt.Errorf("%w: %d bytes wait for Kafka already", ErrBusy, t.p.o.Buffer))
+		}
+		return taken
 	}
-	size := int64(m.message.ByteSize(2))
-	if size > MaxMessageBytes {
-		unsent(fmt.Errorf("%w: %d bytes with attributes, at most %d", ErrTooLarge, size, MaxMessageBytes))
-		return
+	pc.open.Store(int64(used))
+	for i := range room[:used] {
+		m := &room[i]
+		select {
+		case conn.async.Input() <- &m.message: // as a rule there is room, and asking for one thing alone is cheaper
+			continue
+		default:
+		}
+		select {
+		case conn.async.Input() <- &m.message:
+		case <-ctx.Done():
+			m.settle(fmt.Errorf("%w: %w", ErrBusy, ctx.Err()))
+		}
 	}
-	if err := t.p.buffer.Acquire(ctx, size); err != nil {
-		unsent(fmt.Errorf("%w: %d bytes wait for Kafka already", ErrBusy, t.p.o.Buffer))
-		return
-	}
-	m.sink, m.batch, m.index, m.size = t, b, i, size
-	m.message.Metadata = m
-	select {
-	case conn.async.Input() <- &m.message: // as a rule there is room, and asking for one thing alone is cheaper
-		return
-	default:
-	}
-	select {
-	case conn.async.Input() <- &m.message:
-	case <-ctx.Done():
-		t.p.buffer.Release(size)
-		unsent(fmt.Errorf("%w: %w", ErrBusy, ctx.Err()))
-	}
+	return taken
 }
 
 // Ready reports whether the topic could be seen, with its partitions, and takes records as large as ours may be. The error says what is missing.

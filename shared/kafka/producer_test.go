@@ -226,7 +226,8 @@ func TestPublishWhileKafkaHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newTestProducer(t, brokers, ProducerOptions{Timeout: 300 * time.Millisecond, Buffer: int64(m.ByteSize(2))})
+	one := int64(m.ByteSize(2)) + pendingBytes + headerBytes*int64(len(m.Headers))
+	p := newTestProducer(t, brokers, ProducerOptions{Timeout: 300 * time.Millisecond, Buffer: one})
 	sink := p.Sink("raw")
 	ready, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -234,7 +235,7 @@ func TestPublishWhileKafkaHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	release := holdProduce(cluster)
-	errs := sink.Publish(t.Context(), []*event.Event{e, newTestEvent(t, "2", `2`)})
+	errs := append(sink.Publish(t.Context(), []*event.Event{e}), sink.Publish(t.Context(), []*event.Event{newTestEvent(t, "2", `2`)})...)
 	if !errors.Is(errs[0], ErrUnconfirmed) || errors.Is(errs[0], ErrBusy) || !errors.Is(errs[1], ErrBusy) {
 		t.Errorf("while it hangs: %v", errs)
 	}

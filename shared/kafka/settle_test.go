@@ -13,7 +13,8 @@ import (
 func TestSettledRecordHoldsNoData(t *testing.T) {
 	p := &Producer{buffer: semaphore.NewWeighted(1)}
 	b := &batch{errs: make([]error, 1), open: 1, done: make(chan struct{})}
-	m := &pending{sink: &Sink{p: p}, batch: b}
+	m := &pending{sink: &Sink{p: p}, batch: b, piece: &piece{}}
+	m.piece.open.Store(1)
 	c := encoder{topic: "t", left: 1}
 	context := &ce.EventContextV1{ID: "1", Source: *types.ParseURIRef("/s"), Type: "T", Extensions: map[string]any{"rootid": "r"}}
 	if err := c.encode(&m.outgoing, &ce.Event{Context: context, DataEncoded: []byte("data")}); err != nil {
