@@ -59,6 +59,9 @@ func run(ctx context.Context, args []string) (err error) {
 	})
 	fmt.Printf("%d rows, about %s on a quiet machine, ended after %s; starting servers\n", len(chosen), short(total(plan(chosen, cfg))), short(cfg.limit))
 	if err := st.open(ctx); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w before the first row: %w", context.Cause(ctx), err)
+		}
 		return fmt.Errorf("before the first row: %w", err)
 	}
 	fmt.Printf("ready after %s\n", time.Since(began).Round(time.Second))

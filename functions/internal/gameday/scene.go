@@ -140,7 +140,8 @@ type scene struct {
 	load     *load.Load
 	notes    []string // what the faults found worth telling
 
-	ended, inHand int64 // processes that a signal ended, and those of them that had events in hand for sure
+	inHand int64        // processes that ended with events in hand, for sure
+	guests atomic.Int64 // that were given partitions
 }
 
 // outcome is what a row came to.
