@@ -2,7 +2,8 @@
 //
 // Consumes: CloudEvents over HTTP, one a request, from the Triggers load-search-enriched and load-search-dead; or, with INTAKE, straight from Kafka in batches.
 //
-// Emits: documents in enriched-<type>-<MODEL>-YYYY.MM.DD and dead-YYYY.MM.DD, each once however often its event is delivered. An event that is sent to collect again
+// Emits: documents in enriched-<type>-<MODEL>-YYYY.MM.DD and dead-YYYY.MM.DD, each once however often its event is delivered, with what the contract classifies as personal masked (package mask); a
+// dead letter's payload is masked too, and left out where no contract says what in it is personal. An event that is sent to collect again
 // on another day (UTC) is a second document there, unless its time is within 24 hours of both arrivals: uniqueness is per index, and the lake is the count of record. Not
 // guaranteed for an event that came past collect (by a Broker's own ingress, from another team's producer) and has no time: delivered to enrich again on another day, it is there twice,
 // since nothing in it says when it came; the lake counts it once. One that has a time goes to that day's index, so a backfill of years belongs to
@@ -11,7 +12,7 @@
 // On failure: what Elasticsearch refuses for good, and an event whose root id belongs to another payload already, becomes a
 // dead letter in DEAD_SINK at once; a dead letter that is refused is written without its payload. Anything else is answered
 // 503 or 429 and comes again. So is an enriched event whose contract this process does not have: for CONTRACTS_WAIT, or, where its file is wrong, until that is mended or
-// taken away (see package contract).
+// taken away (see package contract); and one whose contract masks, until there is a key to do so (MASK_KEY_FILE, MASK_KEY).
 //
 // Variables: load-search --help lists them, from config.go.
 package main
