@@ -89,7 +89,7 @@ func runReconcile(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	bar := progress.Start(stderr, read.state)
 	defer bar.Stop()
 	look := func() (*reconcile.Report, error) {
-		o := reconcile.Options{From: f.start, To: f.end, Documents: from.search, MaxGaps: f.maxGaps, Progress: read.note}
+		o := reconcile.Options{From: f.start, To: f.end, Documents: from.search, Scanner: from.search, MaxGaps: f.maxGaps, Progress: read.note}
 		stages, err := c.stages(from.kafka, f.groups, stderr)
 		if err != nil {
 			return nil, err

@@ -9,12 +9,11 @@
 // documents count), and the logs last. So an event that moves meanwhile is seen at its later place, or still waits by the position that was read first.
 //
 // It writes nothing. It does not look into the lake's objects beyond their entries' own sums (see package landing), nor for a document that stands in two days' indexes.
-// Memory: about 40 bytes for each distinct root id, [MaxRoots] at most, and 8 for each record.
+// Memory: about 40 bytes for each distinct root id, [MaxRoots] at most, and 40 for each enriched event of the last [together], beside what one fetch of a topic takes.
 package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,6 +39,15 @@ const early = 10 * time.Minute
 // lookups is how many documents are asked for at a time.
 const lookups = 1000
 
+// together is how many enriched events' documents are looked for together, and scanFrom from how many of one index a scan is worth its while.
+const (
+	together = 4_000_000
+	scanFrom = 5_000
+)
+
+// scanMost is how many documents a scan may pass for each that is looked for: asking for one by its id costs Elasticsearch about so many times as much.
+const scanMost = 5
+
 // Topic is one of the three topics, as *source.Topic reads it.
 //
 // Scan calls f with each record written at from or later, to the end as it is at the call, and returns the partitions of which Kafka has deleted records since from.
@@ -51,6 +59,13 @@ type Topic interface {
 type Documents interface {
 	document.Names
 	Versions(ctx context.Context, refs []search.Ref) ([]search.Version, error)
+}
+
+// Scanner is search for many documents at a time. Scan calls f with the id and the hash of each refreshed document of an index whose event was collected from one time to another,
+// both included; Count returns how many those are. Scan's error wraps search.ErrNoScan where the server has no such thing. What it does not find is asked for by Versions.
+type Scanner interface {
+	Count(ctx context.Context, index string, from, to time.Time) (int64, error)
+	Scan(ctx context.Context, index string, from, to time.Time, f func(id, hash []byte) error) error
 }
 
 // Log is the landing log of one topic id. Back calls f with its entries from the newest on, and proves that they join.
@@ -75,6 +90,7 @@ type Options struct {
 	From, To            time.Time // of the records in Kafka: From <= time < To
 	Raw, Enriched, Dead Stage
 	Documents           Documents
+	Scanner             Scanner                            // nil: each document is asked for by its id
 	MaxRoots            int                                // 0: [MaxRoots]
 	MaxGaps             int                                // gaps that the report names; the others it counts
 	Progress            func(topic string, done, of int64) // told now and then; may be nil
@@ -222,6 +238,8 @@ type run struct {
 	roots   map[uuid.UUID]flags
 	report  *Report
 	pending []pending
+	wanted  wanted
+	noScan  bool
 }
 
 // pending is a document that is to be looked for.
@@ -237,15 +255,27 @@ type pending struct {
 // seen are the records of the time, by partition.
 type seen struct {
 	topicID string
-	records map[int32][]int64 // offsets in order
+	records map[int32][]span // in order
 	// forgotten are the partitions of which Kafka may have deleted records of the time, and starts the offsets up to which it has.
 	forgotten []int32
 	starts    map[int32]int64
 }
 
+// span is a run of offsets, both included.
+type span struct{ first, last int64 }
+
+func (s *seen) add(partition int32, offset int64) {
+	list := s.records[partition]
+	if n := len(list); n > 0 && list[n-1].last == offset-1 {
+		list[n-1].last = offset
+		return
+	}
+	s.records[partition] = append(list, span{offset, offset})
+}
+
 // scan reads a topic from a time to its end and notes what it finds of each root id.
 func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*event.Event, bool, bool, flags) flags, find bool, found *seen) error {
-	found.records = map[int32][]int64{}
+	found.records = map[int32][]span{}
 	var done int64
 	origin, forgotten, err := s.Topic.Scan(ctx, from, func(rec source.Record) error {
 		if done++; r.o.Progress != nil && done%10_000 == 0 {
@@ -253,7 +283,7 @@ func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*eve
 		}
 		inTime := !rec.Time.Before(r.o.From) && rec.Time.Before(r.o.To)
 		if inTime {
-			found.records[rec.Partition] = append(found.records[rec.Partition], rec.Offset)
+			found.add(rec.Partition, rec.Offset)
 		}
 		rootID, e := rec.Root(), rec.Event
 		if rootID == "" {
@@ -284,7 +314,14 @@ func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*eve
 		if err != nil {
 			return nil //nolint:nilerr // load-search makes a dead letter of what can be no document; without one it is missing in search, which the sums tell
 		}
-		r.pending = append(r.pending, pending{root: root, ref: ref, hash: event.Attr(e, event.DataHash), dead: event.IsDead(e)})
+		hash, dead := event.Attr(e, event.DataHash), event.IsDead(e)
+		if !dead && r.o.Scanner != nil && ref.ID == rootID && plain(rootID) && r.wanted.add(root, ref, hash, event.Attr(e, event.CollectorTime)) {
+			if len(r.wanted.list) >= together {
+				return r.find(ctx)
+			}
+			return nil
+		}
+		r.pending = append(r.pending, pending{root: root, ref: ref, hash: hash, dead: dead})
 		if len(r.pending) >= lookups {
 			return r.lookUp(ctx)
 		}
@@ -292,6 +329,9 @@ func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*eve
 	})
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", s.Name, err)
+	}
+	if err := r.find(ctx); err != nil {
+		return err
 	}
 	if err := r.lookUp(ctx); err != nil {
 		return err
@@ -306,6 +346,9 @@ func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*eve
 	}
 	return nil
 }
+
+// plain reports whether a root id is in the spelling that its bytes have.
+func plain(rootID string) bool { return len(rootID) == 36 && !strings.ContainsAny(rootID, "ABCDEF") }
 
 func (r *run) raw(_ *event.Event, inTime, waits bool, f flags) flags {
 	if !inTime {
@@ -340,12 +383,9 @@ func (r *run) lookUp(ctx context.Context) error {
 		for i, p := range r.pending {
 			refs[i] = p.ref
 		}
-		versions, err := r.o.Documents.Versions(ctx, refs)
+		versions, err := r.versions(ctx, refs)
 		if err != nil {
 			return err
-		}
-		if len(versions) != len(refs) {
-			return errors.New("search answered for another number of documents")
 		}
 		var again []pending
 		for i, p := range r.pending {
@@ -455,9 +495,11 @@ func (s *seen) remember(ctx context.Context, stage *Stage, from time.Time) error
 func (s *seen) landed(ctx context.Context, stage *Stage) (Landed, error) {
 	l := Landed{Topic: stage.Name, TopicID: s.topicID}
 	first := map[int32]int64{}
-	for p, offsets := range s.records {
-		l.Records += int64(len(offsets))
-		first[p] = offsets[0]
+	for p, spans := range s.records {
+		for _, s := range spans {
+			l.Records += s.last - s.first + 1
+		}
+		first[p] = spans[0].first
 	}
 	if l.Records == 0 {
 		return l, nil
@@ -489,20 +531,22 @@ func (s *seen) landed(ctx context.Context, stage *Stage) (Landed, error) {
 	if err != nil {
 		return l, fmt.Errorf("landing log of %s/%s: %w", stage.Name, s.topicID, err)
 	}
-	for p, offsets := range s.records {
-		for _, offset := range offsets {
-			i := slices.IndexFunc(bad[p], func(r landing.Range) bool { return r.First <= offset && offset <= r.Last })
-			switch {
-			case offset >= end[p]:
-				l.Waiting++
-			case offset < from[p]:
-				l.Missing++
-			case i < 0:
-				l.Landed++
-			case bad[p][i].Reason == landing.ReasonRetention || bad[p][i].Reason == landing.ReasonBeforeFirst:
-				l.Lost++
-			default:
-				l.Skipped++
+	for p, spans := range s.records {
+		for _, s := range spans {
+			for offset := s.first; offset <= s.last; offset++ {
+				i := slices.IndexFunc(bad[p], func(r landing.Range) bool { return r.First <= offset && offset <= r.Last })
+				switch {
+				case offset >= end[p]:
+					l.Waiting++
+				case offset < from[p]:
+					l.Missing++
+				case i < 0:
+					l.Landed++
+				case bad[p][i].Reason == landing.ReasonRetention || bad[p][i].Reason == landing.ReasonBeforeFirst:
+					l.Lost++
+				default:
+					l.Skipped++
+				}
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -100,10 +101,33 @@ func (t *Topic) start(partition int32, span kafka.Span, from time.Time) (int64, 
 }
 
 func (t *Topic) scan(ctx context.Context, part plan.Partition, f func(Record) error) error {
-	for at := part.From; at < part.Next; {
-		batch, err := t.reader.Fetch(ctx, t.name, part.Partition, at, fetchBytes)
-		if err != nil {
-			return err
+	type fetched struct {
+		kafka.Batch
+		err error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	batches := make(chan fetched)
+	var fetching sync.WaitGroup
+	fetching.Go(func() { // the next one, while f has the last
+		defer close(batches)
+		for at := part.From; at < part.Next; {
+			batch, err := t.reader.Fetch(ctx, t.name, part.Partition, at, fetchBytes)
+			select {
+			case batches <- fetched{batch, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+			at = batch.Next
+		}
+	})
+	defer fetching.Wait()
+	defer cancel()
+	for batch := range batches {
+		if batch.err != nil {
+			return batch.err
 		}
 		for _, m := range batch.Records {
 			if m.Offset >= part.Next {
@@ -120,9 +144,8 @@ func (t *Topic) scan(ctx context.Context, part plan.Partition, f func(Record) er
 				return err
 			}
 		}
-		at = batch.Next
 	}
-	return nil
+	return ctx.Err()
 }
 
 // Check compares a plan's origin with what is there now: the topic's id, and that Kafka still holds every offset of the entries. The error wraps ErrGone where one is
