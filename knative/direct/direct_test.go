@@ -150,8 +150,8 @@ func TestProvisionDiffersByTriggersAlone(t *testing.T) {
 // Deployment needs, and INTAKE.
 func TestDeploymentsAreTheServicesWithAnIntake(t *testing.T) {
 	for file, intake := range map[string]string{
-		"410-enrich.yaml":      "kafka:///$(TOPIC_RAW)?group=millrace-enrich",
-		"420-load-search.yaml": "kafka:///$(TOPIC_ENRICHED),$(TOPIC_DEAD)?group=millrace-load-search",
+		"410-enrich.yaml":      "kafka:///$(TOPIC_RAW)?group=millrace-enrich&member=static",
+		"420-load-search.yaml": "kafka:///$(TOPIC_ENRICHED),$(TOPIC_DEAD)?group=millrace-load-search&member=static",
 	} {
 		want := read(t, "../"+file)
 		name := at(t, want, "metadata")["name"]
@@ -340,7 +340,7 @@ func TestScalersLookWhereFunctionsRead(t *testing.T) {
 				}
 			}
 			topics = append(topics, "$("+metadata["topicFromEnv"].(string)+")")
-			if got := "kafka:///" + strings.Join(topics, ",") + "?group=" + metadata["consumerGroup"].(string); len(topics) == len(at(t, o, "spec")["triggers"].([]any)) && got != intake {
+			if got := "kafka:///" + strings.Join(topics, ",") + "?group=" + metadata["consumerGroup"].(string) + "&member=static"; len(topics) == len(at(t, o, "spec")["triggers"].([]any)) && got != intake {
 				t.Errorf("%s scales by %s, and reads %s", name, got, intake)
 			}
 			if trigger.(object)["type"] != "kafka" || metadata["bootstrapServersFromEnv"] != "KAFKA_BROKERS" || metadata["offsetResetPolicy"] != "earliest" {

@@ -107,7 +107,7 @@ func (f *Function) Intake(in In, h delivery.Handler) http.Handler {
 		return over
 	}
 	from := kafka.NewIntake(in.From.Brokers, in.From.Topics, in.From.Group, h, kafka.IntakeOptions{
-		ClientID: "millrace-" + f.Name, MaxBytes: in.InFlight, MaxBatch: in.Events, MaxBatchBytes: in.Bytes, MaxWait: in.Flush, Timeout: in.BatchTimeout,
+		ClientID: "millrace-" + f.Name, Instance: in.Instance(in.From), MaxBytes: in.InFlight, MaxWaiting: in.Waiting, MaxBatch: in.Events, MaxBatchBytes: in.Bytes, MaxWait: in.Flush, Timeout: in.BatchTimeout,
 		Drain: f.server.Grace / 3, Start: in.From.Start, Ordered: in.Ordered, Attempts: attempts, OnUndecodable: undecodable,
 		Logger: f.Logger, Registerer: f.Registry, Config: in.From.Security.Apply, Trace: f.Tracer != nil,
 	})

@@ -66,7 +66,7 @@ func TestURLs(t *testing.T) {
 			}
 			return
 		}
-		if err != nil || !slices.Equal(got.Topics, want.Topics) || !slices.Equal(got.Brokers, want.Brokers) || got.Group != want.Group || got.Start != want.Start {
+		if err != nil || !slices.Equal(got.Topics, want.Topics) || !slices.Equal(got.Brokers, want.Brokers) || got.Group != want.Group || got.Start != want.Start || got.Static != want.Static {
 			t.Errorf("%s: %+v, %v", url, got, err)
 		}
 	}
@@ -75,6 +75,14 @@ func TestURLs(t *testing.T) {
 	from("http://", kafka.Subscription{}, "")
 	from("kafka:///t?group=g", kafka.Subscription{Brokers: []string{"a:1", "b:2"}, Topics: []string{"t"}, Group: "g"}, "")
 	from("kafka://c:3/t,u?group=g&start=newest", kafka.Subscription{Brokers: []string{"c:3"}, Topics: []string{"t", "u"}, Group: "g", Start: kafka.StartNewest}, "")
+	from("kafka:///t?group=g&member=static", kafka.Subscription{Brokers: []string{"a:1", "b:2"}, Topics: []string{"t"}, Group: "g", Static: true}, "")
+	from("kafka:///t?group=g&member=dynamic", kafka.Subscription{Brokers: []string{"a:1", "b:2"}, Topics: []string{"t"}, Group: "g"}, "")
+	from("kafka:///t?group=g&member=x", kafka.Subscription{}, "member=static")
+	for static, want := range map[bool]string{true: "pod", false: ""} {
+		if got := (Intake{Hostname: "pod"}).Instance(kafka.Subscription{Static: static}); got != want {
+			t.Errorf("instance %q, want %q", got, want)
+		}
+	}
 	from("kafka:///t", kafka.Subscription{}, "group")
 	from("kafka:///t,t?group=g", kafka.Subscription{}, "twice")
 	from("kafka:///t?group=g&group=h", kafka.Subscription{}, "2 times")

@@ -42,7 +42,9 @@ func (c Contracts) Validate() error { return positive("CONTRACTS_INTERVAL", c.In
 
 // Intake is how events come and in what batches they are handled.
 type Intake struct {
-	URL          string        `envconfig:"INTAKE" desc:"kafka://brokers/topic,topic?group=name: straight from Kafka; http or empty: requests on PORT"`
+	URL          string        `envconfig:"INTAKE" desc:"kafka://brokers/topic,topic?group=name (&start=newest, &member=static): straight from Kafka; http or empty: requests on PORT"`
+	Hostname     string        `envconfig:"HOSTNAME" desc:"set by Kubernetes: the name of a static member, which has its partitions back at once when its container is started anew"`
+	Waiting      int           `envconfig:"MAX_WAITING_EVENTS" default:"100000" desc:"events from Kafka that wait for their contract without their bytes, some 200 bytes each; more hold up reading"`
 	Flush        time.Duration `envconfig:"FLUSH_INTERVAL" default:"5ms" desc:"how long an event waits for others"`
 	Events       int           `envconfig:"FLUSH_EVENTS" default:"500" desc:"events of one batch"`
 	Bytes        int64         `envconfig:"FLUSH_BYTES" default:"5242880" desc:"bytes of one batch"`
@@ -55,8 +57,16 @@ type Intake struct {
 func (i Intake) Validate() error {
 	return errors.Join(
 		positive("FLUSH_INTERVAL", i.Flush), positive("FLUSH_EVENTS", i.Events), positive("FLUSH_BYTES", i.Bytes),
-		positive("MAX_BYTES_IN_FLIGHT", i.InFlight), positive("BATCH_TIMEOUT", i.BatchTimeout), positive("MAX_ATTEMPTS", i.Attempts),
+		positive("MAX_BYTES_IN_FLIGHT", i.InFlight), positive("MAX_WAITING_EVENTS", i.Waiting), positive("BATCH_TIMEOUT", i.BatchTimeout), positive("MAX_ATTEMPTS", i.Attempts),
 	)
+}
+
+// Instance returns the name of a static member of the group, "" for a dynamic one.
+func (i Intake) Instance(s kafka.Subscription) string {
+	if !s.Static {
+		return ""
+	}
+	return i.Hostname
 }
 
 // From returns what the intake's URL says; no topics mean HTTP.

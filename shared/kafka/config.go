@@ -77,11 +77,14 @@ type Subscription struct {
 	Topics  []string
 	Group   string
 	Start   Start // of a group that has committed nothing
+	// Static says that the member should keep its place when it is started anew under the same name ([IntakeOptions].Instance).
+	Static bool
 	// Security is how the brokers are reached, which no URL says.
 	Security Security
 }
 
-// ParseIntakeURL reads an intake's URL: kafka://broker:9092,broker:9092/topic,topic?group=name, optionally &start=newest (else oldest). Where the host is left out the
+// ParseIntakeURL reads an intake's URL: kafka://broker:9092,broker:9092/topic,topic?group=name, optionally &start=newest (else oldest) and
+// &member=static (else dynamic). Where the host is left out the
 // brokers are defaultBrokers.
 func ParseIntakeURL(u string, defaultBrokers []string) (s Subscription, err error) {
 	var list string
@@ -108,8 +111,11 @@ func ParseIntakeURL(u string, defaultBrokers []string) (s Subscription, err erro
 		case name == "start" && v[0] == "newest":
 			s.Start = StartNewest
 		case name == "start" && v[0] == "oldest":
+		case name == "member" && v[0] == "static":
+			s.Static = true
+		case name == "member" && v[0] == "dynamic":
 		default:
-			return Subscription{}, fmt.Errorf("%q: %s=%s is not known; group=name, start=oldest and start=newest are", u, name, v[0])
+			return Subscription{}, fmt.Errorf("%q: %s=%s is not known; group=name, start=oldest, start=newest, member=static and member=dynamic are", u, name, v[0])
 		}
 	}
 	if s.Group == "" {

@@ -49,8 +49,10 @@ type member struct {
 	topics  []string
 	group   string
 	start   Start
-	logger  *slog.Logger
-	began   bool // StartNewest was seen to; of run alone
+	// instance is the name under which it is a static member: one that is started anew by it before the session's time is over has its partitions back at once. "" for a dynamic one.
+	instance string
+	logger   *slog.Logger
+	began    bool // StartNewest was seen to; of run alone
 
 	ids       map[string]string // of the topics, in the present generation; nil before the first. Of run and the generation's Setup
 	unstamped atomic.Bool       // a broker took not even a stamp as metadata
@@ -138,10 +140,31 @@ func (m *member) consume(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, group.Close())
 		errs.Wait()
+		if m.instance != "" && ctx.Err() != nil {
+			err = errors.Join(err, m.leave(client))
+		}
 	}()
 	for ctx.Err() == nil {
 		if err := m.consumeOnce(ctx, client, group); err != nil {
 			return fmt.Errorf("consume: %w", err)
+		}
+	}
+	return nil
+}
+
+// leave has the group forget a static member that ends, which closing does not.
+func (m *member) leave(client sarama.Client) error {
+	admin, err := sarama.NewClusterAdminFromClient(client) // closing it would close the client
+	if err != nil {
+		return fmt.Errorf("leave the group: %w", err)
+	}
+	res, err := admin.RemoveMemberFromConsumerGroup(m.group, []string{m.instance})
+	if err != nil {
+		return fmt.Errorf("leave the group: %w", err)
+	}
+	for _, r := range res.Members {
+		if !errors.Is(r.Err, sarama.ErrNoError) && !errors.Is(r.Err, sarama.ErrUnknownMemberId) {
+			return fmt.Errorf("leave the group: %w", r.Err)
 		}
 	}
 	return nil

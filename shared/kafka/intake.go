@@ -24,6 +24,7 @@ import (
 // IntakeOptions are the settings of an [Intake]; zero values take the defaults.
 type IntakeOptions struct {
 	ClientID             string        // default "millrace"
+	Instance             string        // the name of a static member, of which there may be one only in the group at one time; default none, a dynamic member
 	MaxBytes             int64         // bytes of records held at one time, and a quarter more of those that are read again; default 24 MiB
 	MaxWaiting           int           // events that wait for a time of their own without their bytes, some 200 bytes each; default 100,000
 	MaxBatch             int           // events in one batch; default 500
@@ -106,9 +107,10 @@ func NewIntake(brokers, topics []string, group string, h delivery.Handler, o Int
 	in.reader = in.openReader
 	in.metadataLimit.Store(maxMetadata)
 	in.member = member{
-		brokers: brokers, topics: topics, group: group, start: o.Start, logger: o.Logger,
+		brokers: brokers, topics: topics, group: group, start: o.Start, instance: o.Instance, logger: o.Logger,
 		config: func() *sarama.Config {
 			s := groupConfig(o.ClientID, o.Commit, o.Drain)
+			s.Consumer.Group.InstanceId = o.Instance
 			// What is fetched is decompressed at once, some ten times as large, for each partition.
 			s.Consumer.Fetch.Default = 256 << 10
 			s.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRoundRobin()}

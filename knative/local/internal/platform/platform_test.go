@@ -23,6 +23,9 @@ import (
 
 	"millrace/knative/local/internal/build"
 	"millrace/knative/local/internal/manifest"
+	"millrace/shared/kafka"
+	"millrace/shared/objectstore"
+	"millrace/shared/search"
 )
 
 // program is the one function and job of these tests: it tells its variables, fetches a URL, and as a job leaves a file.
@@ -536,13 +539,15 @@ func TestRealServers(t *testing.T) {
 	b := newBench(t)
 	b.cfg.Servers = Servers{
 		KafkaBrokers: []string{"a:1", "b:2"}, S3Endpoint: "http://s3.example:9000", ElasticsearchURL: "http://user:secret@es.example:9200",
-		Credentials: Credentials{AccessKeyID: "id", SecretAccessKey: "key"}, ElasticsearchKey: "api key",
+		Keys:   objectstore.Keys{AccessKey: "id", SecretKey: "key"},
+		Search: search.Access{APIKey: "api key", CA: "/ca.pem"},
+		Kafka:  kafka.Security{TLS: true, CAFile: "/kafka.pem", Mechanism: "SCRAM-SHA-512", User: "millrace", Password: "hush"},
 	}
-	b.cfg.Servers.ElasticsearchCA = "/ca.pem"
 	b.parts.Kafka, b.parts.ObjectStore, b.parts.Search = nil, nil, nil
 	b.start(t)
 	env := get(t, gatewayAddress.FindStringSubmatch(b.out.String())[1]+"/env")
-	for _, want := range []string{"KAFKA_BROKERS=a:1,b:2\n", "S3_ENDPOINT=http://s3.example:9000\n", "ELASTICSEARCH_URL=http://user:secret@es.example:9200\n", "AWS_ACCESS_KEY_ID=id\n", "NO_PROXY=127.0.0.1,localhost,s3.example,es.example\n"} {
+	for _, want := range []string{"KAFKA_BROKERS=a:1,b:2\n", "S3_ENDPOINT=http://s3.example:9000\n", "ELASTICSEARCH_URL=http://user:secret@es.example:9200\n", "AWS_ACCESS_KEY_ID=id\n",
+		"KAFKA_TLS=true\n", "KAFKA_CA_FILE=/kafka.pem\n", "KAFKA_SASL_MECHANISM=SCRAM-SHA-512\n", "KAFKA_USER=millrace\n", "KAFKA_PASSWORD=hush\n", "NO_PROXY=127.0.0.1,localhost,s3.example,es.example\n"} {
 		if !strings.Contains(env+"\n", want) {
 			t.Errorf("%s is not in\n%s", want, env)
 		}
@@ -550,6 +555,7 @@ func TestRealServers(t *testing.T) {
 	inShell := sourced(t, b.cfg.Dir)
 	for name, want := range map[string]string{
 		"KAFKA_BROKERS": "a:1,b:2", "ELASTICSEARCH_URL": "http://user:secret@es.example:9200", "ELASTICSEARCH_API_KEY": "api key", "ELASTICSEARCH_CA": "/ca.pem", "AWS_SECRET_ACCESS_KEY": "key",
+		"KAFKA_USER": "millrace", "KAFKA_PASSWORD": "hush",
 	} {
 		if inShell[name] != want {
 			t.Errorf("%s is %q in a shell, want %q", name, inShell[name], want)
@@ -559,7 +565,7 @@ func TestRealServers(t *testing.T) {
 	if err := <-b.done; err != nil {
 		t.Error(err)
 	}
-	if strings.Contains(b.out.String(), "secret@") {
+	if strings.Contains(b.out.String(), "secret@") || strings.Contains(b.out.String(), "hush") {
 		t.Error("a password is in the log")
 	}
 }
@@ -682,7 +688,7 @@ func TestOwnManifestsOfDirect(t *testing.T) {
 	if len(set.Services) != 2 || len(set.Deployments) != 2 || len(set.Brokers) != 0 || len(set.Triggers) != 0 || len(set.PingSources) != 6 || len(set.Jobs) != 1 {
 		t.Errorf("%d services, %d deployments, %d brokers, %d triggers, %d ping sources, %d jobs", len(set.Services), len(set.Deployments), len(set.Brokers), len(set.Triggers), len(set.PingSources), len(set.Jobs))
 	}
-	for name, intake := range map[string]string{"enrich": "kafka:///events.raw?group=millrace-enrich", "load-search": "kafka:///events.enriched,events.dead?group=millrace-load-search"} {
+	for name, intake := range map[string]string{"enrich": "kafka:///events.raw?group=millrace-enrich&member=static", "load-search": "kafka:///events.enriched,events.dead?group=millrace-load-search&member=static"} {
 		d := set.Deployments[manifest.Key{Namespace: namespace, Name: name}]
 		env, err := set.Environment(namespace, name, d.Container())
 		if err != nil || env["INTAKE"] != intake {
