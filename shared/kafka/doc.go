@@ -25,6 +25,22 @@
 // went. Decision: offset, attempts and time of the first failure of unfinished events that failed stand in the metadata of their partition's commit, at most 4,096 bytes (some 250 of them, those with most
 // attempts first), fewer where the broker takes less. Consequence: beyond that number, and for the second between two commits, a count can be lost, which means more attempts and nothing else.
 //
+// 2026-11-21, events that wait are given up from memory. Context: an event whose contract is not there yet waits, without end where people must mend a file. Held with their bytes, some 17,000 of
+// one type used up all memory of an intake and stopped it for every other type. Decision: of an event that is Retry with a time of its own only its offset, attempts and place among its key stay, some 200
+// bytes; it is read again by its offset, over a connection of its own and into bytes of its own (a quarter of MaxBytes: what waits for it may hold all others). Those of one type and version wait together:
+// one is tried each time, and all others are read once it did not have to wait, since 50,000 of them tried every ten seconds would be a load by themselves. The commit stays behind the oldest. At
+// most 100,000 wait so (20 MB); more stay in memory, and partitions pause when that is used up. The window became a million offsets, as what is finished behind an unfinished event costs
+// almost nothing any more. Consequences: a crash or a rebalance brings up to a window of events again, which all writes can take, and reads those that wait anew from the commit on. With Ordered, later events of a
+// waiting one's key wait behind it, whatever their type, and without their bytes too: order within a key is a promise, and which types of a key are independent is not for an intake to know. Whoever does
+// not want that has no partition key of his own (the default is the root id). What retention or compaction removed meanwhile is an error in the log with its range and counts
+// in millrace_intake_lost_offsets_total, as below; it is found when it is read again, and the commit goes on past it.
+//
+// 2026-11-21, a dependency's word holds back all, for a minute at most. Context: a proxy's Retry-After of an hour held each event for an hour, while others went on to the dependency that had asked for a
+// pause. Decision: outcomes tell one from the other ([delivery.Outcome].Away); where a whole batch is away, nothing is handed out for the time asked, of which delivery.MaxHold counts.
+//
+// 2026-11-21, static members where there is a stable name. Context, measurements and decision are in package direct (knative/direct): a killed member's partitions wait for its session, nine to ten seconds, unless it
+// comes back under its name. Consequence: [IntakeOptions].Instance is an option, off by default, since two members of one name throw each other out.
+//
 // 2026-11-21, TLS and passwords by our own dialer. Context: sarama takes one TLS configuration and one password for all connections of a client, which may not change while it is used, and
 // only SCRAM has a hook at each connection. Decision: [Security]'s dialer reads the files, does the handshake, and for PLAIN puts the password of now into the request in which sarama
 // authenticates; for SCRAM the exchange reads it. Consequences: what is rotated is used by the next connection, and a handshake that fails says why; connections that are open stay open, which
