@@ -30,6 +30,23 @@ func TestExtensionsInDocuments(t *testing.T) {
 	}
 }
 
+// Guards the field by which a trace finds its events, in both kinds of documents, beside the extension; one that is no trace is not in it.
+func TestTraceIDInDocuments(t *testing.T) {
+	of := documents(t)
+	const id = "0af7651916cd43dd8448eb211c80319c"
+	for parent, want := range map[string]bool{"00-" + id + "-b7ad6b7169203331-00": true, "00-" + id: false, "00-00000000000000000000000000000000-b7ad6b7169203331-01": false} {
+		for _, e := range []*event.Event{trip(t, "1", tripPayload, "traceparent", parent), letter(t, "1", "x", "traceparent", parent)} {
+			d := of(e)
+			if strings.Contains(string(d.Source), `,"trace_id":"`+id+`",`) != want || strings.Contains(string(d.Source), `"trace_id"`) != want {
+				t.Errorf("traceparent %s: %s", parent, d.Source)
+			}
+			if !strings.Contains(string(d.Source), `"extensions":{"traceparent":"`+parent+`"}`) {
+				t.Errorf("no extension in %s", d.Source)
+			}
+		}
+	}
+}
+
 // Guards the size of documents and the index's one field for extensions against producers that did not come by collect: what is too much is left out, and said.
 func TestExtensionsAreBounded(t *testing.T) {
 	of := documents(t)

@@ -252,12 +252,12 @@ func TestRate(t *testing.T) {
 
 // Guards what failed at collect: it goes there in the form in which it came, under the same key each time, and the receipt decides what became of it.
 func TestCollect(t *testing.T) {
-	type request struct{ path, contentType, key, body, id, rootid string }
+	type request struct{ path, contentType, key, body, id, rootid, trace string }
 	var got []request
 	answers := []string{`{"receipts":[{"status":"accepted"}]}`}
 	codes := []int{200}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got = append(got, request{r.URL.Path, r.Header.Get("Content-Type"), r.Header.Get("Idempotency-Key"), readAll(r), r.Header.Get("Ce-Id"), r.Header.Get("Ce-Rootid")})
+		got = append(got, request{r.URL.Path, r.Header.Get("Content-Type"), r.Header.Get("Idempotency-Key"), readAll(r), r.Header.Get("Ce-Id"), r.Header.Get("Ce-Rootid"), r.Header.Get("Traceparent")})
 		i := min(len(got), len(answers)) - 1
 		w.WriteHeader(codes[i])
 		fmt.Fprint(w, answers[i])
@@ -277,13 +277,14 @@ func TestCollect(t *testing.T) {
 		}
 		return &e
 	}
-	form := letter(`{"event_type":"T"}`, "application/json", event.FailureCode, "missing_field")
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	form := letter(`{"event_type":"T"}`, "application/json", event.FailureCode, "missing_field", "traceparent", trace)
 	post := func(e *event.Event, answer string, code int) (bool, error) {
 		got, answers, codes = nil, []string{answer}, []int{code}
 		return c.Post(t.Context(), e)
 	}
 	accepted, refused := `{"receipts":[{"status":"accepted"}]}`, `{"receipts":[{"status":"dead_lettered"}]}`
-	if dead, err := post(form, accepted, 200); dead || err != nil || got[0] != (request{"/api/v1/collect", "application/json", "replay-root", `{"event_type":"T"}`, "", ""}) {
+	if dead, err := post(form, accepted, 200); dead || err != nil || got[0] != (request{"/api/v1/collect", "application/json", "replay-root", `{"event_type":"T"}`, "", "", trace}) {
 		t.Errorf("%v, %v, %+v", dead, err, got)
 	}
 	if dead, err := post(form, refused, 422); !dead || err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"millrace/functions/replay/internal/rehearsal"
 	"millrace/shared/event"
+	"millrace/shared/tracecontext"
 )
 
 // HTTPCollector is collect by its address.
@@ -51,6 +52,7 @@ func (c *HTTPCollector) Post(ctx context.Context, letter *event.Event) (dead boo
 		return false, fmt.Errorf("collect: %w", err)
 	}
 	req.Header = header
+	tracecontext.Of(letter).SetHeader(header) // which it may have of its first request only
 	res, err := c.Client.Do(req)
 	if err != nil {
 		return false, fmt.Errorf("collect: %w", err)

@@ -168,8 +168,9 @@ func (w *world) says(want string) *Way {
 // Guards the whole way of one event among others: each record, the document, and the very row in the lake.
 func TestAllTheWay(t *testing.T) {
 	w := newWorld(t)
-	w.add(0, "another", noon)
-	w.add(0, "1", noon)
+	const id = "0af7651916cd43dd8448eb211c80319c"
+	w.add(0, "another", noon, "traceparent", "00-ffffffffffffffffffffffffffffffff-b7ad6b7169203331-01")
+	w.add(0, "1", noon, "traceparent", "00-"+id+"-b7ad6b7169203331-01")
 	e := w.add(1, "1", noon.Add(time.Second), event.Stage, event.StageEnriched)
 	w.index(e, event.Attr(e, event.DataHash))
 	var object bytes.Buffer
@@ -189,6 +190,10 @@ func TestAllTheWay(t *testing.T) {
 	way := w.says("all the way")
 	if len(way.Steps) != 2 || way.Steps[0].Offset != 8 || way.ID != "1" || way.Source != "/s" {
 		t.Fatalf("way %+v", way)
+	}
+	var printed bytes.Buffer
+	if err := way.Print(&printed); err != nil || way.TraceID != id || !strings.Contains(printed.String(), "trace    "+id+"\n") {
+		t.Errorf("trace %s, %v: %s", way.TraceID, err, printed.String())
 	}
 	if l := way.Steps[0].Landed; l == nil || *l != (Landed{2, "d", noon, "a.parquet", 2}) {
 		t.Errorf("landed %+v", l)
