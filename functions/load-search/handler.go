@@ -48,6 +48,8 @@ type handler struct {
 	clock   func() time.Time
 	logger  *slog.Logger
 	results *prometheus.CounterVec
+	// exhausted counts what Knative gave up, which no other function sees.
+	exhausted *prometheus.CounterVec
 
 	contracts atomic.Pointer[contract.Set] // of which models are
 
@@ -80,6 +82,8 @@ func newHandler(i index, clock func() time.Time, logger *slog.Logger, r promethe
 			"Indexes that are there and did not take added fields, or could not be asked, by kind (enriched, dead), each time that they are to.", "kind"),
 		results: telemetry.Counter(r, "millrace_search_events_total",
 			"Events by kind (enriched, dead, unusable) and outcome (done, failed, retry, dead).", "kind", "outcome"),
+		exhausted: telemetry.Counter(r, "millrace_search_exhausted_total",
+			"Dead letters written that came by a Trigger's dead letter sink (delivery_exhausted), by the stage that could not be reached (collect, enrich, load-search, other): alarm above 0.", "stage"),
 	}
 	h.models.Store(&document.Models{})
 	h.contracts.Store(new(contract.Set))
@@ -395,6 +399,9 @@ func (h *handler) report(b *batch) {
 			kind = string(b.docs[i].Kind)
 		}
 		h.results.WithLabelValues(kind, o.Status.String()).Inc()
+		if kind == string(document.Dead) && o.Status == delivery.Done && event.Code(event.Attr(b.events[i], event.FailureCode)) == event.CodeDeliveryExhausted {
+			h.exhausted.WithLabelValues(exhaustedAt(event.Attr(b.events[i], event.FailureStage))).Inc()
+		}
 		if o.Status == delivery.Dead {
 			g, ok := dead[o.Code]
 			if !ok {
@@ -408,4 +415,13 @@ func (h *handler) report(b *batch) {
 		h.logger.Warn("events given up", "code", string(code), "events", g.count, "of", len(b.out),
 			"first_root_id", event.Attr(b.events[g.first], event.RootID), "first_err", b.out[g.first].Err)
 	}
+}
+
+// exhaustedAt is a stage as a label: whoever can write to events.dead can name others.
+func exhaustedAt(stage string) string {
+	switch stage {
+	case "collect", "enrich", "load-search":
+		return stage
+	}
+	return "other"
 }
