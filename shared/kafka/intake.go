@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 
 	"millrace/shared/delivery"
 	"millrace/shared/event"
+	"millrace/shared/intake"
 	"millrace/shared/tracecontext"
 )
 
@@ -42,7 +42,7 @@ type IntakeOptions struct {
 	Attempts AttemptKeeper
 	// OnUndecodable keeps a record that is no CloudEvent, as a dead letter; nil means that it is durable, an error that it is tried again. header holds the record's headers
 	// as HTTP has them (ce_id is Ce-Id), reason quotes no values. It is called concurrently. Required.
-	OnUndecodable func(ctx context.Context, header http.Header, value []byte, reason error) error
+	OnUndecodable intake.Keeper
 	// Trace hands the handler the trace contexts of records' plain headers, by [tracecontext.Hops].
 	Trace      bool
 	Logger     *slog.Logger          // default slog.Default
@@ -73,10 +73,10 @@ type AttemptKeeper interface {
 //
 // Before partitions are given up nothing further is handed out, and batches in the handler have the time Drain; what they finished is committed.
 type Intake struct {
-	handler delivery.Handler
-	o       IntakeOptions
-	member  member
-	bytes   *semaphore.Weighted
+	runner *intake.Runner
+	o      IntakeOptions
+	member member
+	bytes  *semaphore.Weighted
 	// again is for events that are read again: what waits for them may hold all other bytes.
 	again      *semaphore.Weighted
 	againBytes int64
@@ -94,15 +94,13 @@ type Intake struct {
 	current *round // nil outside of generations
 	lastErr error
 
-	batchSize *prometheus.HistogramVec
-	outcomes  *prometheus.CounterVec
-	lost      prometheus.Counter
+	lost prometheus.Counter
 }
 
 // NewIntake returns an intake that does nothing until it is run. h is called concurrently, at most MaxConcurrentBatches times.
 func NewIntake(brokers, topics []string, group string, h delivery.Handler, o IntakeOptions) *Intake {
 	o.setDefaults()
-	in := &Intake{handler: h, o: o, bytes: semaphore.NewWeighted(o.MaxBytes), againBytes: max(1, o.MaxBytes/4)}
+	in := &Intake{runner: intake.NewRunner(h, o.Logger, o.Registerer), o: o, bytes: semaphore.NewWeighted(o.MaxBytes), againBytes: max(1, o.MaxBytes/4)}
 	in.again = semaphore.NewWeighted(in.againBytes)
 	in.reader = in.openReader
 	in.metadataLimit.Store(maxMetadata)
@@ -153,13 +151,6 @@ func setDefault[T int | int64 | time.Duration](field *T, value T) {
 
 func (in *Intake) register() {
 	r := in.o.Registerer
-	in.batchSize = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "millrace_intake_batch_events", Help: "Events per batch handed to the handler.",
-		Buckets: []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000},
-	}, nil)
-	in.outcomes = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "millrace_intake_events_total", Help: "Events handed out, by what became of them (done, failed, retry, dead: no dead letter yet, undecodable); one that comes again counts again.",
-	}, []string{"outcome"})
 	in.lost = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "millrace_intake_lost_offsets_total", Help: "Offsets that Kafka deleted before they were finished, at most: control records, and what was finished behind an unfinished one, count too.",
 	})
@@ -169,7 +160,7 @@ func (in *Intake) register() {
 	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
 	}
-	r.MustRegister(in.batchSize, in.outcomes, in.lost)
+	r.MustRegister(in.lost)
 	for _, topic := range in.member.topics {
 		gauge("millrace_intake_lag_offsets", "Offsets between what is finished and the end, as seen with the last fetch, on partitions of this member.",
 			prometheus.Labels{"topic": topic}, func() float64 { return float64(in.lag(topic)) })
@@ -315,15 +306,15 @@ func (in *Intake) lag(topic string) (lag int64) {
 }
 
 // handle hands a batch to the handler, and its records that are no events to OnUndecodable. Whatever they do, one outcome comes back for each record.
-func (in *Intake) handle(ctx context.Context, batch []*item) delivery.Outcomes {
+func (in *Intake) handle(ctx context.Context, items []*item) delivery.Outcomes {
 	ctx, cancel := context.WithTimeout(ctx, in.o.Timeout)
 	defer cancel()
-	out := delivery.NewOutcomes(len(batch))
-	events := make([]*event.Event, 0, len(batch))
-	of := make([]int, 0, len(batch)) // events[n] is batch[of[n]]'s
+	out := delivery.NewOutcomes(len(items))
+	events := make([]*event.Event, 0, len(items))
+	of := make([]int, 0, len(items)) // events[n] is items[of[n]]'s
 	var others sync.WaitGroup
 	slots := make(chan struct{}, 16)
-	for i, r := range batch {
+	for i, r := range items {
 		if r.event != nil {
 			events, of = append(events, r.event), append(of, i)
 			continue
@@ -331,88 +322,36 @@ func (in *Intake) handle(ctx context.Context, batch []*item) delivery.Outcomes {
 		others.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if err := in.undecodable(ctx, r); err != nil {
-				out.Retry(i, fmt.Errorf("dead letter of a record that is no CloudEvent: %w", err))
+			m := r.foreign.message
+			if err := in.runner.Undecodable(ctx, in.o.OnUndecodable, header(m), m.Value, r.foreign.reason, whence(r)...); err != nil {
+				out.Retry(i, err)
 				return
 			}
 			out.Done(i)
-			in.outcomes.WithLabelValues("undecodable").Inc()
-			in.o.Logger.Warn("record is no CloudEvent: it is a dead letter", "topic", r.foreign.message.Topic, "partition", r.foreign.message.Partition, "offset", r.offset, "reason", r.foreign.reason)
 		})
 	}
 	if len(events) > 0 {
 		if in.o.Trace {
 			hops := make([]tracecontext.Context, len(of))
 			for n, i := range of {
-				if hop := batch[i].hop; hop != nil {
+				if hop := items[i].hop; hop != nil {
 					hops[n] = *hop
 				}
 			}
 			ctx = tracecontext.WithHops(ctx, hops)
 		}
-		got := in.call(ctx, events)
+		got := in.runner.Handle(ctx, events, func(n int) []any { return whence(items[of[n]]) })
 		for n, i := range of {
-			out[i] = got.Of(n)
-			in.outcomes.WithLabelValues(out[i].Status.String()).Inc()
+			out[i] = got[n]
 		}
 	}
 	others.Wait()
-	in.report(batch, out)
 	return out
 }
 
-// undecodable calls OnUndecodable. A panic is its error: on a goroutine of ours it would end the process, and again at each start.
-func (in *Intake) undecodable(ctx context.Context, r *item) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			in.o.Logger.Error("making a dead letter panicked: the record will be retried", "panic", fmt.Sprint(p), "topic", r.foreign.message.Topic, "partition", r.foreign.message.Partition, "offset", r.offset, "stack", string(debug.Stack()))
-			err = errors.New("it panicked")
-		}
-	}()
-	return in.o.OnUndecodable(ctx, header(r.foreign.message), r.foreign.message.Value, r.foreign.reason)
-}
-
-func (in *Intake) call(ctx context.Context, events []*event.Event) (out delivery.Outcomes) {
-	defer func() {
-		if p := recover(); p != nil {
-			in.o.Logger.Error("handler panicked: all of its batch will be retried", "panic", fmt.Sprint(p), "events", len(events), "stack", string(debug.Stack()))
-			out = delivery.NewOutcomes(len(events))
-			out.RetryAll(errors.New("handler panicked"))
-		}
-	}()
-	in.batchSize.WithLabelValues().Observe(float64(len(events)))
-	out = in.handler.Handle(ctx, events)
-	if len(out) > len(events) {
-		// Which outcome is whose is not known, so all events have failed.
-		in.o.Logger.Error("handler returned more outcomes than events", "outcomes", len(out), "events", len(events))
-		return nil
-	}
-	return out
-}
-
-// report logs one line for a batch in which not all is done, and another for its first panic.
-func (in *Intake) report(batch []*item, out delivery.Outcomes) {
-	left, first := 0, -1
-	for i := range out {
-		if out[i].Status != delivery.Done {
-			if left++; first < 0 {
-				first = i
-			}
-		}
-	}
-	if left == 0 {
-		return
-	}
-	for i := range out {
-		var p *delivery.PanicError
-		if errors.As(out[i].Err, &p) {
-			in.o.Logger.Error("handler panicked", "panic", fmt.Sprint(p.Value), "partition", batch[i].part.claim.Partition(), "offset", batch[i].offset, "stack", string(p.Stack))
-			break // one tells enough
-		}
-	}
-	o, r := out.Of(first), batch[first]
-	in.o.Logger.Warn("events not done: they will be handed out again", "events", left, "of", len(batch), "first_topic", r.part.claim.Topic(),
-		"first_partition", r.part.claim.Partition(), "first_offset", r.offset, "first_status", o.Status.String(), "first_err", o.Err)
+// whence says for the log where a record is.
+func whence(r *item) []any {
+	return []any{"topic", r.part.claim.Topic(), "partition", r.part.claim.Partition(), "offset", r.offset}
 }
 
 // hop returns what a record's plain headers say of its trace, where somebody asked and they do.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"millrace/shared/delivery"
 	"millrace/shared/event"
+	"millrace/shared/intake"
 	"millrace/shared/tracecontext"
 )
 
@@ -40,7 +40,7 @@ type Options struct {
 	// OnUndecodable keeps a request that is no CloudEvent, as a dead letter: nil means that it is durable, and the request is answered
 	// 202; an error means 503, and the request comes again. reason quotes no values. header and body must not be changed. Without
 	// this function such a request is answered 400, which Knative takes to its dead letter sink.
-	OnUndecodable func(ctx context.Context, header http.Header, body []byte, reason error) error
+	OnUndecodable intake.Keeper
 	// Clock gives the time of arrival. Default time.Now.
 	Clock func() time.Time
 	// Trace hands the handler the trace contexts of requests' headers, by [tracecontext.Hops].
@@ -77,7 +77,7 @@ func set[T int | int64 | time.Duration](field *T, value T) {
 // Intake is Knative's way in: an [http.Handler] that takes one CloudEvent per request (POST /, binary or structured mode) and
 // answers when its own event's outcome is known. Make one with [Events].
 type Intake struct {
-	handler   delivery.Handler
+	runner    *intake.Runner
 	o         Options
 	admission *Admission
 	base      context.Context // of all batches; ends only when Drain gives up
@@ -92,8 +92,7 @@ type Intake struct {
 	idle     chan struct{} // closed when open is 0; nil where nobody waits
 	draining bool
 
-	batchSize *prometheus.HistogramVec
-	answers   *prometheus.CounterVec
+	answers *prometheus.CounterVec
 }
 
 // item is one request's event on its way through a batch.
@@ -116,16 +115,12 @@ type item struct {
 func Events(h delivery.Handler, o Options) *Intake {
 	o.setDefaults()
 	base, abort := context.WithCancel(context.Background())
-	in := &Intake{handler: h, o: o, admission: NewAdmission(o.MaxBytes), base: base, abort: abort}
-	in.batchSize = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "millrace_intake_batch_events", Help: "Events per batch handed to the handler.",
-		Buckets: []float64{1, 2, 5, 10, 25, 50, 100, 250, 500},
-	}, nil)
+	in := &Intake{runner: intake.NewRunner(h, o.Logger, o.Registerer), o: o, admission: NewAdmission(o.MaxBytes), base: base, abort: abort}
 	in.answers = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "millrace_intake_requests_total", Help: "Requests with an event, by the status they were answered.",
 	}, []string{"code"})
 	if o.Registerer != nil {
-		o.Registerer.MustRegister(in.batchSize, in.answers, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		o.Registerer.MustRegister(in.answers, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "millrace_intake_admitted_bytes", Help: "Bytes of bodies held now.",
 		}, func() float64 { return float64(in.admission.Held()) }))
 	}
@@ -222,8 +217,7 @@ func (in *Intake) undecodable(r *http.Request, body []byte, reason error) (statu
 	}
 	ctx, cancel := context.WithTimeout(in.base, in.o.Timeout)
 	defer cancel()
-	if err := in.o.OnUndecodable(ctx, r.Header, body, reason); err != nil {
-		in.o.Logger.Error("no dead letter for a request that is no CloudEvent", "reason", reason, "err", err)
+	if err := in.runner.Undecodable(ctx, in.o.OnUndecodable, r.Header, body, reason); err != nil {
 		return http.StatusServiceUnavailable, Seconds(in.o.RetryAfter)
 	}
 	return http.StatusAccepted, 0
@@ -314,21 +308,11 @@ func (in *Intake) run(batch []*item) {
 }
 
 // handle calls the handler. Whatever the handler does, one outcome comes back for each event.
-func (in *Intake) handle(batch []*item) (outcomes delivery.Outcomes) {
-	defer func() {
-		if p := recover(); p != nil {
-			in.o.Logger.Error("handler panicked: all of its batch will be retried", "panic", fmt.Sprint(p), "events", len(batch), "stack", string(debug.Stack()))
-			outcomes = delivery.NewOutcomes(len(batch))
-			for i := range outcomes {
-				outcomes.Retry(i, errors.New("handler panicked"))
-			}
-		}
-	}()
+func (in *Intake) handle(batch []*item) delivery.Outcomes {
 	events := make([]*event.Event, len(batch))
 	for i, it := range batch {
 		events[i] = it.event
 	}
-	in.batchSize.WithLabelValues().Observe(float64(len(batch)))
 	ctx, cancel := context.WithTimeout(in.base, in.o.Timeout)
 	defer cancel()
 	if in.o.Trace {
@@ -338,39 +322,7 @@ func (in *Intake) handle(batch []*item) (outcomes delivery.Outcomes) {
 		}
 		ctx = tracecontext.WithHops(ctx, hops)
 	}
-	outcomes = delivery.NewOutcomes(len(batch))
-	if got := in.handler.Handle(ctx, events); len(got) > len(batch) {
-		// Which outcome is whose is not known, so all events have failed.
-		in.o.Logger.Error("handler returned more outcomes than events", "outcomes", len(got), "events", len(batch))
-	} else {
-		copy(outcomes, got)
-	}
-	in.report(events, outcomes)
-	return outcomes
-}
-
-// report logs one line for a batch in which not all is done, and another for its first panic: the answers tell their senders only to come again.
-func (in *Intake) report(events []*event.Event, outcomes delivery.Outcomes) {
-	left, first := 0, -1
-	for i := range outcomes {
-		if outcomes[i].Status != delivery.Done {
-			if left++; first < 0 {
-				first = i
-			}
-		}
-	}
-	if left > 0 {
-		for i := range outcomes {
-			var p *delivery.PanicError
-			if errors.As(outcomes[i].Err, &p) {
-				in.o.Logger.Error("handler panicked", "panic", fmt.Sprint(p.Value), "root_id", event.Attr(events[i], event.RootID), "stack", string(p.Stack))
-				break // one tells enough
-			}
-		}
-		o := outcomes.Of(first)
-		in.o.Logger.Warn("events not done: they will be sent again", "events", left, "of", len(events),
-			"first_root_id", event.Attr(events[first], event.RootID), "first_status", o.Status.String(), "first_err", o.Err)
-	}
+	return in.runner.Handle(ctx, events, nil)
 }
 
 // Drain refuses new requests, hands over what waits at once, and returns when all batches have ended. Where ctx ends first, the
