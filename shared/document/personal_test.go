@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -157,4 +158,26 @@ func TestDeadLettersShowNobody(t *testing.T) {
 	f("of a type without a person, of collect, no version", raw(t, "YellowTaxiTripRecords", "1", []byte(`{"event_type":"YellowTaxiTripRecords"}`), at("collect", event.SchemaVersion, "")...), `{"event_type":"YellowTaxiTripRecords"}`, "")
 	f("of a type without a person, unknown version", raw(t, "YellowTaxiTripRecords", "1", []byte(viewPayload), at("enrich", event.SchemaVersion, "0-0-9")...), "", "no contract")
 	f("empty", view(t, "", at("enrich")...), "", "")
+}
+
+// Guards people against the order of a map: of a dead letter without a version nothing is shown where any MODEL of its type masks.
+func TestDeadLetterOfNoVersion(t *testing.T) {
+	var list []*contract.Contract
+	for i, classification := range []string{"public", "personal", "public"} {
+		list = append(list, &contract.Contract{EventType: "New", Version: fmt.Sprintf("%d-0-0", i), Model: i, Payload: []contract.Field{{Name: "who", Type: contract.String, Classification: classification}}})
+	}
+	set, err := contract.NewSet(list...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := shippedModels(t)
+	for range 20 {
+		d, err := New(n, ModelsOf(set), testKey, raw(t, "New", "1", []byte(`{"who":"jane"}`), event.SchemaVersion, "", event.FailureStage, "enrich", event.FailureCode, "contract_violation"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(d.Source, []byte("jane")) || !bytes.Contains(d.Source, []byte(`"payload_omitted":true`)) {
+			t.Fatalf("%s", d.Source)
+		}
+	}
 }
