@@ -215,7 +215,7 @@ func (r *measurement) loadTurn(ctx context.Context, waiting, dead string) error 
 	began := time.Now()
 	m := r.searchMeter(meter{pids: map[string]int{"it": p.PID()}})
 	used, err := m.during(func() error {
-		return until(ctx, "all documents written", 20*time.Millisecond, patience, func() (bool, error) {
+		return until(ctx, "all documents written", 100*time.Millisecond, patience, func() (bool, error) {
 			n, err := p.Counter(ctx, "millrace_search_events_total", `outcome="done"`)
 			return int(n) >= documents, errors.Join(err, p.Alive())
 		})

@@ -122,14 +122,10 @@ func Send(ctx context.Context, o Options) (Result, error) {
 	for range o.Connections {
 		workers.Go(func() {
 			if err := func() error {
-				conn, err := new(net.Dialer).DialContext(ctx, "tcp", o.Address)
-				if err != nil {
-					return err
-				}
-				defer func() { _ = conn.Close() }() // all its answers are read
-				defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
-				r := bufio.NewReaderSize(conn, 64<<10)
+				c := connection{address: o.Address}
+				defer c.close()
 				var body, message, answer []byte
+				var err error
 				for q := range queue {
 					body = Body(body[:0], o.Name, at, q.first, q.n)
 					message = fmt.Appendf(message[:0], "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", o.Path, o.Address, len(body))
@@ -137,10 +133,7 @@ func Send(ctx context.Context, o Options) (Result, error) {
 					if behind := int64(time.Since(q.due)); o.Rate > 0 && behind > late.Load() {
 						late.Store(behind) // of two at once the larger may be lost: it is a hint
 					}
-					if _, err := conn.Write(message); err != nil {
-						return err
-					}
-					if answer, err = read(r, answer[:0]); err != nil {
+					if answer, err = c.send(ctx, message, answer[:0]); err != nil {
 						return err
 					}
 					if n := bytes.Count(answer, []byte(`"status":"accepted"`)); o.Receipts && n != q.n {
@@ -185,6 +178,47 @@ func Send(ctx context.Context, o Options) (Result, error) {
 		return result, context.Cause(ctx)
 	}
 	return result, nil
+}
+
+// fresh is how long a connection may rest between two requests: a server closes idle ones, and what meets that is lost.
+const fresh = time.Second
+
+// connection is one to the collector, dialed where there is none or it rested too long.
+type connection struct {
+	address string
+	conn    net.Conn
+	reader  *bufio.Reader
+	used    time.Time
+	release func() bool
+}
+
+// send sends a request and appends the answer's body to b.
+func (c *connection) send(ctx context.Context, request, b []byte) ([]byte, error) {
+	if c.conn != nil && time.Since(c.used) > fresh {
+		c.close()
+	}
+	if c.conn == nil {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.address)
+		if err != nil {
+			return b, err
+		}
+		c.conn, c.reader = conn, bufio.NewReaderSize(conn, 64<<10)
+		c.release = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+	}
+	if _, err := c.conn.Write(request); err != nil {
+		return b, err
+	}
+	b, err := read(c.reader, b)
+	c.used = time.Now()
+	return b, err
+}
+
+func (c *connection) close() {
+	if c.conn != nil {
+		c.release()
+		_ = c.conn.Close() // all its answers are read
+		c.conn = nil
+	}
 }
 
 // read reads an answer that states its length into b, and returns an error unless it is 200.
