@@ -15,6 +15,9 @@ import (
 
 	"millrace/knative/local/internal/build"
 	"millrace/knative/local/internal/platform"
+	"millrace/shared/kafka"
+	"millrace/shared/objectstore"
+	"millrace/shared/search"
 )
 
 // environment is what the command reads of its environment.
@@ -24,18 +27,19 @@ type environment struct {
 	S3Endpoint       string   `envconfig:"S3_ENDPOINT"`   // http or https URL
 	S3Region         string   `envconfig:"S3_REGION"`
 	ElasticsearchURL string   `envconfig:"ELASTICSEARCH_URL"` // http or https URL
-	ElasticsearchKey string   `envconfig:"ELASTICSEARCH_API_KEY"`
-	ElasticsearchCA  string   `envconfig:"ELASTICSEARCH_CA"` // a file
-	Contracts        string   `envconfig:"CONTRACTS"`        // a directory of contracts beside the embedded ones
-	AccessKeyID      string   `envconfig:"AWS_ACCESS_KEY_ID"`
-	SecretAccessKey  string   `envconfig:"AWS_SECRET_ACCESS_KEY"`
+	Contracts        string   `envconfig:"CONTRACTS"`         // a directory of contracts beside the embedded ones
+
+	// How they are reached, by the variables that the functions have.
+	kafka.Security
+	objectstore.Keys
+	search.Access
 
 	// Path and the rest are passed on to every process.
 	Path       string `envconfig:"PATH"`
 	Home       string `envconfig:"HOME"`
 	HTTPSProxy string `envconfig:"HTTPS_PROXY"`
-	CertFile   string `envconfig:"SSL_CERT_FILE"`
-	CertDir    string `envconfig:"SSL_CERT_DIR"`
+	SystemFile string `envconfig:"SSL_CERT_FILE"`
+	SystemDir  string `envconfig:"SSL_CERT_DIR"`
 
 	// Sourced is the file that a running platform writes for other shells, where this one has read it.
 	Sourced string `envconfig:"MILLRACE_ENV"`
@@ -51,8 +55,16 @@ embedded servers for Kafka, object storage and search. Ctrl-C drains and stops; 
   make run ARGS="-dir /data/m -tick 5s"     # with flags
   make run ARGS="-overlay direct"           # functions take events straight from Kafka: knative/direct in place of knative and triggers
 
-Variables: KAFKA_BROKERS, S3_ENDPOINT (with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and ELASTICSEARCH_URL (with ELASTICSEARCH_API_KEY,
-ELASTICSEARCH_CA) name real servers, used in place of the embedded ones; CONTRACTS names a directory of your own contracts, *.odcs.yaml.
+Variables: KAFKA_BROKERS, S3_ENDPOINT and ELASTICSEARCH_URL name real servers, used in place of the embedded ones. How these are reached, the functions
+and this command take from the variables of the functions; files are read again as they change:
+
+  KAFKA_BROKERS      KAFKA_TLS, KAFKA_CA_FILE, KAFKA_CERT_FILE, KAFKA_KEY_FILE, KAFKA_SERVER_NAME,
+                     KAFKA_SASL_MECHANISM, KAFKA_USER, KAFKA_PASSWORD_FILE or KAFKA_PASSWORD
+  S3_ENDPOINT        AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY,
+                     or AWS_SHARED_CREDENTIALS_FILE, AWS_PROFILE, S3_PRIVATE_PROFILE; S3_REGION, S3_CA
+  ELASTICSEARCH_URL  ELASTICSEARCH_API_KEY or ELASTICSEARCH_API_KEY_FILE, ELASTICSEARCH_CA
+
+CONTRACTS names a directory of your own contracts, *.odcs.yaml.
 
 While it runs, DIR/env has the variables by which commands in another shell find its servers: . .millrace/env
 
@@ -113,17 +125,8 @@ func load(args []string) (platform.Config, error) {
 	cfg.Servers = platform.Servers{
 		KafkaBrokers: list(env.KafkaBrokers), S3Endpoint: env.S3Endpoint, S3Region: env.S3Region, ElasticsearchURL: env.ElasticsearchURL,
 	}
-	if env.ElasticsearchURL != "" {
-		cfg.Servers.ElasticsearchKey = env.ElasticsearchKey
-		if env.ElasticsearchCA != "" {
-			if cfg.Servers.ElasticsearchCA, err = filepath.Abs(env.ElasticsearchCA); err != nil {
-				return platform.Config{}, fmt.Errorf("ELASTICSEARCH_CA: %w", err)
-			}
-		}
-	}
-	if env.S3Endpoint != "" {
-		// Credentials of another purpose that happen to be set are not for the embedded object storage.
-		cfg.Servers.Credentials = platform.Credentials{AccessKeyID: env.AccessKeyID, SecretAccessKey: env.SecretAccessKey}
+	if err := env.secure(&cfg.Servers); err != nil {
+		return platform.Config{}, err
 	}
 	if env.Contracts != "" {
 		if cfg.Contracts, err = filepath.Abs(env.Contracts); err != nil {
@@ -135,7 +138,7 @@ func load(args []string) (platform.Config, error) {
 	}
 	cfg.Environment = map[string]string{}
 	for key, value := range map[string]string{
-		"PATH": env.Path, "HOME": env.Home, "HTTPS_PROXY": env.HTTPSProxy, "SSL_CERT_FILE": env.CertFile, "SSL_CERT_DIR": env.CertDir,
+		"PATH": env.Path, "HOME": env.Home, "HTTPS_PROXY": env.HTTPSProxy, "SSL_CERT_FILE": env.SystemFile, "SSL_CERT_DIR": env.SystemDir,
 	} {
 		if value != "" {
 			cfg.Environment[key] = value
@@ -145,6 +148,43 @@ func load(args []string) (platform.Config, error) {
 	info, err := os.Stdout.Stat()
 	cfg.Color = err == nil && info.Mode()&os.ModeCharDevice != 0 && env.NoColor == "" && env.Term != "dumb"
 	return cfg, validate(cfg)
+}
+
+// secure says how the real servers are reached. Credentials of another purpose that happen to be set are not for the embedded ones. Functions run in another directory than this
+// command, so names of files become absolute.
+func (env *environment) secure(s *platform.Servers) error {
+	var errs []error
+	absolute := func(variable string, name *string) {
+		if *name == "" {
+			return
+		}
+		abs, err := filepath.Abs(*name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", variable, err))
+		}
+		*name = abs
+	}
+	if len(s.KafkaBrokers) > 0 {
+		absolute("KAFKA_CA_FILE", &env.CAFile)
+		absolute("KAFKA_CERT_FILE", &env.CertFile)
+		absolute("KAFKA_KEY_FILE", &env.KeyFile)
+		absolute("KAFKA_PASSWORD_FILE", &env.PasswordFile)
+		s.Kafka = env.Security
+		errs = append(errs, s.Kafka.Validate())
+	}
+	if s.ElasticsearchURL != "" {
+		absolute("ELASTICSEARCH_CA", &env.Access.CA)
+		absolute("ELASTICSEARCH_API_KEY_FILE", &env.APIKeyFile)
+		s.Search = env.Access
+		errs = append(errs, s.Search.Validate())
+	}
+	if s.S3Endpoint != "" {
+		absolute("AWS_SHARED_CREDENTIALS_FILE", &env.File)
+		absolute("S3_CA", &env.Keys.CA)
+		s.Keys = env.Keys
+		errs = append(errs, s.Keys.Validate())
+	}
+	return errors.Join(errs...)
 }
 
 // overlaid returns the manifests of an overlay, a complete directory in knative; the provision job is its own where it has one.

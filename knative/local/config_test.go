@@ -9,14 +9,22 @@ import (
 	"time"
 
 	"millrace/knative/local/internal/platform"
+	"millrace/shared/kafka"
+	"millrace/shared/objectstore"
+	"millrace/shared/search"
 )
 
 // clean is an environment without what a developer's shell may hold.
 func clean(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"KAFKA_BROKERS", "CONTRACTS", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_CA", "MILLRACE_ENV", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
+	for _, name := range []string{
+		"KAFKA_BROKERS", "CONTRACTS", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_CA", "MILLRACE_ENV", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
+		"KAFKA_CA_FILE", "KAFKA_CERT_FILE", "KAFKA_KEY_FILE", "KAFKA_SERVER_NAME", "KAFKA_SASL_MECHANISM", "KAFKA_USER", "KAFKA_PASSWORD", "KAFKA_PASSWORD_FILE",
+		"ELASTICSEARCH_API_KEY_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "S3_PRIVATE_PROFILE", "S3_PRIVATE_ACCESS_KEY_ID", "S3_PRIVATE_SECRET_ACCESS_KEY", "S3_CA",
+	} {
 		t.Setenv(name, "")
 	}
+	t.Setenv("KAFKA_TLS", "false")
 	t.Setenv("PATH", "/bin")
 	t.Setenv("HOME", "/home/x")
 }
@@ -90,6 +98,13 @@ func TestServers(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
 	t.Setenv("ELASTICSEARCH_API_KEY", "api key")
 	t.Setenv("ELASTICSEARCH_CA", "/ca.pem")
+	t.Setenv("KAFKA_SASL_MECHANISM", "SCRAM-SHA-256")
+	t.Setenv("KAFKA_USER", "millrace")
+	t.Setenv("KAFKA_PASSWORD_FILE", "config_test.go") // as it is named here, for functions that run elsewhere
+	here, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg, err := load(nil)
 	if err != nil || !reflect.DeepEqual(cfg.Servers, platform.Servers{}) {
 		t.Errorf("credentials of another purpose are used: %+v, %v", cfg.Servers, err)
@@ -99,11 +114,33 @@ func TestServers(t *testing.T) {
 	t.Setenv("ELASTICSEARCH_URL", "https://es:9200")
 	cfg, err = load(nil)
 	want := platform.Servers{
-		KafkaBrokers: []string{"a:1", "b:2"}, S3Endpoint: "http://s3:9000", ElasticsearchURL: "https://es:9200", ElasticsearchKey: "api key", ElasticsearchCA: "/ca.pem",
-		Credentials: platform.Credentials{AccessKeyID: "id", SecretAccessKey: "key"},
+		KafkaBrokers: []string{"a:1", "b:2"}, S3Endpoint: "http://s3:9000", ElasticsearchURL: "https://es:9200",
+		Search: search.Access{APIKey: "api key", CA: "/ca.pem"}, Keys: objectstore.Keys{AccessKey: "id", SecretKey: "key"},
+		Kafka: kafka.Security{Mechanism: "SCRAM-SHA-256", User: "millrace", PasswordFile: filepath.Join(here, "config_test.go")},
 	}
 	if err != nil || !reflect.DeepEqual(cfg.Servers, want) {
 		t.Errorf("got %+v, %v", cfg.Servers, err)
+	}
+	// What cannot be is said here, by the variable, and not by six processes.
+	t.Setenv("KAFKA_USER", "")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/credentials")
+	t.Setenv("ELASTICSEARCH_API_KEY_FILE", "/key")
+	_, err = load(nil)
+	for _, name := range []string{"KAFKA_USER", "AWS_SHARED_CREDENTIALS_FILE", "ELASTICSEARCH_API_KEY_FILE"} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s is not in %v", name, err)
+		}
+	}
+}
+
+// Somebody who reads the help must find every variable by which servers are reached.
+func TestHelpNamesVariables(t *testing.T) {
+	for _, of := range []any{kafka.Security{}, objectstore.Keys{}, search.Access{}} {
+		for i := range reflect.TypeOf(of).NumField() {
+			if name := reflect.TypeOf(of).Field(i).Tag.Get("envconfig"); !strings.Contains(usage, name) {
+				t.Errorf("the help does not name %s", name)
+			}
+		}
 	}
 }
 

@@ -3,8 +3,8 @@
 //
 //	go run ./knative/local        (make run)
 //
-// Flags are in config.go, as are the variables that put real servers in the place of embedded ones: KAFKA_BROKERS, S3_ENDPOINT,
-// S3_REGION, ELASTICSEARCH_URL, ELASTICSEARCH_API_KEY, ELASTICSEARCH_CA, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY. Ctrl-C finishes what is in flight and stops everything in
+// Flags are in config.go, as are the variables that put real servers in the place of embedded ones, KAFKA_BROKERS, S3_ENDPOINT,
+// ELASTICSEARCH_URL, and those by which these are reached. Ctrl-C finishes what is in flight and stops everything in
 // order; a second one stops at once. What was acknowledged survives either, and SIGKILL.
 package main
 

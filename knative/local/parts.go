@@ -31,7 +31,7 @@ func parts() platform.Parts {
 // eventing delivers the events of Brokers, Triggers and PingSources.
 func eventing(p *platform.Platform) (platform.Dispatcher, error) {
 	e, err := broker.New(broker.Config{
-		Brokers: p.Brokers(), Manifests: p.Manifests(), Transport: p.Transport(), Tick: p.Tick(), Log: p.Logger("eventing"),
+		Brokers: p.Brokers(), Security: p.KafkaSecurity(), Manifests: p.Manifests(), Transport: p.Transport(), Tick: p.Tick(), Log: p.Logger("eventing"),
 	})
 	if err != nil {
 		return nil, err

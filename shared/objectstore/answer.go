@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"sync"
+
+	"millrace/shared/certificate"
 )
 
 // answer is the last refusal that the store gave within one operation. minio-go forgets it when the time ends between two attempts, and then a full disk reads as a timeout.
@@ -30,7 +32,10 @@ func heard(ctx context.Context) string {
 }
 
 // listener notes refusals for the operations whose contexts have an answer.
-type listener struct{ http.RoundTripper }
+type listener struct {
+	http.RoundTripper
+	trusted certificate.Authority
+}
 
 // maxRefusal is how much of a refusal is read: S3's are some hundred bytes.
 const maxRefusal = 64 << 10
@@ -39,7 +44,7 @@ const maxRefusal = 64 << 10
 func (l listener) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := l.RoundTripper.RoundTrip(r)
 	if err != nil || res.StatusCode < http.StatusBadRequest {
-		return res, err
+		return res, l.trusted.Explain(r.URL.Host, err)
 	}
 	a, ok := r.Context().Value(answerKey{}).(*answer)
 	if !ok {

@@ -9,7 +9,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// Keys are the credentials for the two buckets. Its tags are those of the functions' settings.
+// Keys are the credentials for the two buckets, and whom to trust there. Its tags are those of the functions' settings.
 type Keys struct {
 	AccessKey        string `envconfig:"AWS_ACCESS_KEY_ID" desc:"for both buckets"`
 	SecretKey        string `envconfig:"AWS_SECRET_ACCESS_KEY" desc:"secret"`
@@ -18,6 +18,7 @@ type Keys struct {
 	File             string `envconfig:"AWS_SHARED_CREDENTIALS_FILE" desc:"in place of all keys: a file of profiles as AWS's tools have it, read again when it changed"`
 	Profile          string `envconfig:"AWS_PROFILE" default:"default" desc:"the file's profile for both buckets"`
 	PrivateProfile   string `envconfig:"S3_PRIVATE_PROFILE" desc:"its profile for the private bucket; else as above"`
+	CA               string `envconfig:"S3_CA" desc:"a file of certificates (PEM) to trust in place of the system's, read at each connection"`
 }
 
 // Validate joins what cannot be, without any key. A file is read when it is first used.
@@ -48,6 +49,7 @@ func (k Keys) Present() error {
 
 // Use returns c with the credentials for the private bucket, or for the other.
 func (k Keys) Use(c Config, private bool) Config {
+	c.CA = k.CA
 	c.AccessKey, c.SecretKey, c.CredentialsFile, c.Profile = k.AccessKey, k.SecretKey, k.File, k.Profile
 	if private && k.PrivateAccessKey != "" {
 		c.AccessKey, c.SecretKey = k.PrivateAccessKey, k.PrivateSecretKey

@@ -18,6 +18,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"millrace/shared/certificate"
 )
 
 var (
@@ -43,7 +45,9 @@ type Config struct {
 	// CredentialsFile holds the keys in place of these two, under the name Profile ("default" where it is empty), as AWS's tools have it. It is looked at with each request and read again when it
 	// changed; a session token in it is sent too. Where it cannot be read the operation fails.
 	CredentialsFile, Profile string
-	Bucket                   string
+	// CA is a file of certificates (PEM) to trust in place of the system's, read at each new connection. It does not go for Transport.
+	CA     string
+	Bucket string
 	// Timeout bounds one operation with its repetitions; 2 minutes where it is 0.
 	Timeout time.Duration
 	// Attempts is how often one operation is sent while the store answers 5xx, 429 or nothing; 4 where it is 0.
@@ -105,8 +109,9 @@ func Open(c Config) (*Bucket, error) {
 	if c.Attempts == 0 {
 		c.Attempts = 4
 	}
+	trusted := certificate.Authority{File: c.CA, Variable: "S3_CA"}
 	if c.Transport == nil {
-		c.Transport = &http.Transport{
+		t := &http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
 			DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 			MaxIdleConnsPerHost:   16,
@@ -115,6 +120,10 @@ func Open(c Config) (*Bucket, error) {
 			ResponseHeaderTimeout: time.Minute,
 			DisableCompression:    true,
 		}
+		if err := trusted.Trust(t); err != nil {
+			return nil, err
+		}
+		c.Transport = t
 	}
 	keys := credentials.NewStaticV4(c.AccessKey, c.SecretKey, "")
 	if c.CredentialsFile != "" {
@@ -126,7 +135,7 @@ func Open(c Config) (*Bucket, error) {
 			Secure:       u.Scheme == "https",
 			Region:       c.Region,
 			BucketLookup: minio.BucketLookupPath,
-			Transport:    listener{c.Transport},
+			Transport:    listener{c.Transport, trusted},
 			MaxRetries:   attempts,
 		})
 	}

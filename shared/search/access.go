@@ -2,14 +2,12 @@ package search
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
+
+	"millrace/shared/certificate"
 )
 
 // Access is how an Elasticsearch that asks for credentials is reached. Its tags are those of the functions' settings. Files are read when they are used, so what changes
@@ -30,6 +28,9 @@ func (a Access) Validate() error {
 
 // key reads the file of the key.
 func (a Access) key() (string, error) {
+	if a.APIKeyFile == "" {
+		return a.APIKey, nil
+	}
 	b, err := os.ReadFile(a.APIKeyFile)
 	if err != nil {
 		return "", fmt.Errorf("reading the key (ELASTICSEARCH_API_KEY_FILE): %w", err)
@@ -40,39 +41,46 @@ func (a Access) key() (string, error) {
 	return string(b), nil
 }
 
-// pool reads the certificates to trust.
-func (a Access) pool() (*x509.CertPool, error) {
-	b, err := os.ReadFile(a.CA)
-	if err != nil {
-		return nil, fmt.Errorf("reading certificates (ELASTICSEARCH_CA): %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("no certificate in %s (ELASTICSEARCH_CA), which must be PEM", a.CA)
-	}
-	return pool, nil
+// authority is whom to trust.
+func (a Access) authority() certificate.Authority {
+	return certificate.Authority{File: a.CA, Variable: "ELASTICSEARCH_CA"}
 }
 
-// trust makes t trust the file's certificates, as they are at each new connection. Through a proxy of HTTPS_PROXY those of now count.
-func (a Access) trust(t *http.Transport) error {
-	pool, err := a.pool()
+// Transport returns a way to an Elasticsearch that trusts what CA says and sends the key, each as the files are when they are used. It returns an error where a file is not there or holds nothing of
+// use now. Its idle connections are the caller's to close.
+func (a Access) Transport() (http.RoundTripper, error) {
+	t, err := a.connections()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
-	t.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		host, _, err := net.SplitHostPort(addr)
-		if err != nil {
+	if a.APIKeyFile != "" {
+		if _, err := a.key(); err != nil {
 			return nil, err
 		}
-		pool, err := a.pool()
-		if err != nil {
-			return nil, err
-		}
-		d := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, ServerName: host}}
-		return d.DialContext(ctx, network, addr)
 	}
-	return nil
+	if a.APIKeyFile == "" && a.APIKey == "" {
+		return &explained{a.authority(), t}, nil
+	}
+	return &keyed{access: a, next: &explained{a.authority(), t}}, nil
+}
+
+// connections returns a transport without the key.
+func (a Access) connections() (*http.Transport, error) {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 8
+	return t, a.authority().Trust(t)
+}
+
+// explained says more of certificates that are refused.
+type explained struct {
+	authority certificate.Authority
+	next      http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (e *explained) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := e.next.RoundTrip(r)
+	return res, e.authority.Explain(r.URL.Host, err)
 }
 
 // keyed gives each request the key that its file holds now.

@@ -69,21 +69,18 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	if o.HTTP == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.MaxIdleConnsPerHost = 8
-		if o.CA != "" {
-			if err := o.trust(t); err != nil {
-				return nil, err
-			}
+		t, err := o.connections()
+		if err != nil {
+			return nil, err
 		}
 		o.HTTP = t
 	}
-	transport := o.HTTP
+	var transport http.RoundTripper = &explained{o.authority(), o.HTTP}
 	if o.APIKeyFile != "" {
 		if _, err := o.key(); err != nil {
 			return nil, err
 		}
-		transport = &keyed{access: o.Access, next: o.HTTP}
+		transport = &keyed{access: o.Access, next: transport}
 	}
 	es, err := elasticsearch.NewClient(elasticsearch.Config{
 		Addresses:    []string{o.URL},
@@ -159,14 +156,22 @@ func answer(request string, res *esapi.Response, err error, accept ...int) (stat
 			return res.StatusCode, body, nil
 		}
 	}
-	return 0, nil, &OutageError{Request: request, Status: res.StatusCode, After: retryAfter(res.Header), Err: errors.New(errorType(body))}
+	return 0, nil, &OutageError{Request: request, Status: res.StatusCode, After: retryAfter(res.Header, time.Now()), Err: errors.New(errorType(body))}
 }
 
-// retryAfter reads the seconds of a Retry-After header, at most an hour of them; how long a batch is held back for it is the intake's business (delivery.MaxHold).
-func retryAfter(h http.Header) time.Duration {
-	s, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || s < 0 {
+// retryAfter reads a Retry-After header, seconds or a date (RFC 9110, paragraph 10.2.3), at most an hour of it. A date counts from the answer's own Date where it has one, since the
+// server's clock need not be ours; one that is past is no wait.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	after := h.Get("Retry-After")
+	if s, err := strconv.Atoi(after); err == nil {
+		return min(max(time.Duration(min(s, 3600)), 0)*time.Second, time.Hour)
+	}
+	at, err := http.ParseTime(after)
+	if err != nil {
 		return 0
 	}
-	return min(time.Duration(s)*time.Second, time.Hour)
+	if sent, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = sent
+	}
+	return min(max(at.Sub(now), 0), time.Hour)
 }

@@ -16,10 +16,11 @@ import (
 	"millrace/shared/kafka"
 )
 
-// Config is what [New] needs. All but the last three are required.
+// Config is what [New] needs. All but Security and the last three are required.
 type Config struct {
-	Brokers   []string      // Kafka's, host:port
-	Manifests *manifest.Set // checked
+	Brokers   []string       // Kafka's, host:port
+	Security  kafka.Security // how they are reached; the zero value for those that ask for nothing
+	Manifests *manifest.Set  // checked
 	// Transport reaches functions by http://NAME.NAMESPACE.svc.cluster.local, and any other URI that a manifest names. It starts a function that does not run, and
 	// may hold the request meanwhile.
 	Transport http.RoundTripper
@@ -85,7 +86,7 @@ func New(c Config) (*Eventing, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	e.producer = kafka.NewProducer(c.Brokers, kafka.ProducerOptions{ClientID: "knative-broker", Timeout: 10 * time.Second, Logger: c.Log})
+	e.producer = kafka.NewProducer(c.Brokers, kafka.ProducerOptions{ClientID: "knative-broker", Timeout: 10 * time.Second, Logger: c.Log, Config: c.Security.Apply})
 	for key, b := range c.Manifests.Brokers {
 		e.brokers[key].topic = e.producer.Sink(b.Topic())
 	}
@@ -122,7 +123,10 @@ func (e *Eventing) newTrigger(c Config, m *manifest.Trigger) (*trigger, error) {
 	}
 	t.consumer = kafka.NewConsumer(c.Brokers, t.topic, t.group, t.handle, kafka.ConsumerOptions{
 		ClientID: t.group, InFlight: c.InFlight, Window: window, Drain: c.Drain, Start: kafka.StartNewest, Logger: t.log,
-		Config: func(s *sarama.Config) { s.Consumer.Fetch.Default = fetchBytes },
+		Config: func(s *sarama.Config) {
+			c.Security.Apply(s)
+			s.Consumer.Fetch.Default = fetchBytes
+		},
 	})
 	return t, nil
 }

@@ -7,7 +7,7 @@
 //
 // It guarantees one process per directory (a lock that dies with the process), that no port is taken from another program, and
 // that functions get the variables of their manifests, which win over every other. Different from a cluster are, in the ConfigMap millrace and the Secrets millrace-s3, millrace-search
-// and millrace-mask, the addresses and credentials of the servers, the key to mask personal data with (the directory's own, in the file mask-key, made at the first start), and ALLOW_FEWER_REPLICAS, ELASTICSEARCH_CA and CONTRACTS. Beside the manifests' variables there are those that every process of this machine
+// and millrace-mask, the addresses and credentials of the servers, the key to mask personal data with (the directory's own, in the file mask-key, made at the first start), and ALLOW_FEWER_REPLICAS and CONTRACTS. Beside the manifests' variables there are those that every process of this machine
 // needs (PATH, HOME, proxies and certificates), and TMPDIR, HOSTNAME, LISTEN_HOST, LOG_FORMAT=text, HTTP_PROXY, NO_PROXY and ko's KO_DATA_PATH. No limit of a container holds
 // here, and none is made up: GOMEMLIMIT and GOGC are the manifests', so that what runs here is what is deployed.
 //

@@ -22,6 +22,9 @@ import (
 	"millrace/knative/local/internal/gateway"
 	"millrace/knative/local/internal/manifest"
 	"millrace/knative/local/internal/process"
+	"millrace/shared/kafka"
+	"millrace/shared/objectstore"
+	"millrace/shared/search"
 )
 
 // Names in the manifests whose values the platform sets.
@@ -68,12 +71,10 @@ type Servers struct {
 	S3Endpoint       string
 	S3Region         string
 	ElasticsearchURL string
-	// ElasticsearchKey is the real search's API key; "" where it asks for none, or its URL has a password.
-	ElasticsearchKey string
-	// ElasticsearchCA is the absolute path of certificates that the real search's are to be checked against; "" for the system's.
-	ElasticsearchCA string
-	// Credentials are the object storage's.
-	Credentials Credentials
+	// Kafka, Search and Keys are how real servers are reached, with absolute names of files.
+	Kafka  kafka.Security
+	Search search.Access
+	Keys   objectstore.Keys
 }
 
 // Platform is one machine's Knative. Its methods are for dispatchers.
@@ -264,10 +265,11 @@ func (p *Platform) configure() error {
 	}
 	if p.servers.S3Endpoint == "" {
 		p.servers.S3Endpoint, p.servers.S3Region = "http://"+p.cfg.S3, "us-east-1"
-		var err error
-		if p.servers.Credentials, err = credentials(p.cfg.Dir); err != nil {
+		c, err := credentials(p.cfg.Dir)
+		if err != nil {
 			return err
 		}
+		p.servers.Keys = objectstore.Keys{AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey}
 	}
 	values := map[string]string{
 		"KAFKA_BROKERS": strings.Join(p.servers.KafkaBrokers, ","), "S3_ENDPOINT": p.servers.S3Endpoint, "ELASTICSEARCH_URL": p.servers.ElasticsearchURL,
@@ -276,20 +278,20 @@ func (p *Platform) configure() error {
 	if p.cfg.Contracts != "" {
 		values["CONTRACTS"] = p.cfg.Contracts
 	}
-	if ca := p.servers.ElasticsearchCA; ca != "" {
-		values["ELASTICSEARCH_CA"] = ca
-	}
 	if p.servers.S3Region != "" {
 		values["S3_REGION"] = p.servers.S3Region
 	}
-	p.set.Override(manifest.Key{Namespace: namespace, Name: configMapName}, values)
-	if c := p.servers.Credentials; c.AccessKeyID != "" {
-		p.set.SetSecret(manifest.Key{Namespace: namespace, Name: secretName}, map[string]string{
-			"AWS_ACCESS_KEY_ID": c.AccessKeyID, "AWS_SECRET_ACCESS_KEY": c.SecretAccessKey,
-		})
+	for name, value := range p.servers.settings() {
+		if value != "" {
+			values[name] = value
+		}
 	}
-	if key := p.servers.ElasticsearchKey; key != "" {
-		p.set.SetSecret(manifest.Key{Namespace: namespace, Name: searchSecret}, map[string]string{"ELASTICSEARCH_API_KEY": key})
+	p.set.Override(manifest.Key{Namespace: namespace, Name: configMapName}, values)
+	for name, values := range p.servers.secrets() {
+		maps.DeleteFunc(values, func(_, value string) bool { return value == "" })
+		if len(values) > 0 {
+			p.set.SetSecret(manifest.Key{Namespace: namespace, Name: name}, values)
+		}
 	}
 	key, err := maskKey(p.cfg.Dir)
 	if err != nil {
@@ -297,6 +299,36 @@ func (p *Platform) configure() error {
 	}
 	p.set.SetSecret(manifest.Key{Namespace: namespace, Name: maskSecret}, map[string]string{"MASK_KEY": key})
 	return nil
+}
+
+// settings are the variables of the ConfigMap by which the servers are reached; an empty one is left out. Kafka's password is among them where it is no file's, since no function
+// has a Secret of variables for it.
+func (s *Servers) settings() map[string]string {
+	k := s.Kafka
+	settings := map[string]string{
+		"KAFKA_CA_FILE": k.CAFile, "KAFKA_CERT_FILE": k.CertFile, "KAFKA_KEY_FILE": k.KeyFile, "KAFKA_SERVER_NAME": k.ServerName,
+		"KAFKA_SASL_MECHANISM": k.Mechanism, "KAFKA_USER": k.User, "KAFKA_PASSWORD_FILE": k.PasswordFile, "KAFKA_PASSWORD": string(k.Password),
+		"ELASTICSEARCH_CA": s.Search.CA, "ELASTICSEARCH_API_KEY_FILE": s.Search.APIKeyFile,
+		"AWS_SHARED_CREDENTIALS_FILE": s.Keys.File, "S3_CA": s.Keys.CA,
+	}
+	if k.TLS {
+		settings["KAFKA_TLS"] = "true"
+	}
+	if s.Keys.File != "" {
+		settings["AWS_PROFILE"], settings["S3_PRIVATE_PROFILE"] = s.Keys.Profile, s.Keys.PrivateProfile
+	}
+	return settings
+}
+
+// secrets are the variables of Secrets, by the Secret's name.
+func (s *Servers) secrets() map[string]map[string]string {
+	return map[string]map[string]string{
+		secretName: {
+			"AWS_ACCESS_KEY_ID": s.Keys.AccessKey, "AWS_SECRET_ACCESS_KEY": s.Keys.SecretKey,
+			"S3_PRIVATE_ACCESS_KEY_ID": s.Keys.PrivateAccessKey, "S3_PRIVATE_SECRET_ACCESS_KEY": s.Keys.PrivateSecretKey,
+		},
+		searchSecret: {"ELASTICSEARCH_API_KEY": s.Search.APIKey},
+	}
 }
 
 // known are the jobs that the platform itself starts.
@@ -368,7 +400,7 @@ func (p *Platform) openServers(ctx context.Context, parts Parts) error {
 			continue
 		}
 		part, err := one.open(ctx, PartConfig{
-			Dir: filepath.Join(p.cfg.Dir, one.name), Addr: one.addr, Credentials: p.servers.Credentials, Log: p.Logger(one.name),
+			Dir: filepath.Join(p.cfg.Dir, one.name), Addr: one.addr, Credentials: Credentials{AccessKeyID: p.servers.Keys.AccessKey, SecretAccessKey: p.servers.Keys.SecretKey}, Log: p.Logger(one.name),
 			Fail: func(err error) { p.fail(fmt.Errorf("embedded %s: %w", one.name, err)) },
 		})
 		if err != nil {
@@ -618,10 +650,16 @@ const searchPatience = 30 * time.Second
 func (p *Platform) awaitSearch(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, searchPatience)
 	defer cancel()
+	transport, err := p.servers.Search.Transport()
+	if err != nil {
+		p.log.Info("cannot find out whether the feed is searchable", "error", err)
+		return
+	}
+	client := &http.Client{Transport: transport}
 	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		found, err := p.searchable(ctx)
+		found, err := p.searchable(ctx, client)
 		if err != nil || found >= p.cfg.Feed {
 			if err != nil && ctx.Err() == nil {
 				p.log.Info("cannot find out whether the feed is searchable", "error", err)
@@ -638,15 +676,12 @@ func (p *Platform) awaitSearch(ctx context.Context) {
 }
 
 // searchable counts what is in search.
-func (p *Platform) searchable(ctx context.Context) (int, error) {
+func (p *Platform) searchable(ctx context.Context, client *http.Client) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.servers.ElasticsearchURL+"/enriched-*,dead-*/_count", nil)
 	if err != nil {
 		return 0, fmt.Errorf("count documents: %w", err)
 	}
-	if key := p.servers.ElasticsearchKey; key != "" {
-		req.Header.Set("Authorization", "ApiKey "+key)
-	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		return 0, fmt.Errorf("count documents: %w", err)
 	}
@@ -735,6 +770,9 @@ func (p *Platform) Manifests() *manifest.Set { return p.set }
 
 // Brokers returns the addresses of the Kafka brokers.
 func (p *Platform) Brokers() []string { return p.servers.KafkaBrokers }
+
+// KafkaSecurity is how the brokers are reached.
+func (p *Platform) KafkaSecurity() kafka.Security { return p.servers.Kafka }
 
 // Tick is the time between two ticks of a PingSource.
 func (p *Platform) Tick() time.Duration { return p.cfg.Tick }

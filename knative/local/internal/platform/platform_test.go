@@ -546,8 +546,10 @@ func TestRealServers(t *testing.T) {
 	b.parts.Kafka, b.parts.ObjectStore, b.parts.Search = nil, nil, nil
 	b.start(t)
 	env := get(t, gatewayAddress.FindStringSubmatch(b.out.String())[1]+"/env")
-	for _, want := range []string{"KAFKA_BROKERS=a:1,b:2\n", "S3_ENDPOINT=http://s3.example:9000\n", "ELASTICSEARCH_URL=http://user:secret@es.example:9200\n", "AWS_ACCESS_KEY_ID=id\n",
-		"KAFKA_TLS=true\n", "KAFKA_CA_FILE=/kafka.pem\n", "KAFKA_SASL_MECHANISM=SCRAM-SHA-512\n", "KAFKA_USER=millrace\n", "KAFKA_PASSWORD=hush\n", "NO_PROXY=127.0.0.1,localhost,s3.example,es.example\n"} {
+	for _, want := range []string{
+		"KAFKA_BROKERS=a:1,b:2\n", "S3_ENDPOINT=http://s3.example:9000\n", "ELASTICSEARCH_URL=http://user:secret@es.example:9200\n", "AWS_ACCESS_KEY_ID=id\n",
+		"KAFKA_TLS=true\n", "KAFKA_CA_FILE=/kafka.pem\n", "KAFKA_SASL_MECHANISM=SCRAM-SHA-512\n", "KAFKA_USER=millrace\n", "KAFKA_PASSWORD=hush\n", "NO_PROXY=127.0.0.1,localhost,s3.example,es.example\n",
+	} {
 		if !strings.Contains(env+"\n", want) {
 			t.Errorf("%s is not in\n%s", want, env)
 		}
