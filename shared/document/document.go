@@ -1,8 +1,12 @@
 // Package document says what an event becomes in search: its index, id, version and source. load-search writes it; replay asks for it, to tell whether
 // an event can be written today and what it would replace.
 //
-// It is a pure function of the event and the contracts: the same event delivered again is the same document under the same id. It does no input or output,
-// and does not know what Elasticsearch thinks of the document.
+// It is a pure function of the event, the contracts and the key to mask with: the same event delivered again is the same document under the same id. It does no input or output, but for what gives it
+// the key, and does not know what Elasticsearch thinks of the document.
+//
+// Whoever may search sees no personal data in it (package mask). Of an enriched event that is what the contract classifies; of a dead letter, which may break its contract, have none or be
+// no JSON, the payload is shown as it came only where its contract is known and masks nothing, masked (payload_masked) where it can be taken apart by it, and else left out (payload_omitted, with the reason
+// in payload_omitted_why): events.dead and its private bucket have it, and replay trace says where. The hash of a document is of the producer's bytes, masked or not.
 package document
 
 import (
