@@ -49,6 +49,7 @@ type config struct {
 	Events  int           `envconfig:"DRAIN_ENTRY_EVENTS" default:"200000" desc:"events in one entry"`
 
 	AcceptTopicIDs    []string    `envconfig:"DRAIN_ACCEPT_TOPIC_ID" desc:"ids of topics that were created anew on purpose, comma separated, as the drain's error names them"`
+	AcceptLostLogs    []string    `envconfig:"DRAIN_ACCEPT_LOST_LOG" desc:"ids of topics whose landing logs are gone, and that are to be landed from their beginning all the same, comma separated, as the drain's error names them"`
 	AcceptTruncations acceptances `envconfig:"DRAIN_ACCEPT_TRUNCATION" desc:"where to read on topics that Kafka truncated, <topic>/<partition>@<offset>:<entry>, comma separated, as the drain's error proposes"`
 
 	LagGroup string `envconfig:"LAG_GROUP" default:"millrace-load-lake" desc:"the consumer group whose committed offsets show where the landing logs end; none where it is set and empty"`
@@ -127,7 +128,7 @@ func (c *config) store(private bool) objectstore.Config {
 }
 
 // topics returns what each topic's ticks ask for.
-func (c *config) topics(source drain.Source, contracts *contract.Source, logger *slog.Logger, m *metrics, g *gauge) (map[string]*topic, error) {
+func (c *config) topics(source *source, contracts *contract.Source, logger *slog.Logger, m *metrics, g *gauge) (map[string]*topic, error) {
 	public, err := objectstore.Open(c.store(false))
 	if err != nil {
 		return nil, err
@@ -152,7 +153,10 @@ func (c *config) topics(source drain.Source, contracts *contract.Source, logger 
 			s.Refresh, s.Key, s.ContractsWait = refresh(contracts, logger), c.Settings.Open().Key, c.ContractsWait
 		}
 		out[t.name] = &topic{
-			drainer: drain.New(s, source, t.store, contracts, time.Now, logger, m.published),
+			drainer: &lostLog{
+				next:  drain.New(s, source, t.store, contracts, time.Now, logger, m.published),
+				topic: t.name, group: c.LagGroup, accepts: c.AcceptLostLogs, kafka: source, store: t.store,
+			},
 			sweeper: sweep.New(sweep.Settings{Topic: t.name, Kind: t.kind, Age: c.OrphanAge, Max: c.OrphanMax}, t.store, time.Now, logger),
 		}
 	}

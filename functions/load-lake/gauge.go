@@ -17,8 +17,8 @@ type committer interface {
 	Commit(ctx context.Context, g kafka.GroupTopic, next map[int32]int64) error
 }
 
-// gauge shows where the landing logs end as the committed offsets of a consumer group, to tools that know only those. It is told after the fact, works behind the drains' backs, and is
-// never read: what it cannot commit it counts and logs, and the next position makes it good.
+// gauge shows where the landing logs end as the committed offsets of a consumer group, to tools that know only those. It is told after the fact, works behind the drains' backs, and no drain
+// reads on from there (lostLog asks whether there is any): what it cannot commit it counts and logs, and the next position makes it good.
 type gauge struct {
 	group  string // none where it is empty
 	to     committer

@@ -5,11 +5,13 @@
 // the deletion of objects that crashed drains left, which is done at most once in 20 hours, "dry_run": true for a report of them.
 //
 // Emits: Parquet objects under landing/ and the landing log that names them (package landing), raw and dead ones in a bucket of
-// their own. Where the logs end also stands in Kafka as the committed offsets of LAG_GROUP, for tools that show lag; it is never read back.
+// their own. Where the logs end also stands in Kafka as the committed offsets of LAG_GROUP, for tools that show lag; they are read for one thing alone: that an empty
+// bucket had a log.
 //
 // On failure: 503, and the PingSource comes again; the log stands at the last entry published and nothing is read twice
 // into it. Offsets that Kafka no longer has become a lost range, an error in the log and millrace_lake_lost_offsets_total; a topic that was
-// created anew stops its drains until DRAIN_ACCEPT_TOPIC_ID names its new id, one that lost its end until DRAIN_ACCEPT_TRUNCATION says where to go on. It dead-letters nothing.
+// created anew stops its drains until DRAIN_ACCEPT_TOPIC_ID names its new id, one that lost its end until DRAIN_ACCEPT_TRUNCATION says where to go on, one whose landing log is
+// gone (a bucket made anew) until DRAIN_ACCEPT_LOST_LOG has its id. It dead-letters nothing.
 // An enriched event whose contract is not here keeps its partition waiting for CONTRACTS_WAIT; one whose contract masks personal data, without a key to do so (MASK_KEY_FILE, MASK_KEY), until there is
 // one, and the drain is an error then.
 //

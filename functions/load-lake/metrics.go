@@ -40,7 +40,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		unswept:     telemetry.Counter(r, "millrace_lake_sweep_failures_total", "Sweeps that ended with an error.", "topic"),
 		drains:      telemetry.Counter(r, "millrace_lake_drains_total", "Drains by how they ended (complete, time_up, failed, stopped).", "topic", "result"),
 		complete:    gauge("millrace_lake_last_complete_drain_timestamp_seconds", "When a drain last reached the topic's end."),
-		stopped:     gauge("millrace_lake_stopped", "1 where the last drain stopped until an operator says how to go on: the topic was created anew, or lost events that were drained. Alarm above 0."),
+		stopped:     gauge("millrace_lake_stopped", "1 where the last drain stopped until an operator says how to go on: the topic was created anew, or lost events that were drained, or the landing log is gone. Alarm above 0."),
 		held:        gauge("millrace_lake_held_offsets", "Offsets of the topic that Kafka had when a drain last looked; where the lag comes near, Kafka is about to delete what is not in the lake."),
 		lag:         gauge("millrace_lake_lag_offsets", "Offsets of the topic that are not in the landing log, when a drain last looked."),
 		last:        gauge("millrace_lake_last_entry_timestamp_seconds", "When the landing log's newest entry was written, when a drain last looked."),
@@ -74,7 +74,7 @@ func (m *metrics) progress(topic string, p drain.Progress) {
 func (m *metrics) drained(topic string, r drain.Result, err error, now time.Time) {
 	stopped, result := 0.0, "time_up"
 	switch {
-	case errors.Is(err, drain.ErrNewTopic) || errors.Is(err, drain.ErrTruncated):
+	case errors.Is(err, drain.ErrNewTopic) || errors.Is(err, drain.ErrTruncated) || errors.Is(err, errLostLog):
 		stopped, result = 1, "stopped"
 	case err != nil:
 		result = "failed"

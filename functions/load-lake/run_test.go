@@ -71,11 +71,6 @@ func start(t *testing.T, env ...string) *lake {
 	t.Cleanup(cluster.Close)
 	l := &lake{s3: objectstoretest.NewServer("millrace", "millrace-private"), ended: make(chan error, 1)}
 	t.Cleanup(l.s3.Close)
-	port := environment(t, cluster.ListenAddrs()[0], l.s3.URL)
-	l.base = "http://127.0.0.1:" + strconv.Itoa(port)
-	for i := 0; i < len(env); i += 2 {
-		t.Setenv(env[i], env[i+1])
-	}
 	if l.client, err = sarama.NewClient(cluster.ListenAddrs(), kafka.NewConfig("test")); err != nil {
 		t.Fatal(err)
 	}
@@ -84,12 +79,23 @@ func start(t *testing.T, env ...string) *lake {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.producer.Close() })
+	l.serve(t, cluster.ListenAddrs()[0], env...)
+	return l
+}
+
+// serve runs the function on l's servers.
+func (l *lake) serve(t *testing.T, kafkaAddress string, env ...string) {
+	t.Helper()
+	l.base = "http://127.0.0.1:" + strconv.Itoa(environment(t, kafkaAddress, l.s3.URL))
+	for i := 0; i < len(env); i += 2 {
+		t.Setenv(env[i], env[i+1])
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	l.stop = stop
 	go func() { l.ended <- run(ctx, nil) }()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		if status, body := l.get(t, "/readyz"); status == 200 {
-			return l
+			return
 		} else if time.Now().After(deadline) {
 			t.Fatalf("not ready: %s", body)
 		}

@@ -78,6 +78,14 @@ func (s *source) Commit(ctx context.Context, g kafka.GroupTopic, next map[int32]
 	return r.Commit(ctx, g, next)
 }
 
+// Committed is kafka.Committed.
+func (s *source) Committed(ctx context.Context, g kafka.GroupTopic) (map[int32]int64, error) {
+	if _, err := s.reader(ctx); err != nil {
+		return nil, err
+	}
+	return kafka.Committed(s.client, g)
+}
+
 // Close closes the client, if there is one. No drain may be under way.
 func (s *source) Close(context.Context) error {
 	s.mu.Lock()
