@@ -288,8 +288,8 @@ func TestOutagesCountNothing(t *testing.T) {
 	}
 	s := start(t)
 	s.fake.Set(whole(429, http.Header{"Retry-After": {"9"}}))
-	if o := s.want(t, "retry", trip(t, "1", tripPayload)); o[0].After != 9*time.Second {
-		t.Errorf("wait %s", o[0].After)
+	if o := s.want(t, "retry", trip(t, "1", tripPayload)); o[0].After != 9*time.Second || !o[0].Away {
+		t.Errorf("wait %s, for all: %v", o[0].After, o[0].Away)
 	}
 }
 

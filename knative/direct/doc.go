@@ -51,7 +51,8 @@
 // an addition in keda/, applied by itself, so that this overlay needs no KEDA. collect and load-lake are asked by HTTP and stay Knative Services that sleep.
 //
 // Consequences: without a scaler they are always there, one pod each, and no more: enough until lag grows (kubectl scale deployment). A pod gets SIGTERM while it works:
-// it finishes and commits within SHUTDOWN_GRACE, below the pod's 30 seconds. Offsets of a group that sleeps longer than Kafka keeps them (seven days) are gone, and it
+// it finishes and commits within SHUTDOWN_GRACE, below the pod's 30 seconds. What a group commits lies behind its oldest
+// unfinished event: while one waits (for its contract, say), KEDA counts all behind it as lag, keeps pods awake, and adds some that have nothing to do. Offsets of a group that sleeps longer than Kafka keeps them (seven days) are gone, and it
 // starts at the oldest event again; this is why KEDA is told earliest as well.
 //
 // # 2026-11-21: static members, by the pod's name
