@@ -92,12 +92,17 @@ topics in the landing log. It prints the sums and names what is missing. It chan
 
   replay reconcile --from 1h
   replay reconcile --from 2026-11-20 --to 2026-11-21 --format json
+  replay reconcile --from 24h --all         name all that is missing, not only the first 20
   replay reconcile --from 10m --wait 6m     look again until nothing is on its way (load-lake drains every five minutes)
 
 What lies behind the committed offset of the group that reads it, or was not drained yet, waits: it is not missing. Functions with a Kafka intake
-have groups of other names: --group enrich=... names them.
+have groups of other names: --group enrich=... names them. A replay must come to something anew: what its event came to before does not count.
 
-Memory is about 100 bytes an event. Exit code: 0 where nothing is missing, 1 where something is or Kafka has forgotten a part, 2 when called wrongly.
+What Kafka has deleted of the time, and a topic that was deleted and made again within it, cannot be accounted for: it says so, with what the landing
+log has of it. --from a later time is whole.
+
+Memory is about 100 bytes an event, at most 20 million of them: some 150 MiB for a million. Of many documents it reads the index as a whole, by the time at
+which their events were collected. Exit code: 0 where nothing is missing, 1 where something is or the time is not whole, 2 when called wrongly.
 
 Flags:
 `

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -22,6 +23,7 @@ type reconcileFlags struct {
 	groups     map[string]string
 	format     string
 	maxGaps    int
+	all        bool
 	wait       time.Duration
 }
 
@@ -35,6 +37,7 @@ func (f *reconcileFlags) add(set *pflag.FlagSet) {
 	set.StringToStringVar(&f.groups, "group", defaultGroups(), "the consumer group of each stage, as `stage=group`: what lies behind its committed offset is waiting, not missing")
 	set.DurationVar(&f.wait, "wait", 0, "where something waits, look again until nothing does, at most for so long")
 	set.IntVar(&f.maxGaps, "max-gaps", 20, "name at most so many events that are missing")
+	set.BoolVar(&f.all, "all", false, "name every event that is missing")
 }
 
 func (f *reconcileFlags) parse(args []string, now time.Time) error {
@@ -67,6 +70,9 @@ func (f *reconcileFlags) parse(args []string, now time.Time) error {
 	}
 	if f.maxGaps < 0 {
 		errs = append(errs, errors.New("--max-gaps must not be negative"))
+	}
+	if f.all {
+		f.maxGaps = math.MaxInt
 	}
 	return errors.Join(errs...)
 }

@@ -229,22 +229,25 @@ func (s *realServers) startLake() {
 	}
 }
 
-// drain has load-lake drain the topics, each to its end.
+// drain has load-lake drain the topics, each to its end. What it answers with 503 is asked for again, as a PingSource does.
 func (s *realServers) drain(topics ...string) {
 	s.Helper()
 	for _, topic := range topics {
-		req, err := http.NewRequestWithContext(s.Context(), http.MethodPost, s.lakeURL+"/", strings.NewReader(fmt.Sprintf(`{"topic":%q}`, topic)))
-		s.must(err)
-		for name, value := range map[string]string{"Ce-Specversion": "1.0", "Ce-Id": "1", "Ce-Source": "/test", "Ce-Type": "dev.knative.sources.ping", "Content-Type": "application/json"} {
-			req.Header.Set(name, value)
-		}
-		res, err := http.DefaultClient.Do(req)
-		s.must(err)
-		text, err := io.ReadAll(res.Body)
-		s.must(err)
-		_ = res.Body.Close()
-		if res.StatusCode/100 != 2 {
-			s.Fatalf("drain of %s: %s: %s", topic, res.Status, text)
+		for attempt := 1; ; attempt++ {
+			req, err := http.NewRequestWithContext(s.Context(), http.MethodPost, s.lakeURL+"/", strings.NewReader(fmt.Sprintf(`{"topic":%q}`, topic)))
+			s.must(err)
+			for name, value := range map[string]string{"Ce-Specversion": "1.0", "Ce-Id": "1", "Ce-Source": "/test", "Ce-Type": "dev.knative.sources.ping", "Content-Type": "application/json"} {
+				req.Header.Set(name, value)
+			}
+			res, err := http.DefaultClient.Do(req)
+			s.must(err)
+			_ = res.Body.Close()
+			if res.StatusCode/100 == 2 {
+				break
+			}
+			if attempt == 10 {
+				s.Fatalf("drain of %s: %s", topic, res.Status)
+			}
 		}
 	}
 }

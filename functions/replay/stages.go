@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -66,6 +67,7 @@ func (c *config) stages(client sarama.Client, groups map[string]string, warn io.
 		}
 		s.Topic = source.NewTopic(client, s.Name)
 		s.Log = func(id string) reconcile.Log { return landing.Open(bucket, s.Name, id) }
+		s.TopicIDs = func(ctx context.Context) ([]string, error) { return landing.TopicIDs(ctx, bucket, s.Name) }
 	}
 	return stages, nil
 }

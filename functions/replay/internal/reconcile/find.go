@@ -123,9 +123,9 @@ func (r *run) find(ctx context.Context) error {
 	}
 	for _, one := range w.list {
 		if one.found {
-			r.roots[one.root] |= inSearch
+			r.mark(one.root, inSearch)
 		} else {
-			r.roots[one.root] |= lacksSearch
+			r.mark(one.root, lacksSearch)
 		}
 	}
 	clear(w.known)

@@ -36,12 +36,28 @@ func (r *Report) Print(w io.Writer) error {
 	}
 	for _, topic := range slices.Sorted(maps.Keys(r.Forgotten)) {
 		fmt.Fprintf(w, "%s: Kafka has deleted records of this time in the partitions %v: what they were is not accounted for here\n", topic, r.Forgotten[topic])
+		in := r.InLake[topic]
+		fmt.Fprintf(w, "  the landing log has at most %d of them in the lake (replay plan --lake reads those of events.raw and events.dead), and %d as lost\n", in.Landed, in.Lost)
+	}
+	for _, f := range r.Former {
+		fmt.Fprintf(w, "%s: another topic of this name (id %s) was landed until %s: what it held is not accounted for here\n", f.Topic, f.TopicID, f.Landed.Format(time.RFC3339))
+	}
+	all := r.GapCount
+	for _, l := range r.Landing {
+		all += l.Lost + l.Skipped + l.Missing
 	}
 	for _, g := range r.Gaps {
-		fmt.Fprintf(w, "missing %s: %s\n", g.RootID, g.Why)
+		name := g.RootID
+		if name == "" {
+			name = "(no CloudEvent)"
+		}
+		if g.Place != "" {
+			name += " at " + g.Place
+		}
+		fmt.Fprintf(w, "missing %s: %s\n", name, g.Why)
 	}
-	if more := r.GapCount - int64(len(r.Gaps)); more > 0 {
-		fmt.Fprintf(w, "and %d more\n", more)
+	if more := all - int64(len(r.Gaps)); more > 0 {
+		fmt.Fprintf(w, "and %d more: --all names them\n", more)
 	}
 	var others int64
 	for _, n := range r.Undecodable {

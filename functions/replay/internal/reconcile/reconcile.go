@@ -14,8 +14,10 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -50,9 +52,11 @@ const scanMost = 5
 
 // Topic is one of the three topics, as *source.Topic reads it.
 //
-// Scan calls f with each record written at from or later, to the end as it is at the call, and returns the partitions of which Kafka has deleted records since from.
+// Scan calls f with each record written at from or later, to the end as it is at the call, and returns the partitions of which Kafka has deleted records since from. Both methods block.
 type Topic interface {
 	Scan(ctx context.Context, from time.Time, f func(source.Record) error) (origin plan.Origin, forgotten []int32, err error)
+	// Record returns the record at an offset, or an error that wraps source.ErrGone.
+	Record(ctx context.Context, partition int32, offset int64) (source.Record, error)
 }
 
 // Documents is search. Versions returns for each document, in order, whether it is there, and the hash of its event's data; it sees unrefreshed ones.
@@ -83,6 +87,8 @@ type Stage struct {
 	Committed map[int32]int64
 	// Log opens the landing log of a topic id.
 	Log func(topicID string) Log
+	// TopicIDs returns the ids under which a topic of the name has a landing log; nil: nobody looks for former ones.
+	TopicIDs func(ctx context.Context) ([]string, error)
 }
 
 // Options say what to account for.
@@ -96,7 +102,13 @@ type Options struct {
 	Progress            func(topic string, done, of int64) // told now and then; may be nil
 }
 
-// flags are what was found of one root id.
+// found is what was found of one root id: flags, and the highest replaycounts of its records in raw and of what came of those. A replay of a dead letter must come to something anew.
+type found struct {
+	flags
+	raw, out uint8
+}
+
+// flags are what is true of one root id.
 type flags uint16
 
 const (
@@ -122,12 +134,15 @@ const (
 	NotEnriched   Why = "in events.raw, neither enriched nor a dead letter"
 	NotSearchable Why = "enriched, neither in search nor a dead letter"
 	DeadNotFound  Why = "a dead letter that is not in search"
+	ReplayLost    Why = "in events.raw by a replay, of which neither an enriched event nor a dead letter came"
+	NotLanded     Why = "in the topic, and in no entry of its landing log"
 )
 
 // Gap is one event that did not come to where it belongs.
 type Gap struct {
-	RootID string `json:"root_id"`
+	RootID string `json:"root_id,omitempty"` // "" where the record is no CloudEvent
 	Why    Why    `json:"why"`
+	Place  string `json:"place,omitempty"` // topic/partition@offset, of what is not landed
 }
 
 // Landed is how far a topic's records of the time are in the landing log.
@@ -157,9 +172,26 @@ type Report struct {
 	Undecodable map[string]int64 `json:"undecodable"`
 	// Forgotten are partitions of which Kafka has deleted records since From: the time is not whole.
 	Forgotten map[string][]int32 `json:"forgotten"`
+	// InLake is what the landing log says of those deleted records, by topic.
+	InLake map[string]Deleted `json:"in_lake"`
+	// Former are the topics of the same names, with other ids, that were landed since From: what they held is not accounted for.
+	Former []Former `json:"former"`
 	// Gaps are the first of GapCount.
 	Gaps     []Gap `json:"gaps"`
 	GapCount int64 `json:"gap_count"`
+}
+
+// Deleted is what the landing log has of records that Kafka deleted. An entry can hold some that are older than the time asked for, so it is at most so many.
+type Deleted struct {
+	Landed int64 `json:"landed"`
+	Lost   int64 `json:"lost"`
+}
+
+// Former is a topic that is no more.
+type Former struct {
+	Topic   string    `json:"topic"`
+	TopicID string    `json:"topic_id"`
+	Landed  time.Time `json:"landed"` // last
 }
 
 // Step is the sum of one step: All = Found + Dead + Waiting + gaps.
@@ -172,7 +204,7 @@ type Step struct {
 
 // Closed reports whether the sums close: nothing is missing, though some may wait.
 func (r *Report) Closed() bool {
-	if r.GapCount > 0 || len(r.Forgotten) > 0 {
+	if r.GapCount > 0 || len(r.Forgotten) > 0 || len(r.Former) > 0 {
 		return false
 	}
 	for _, l := range r.Landing {
@@ -197,8 +229,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.MaxRoots == 0 {
 		o.MaxRoots = MaxRoots
 	}
-	r := &run{o: o, roots: map[uuid.UUID]flags{}, report: &Report{
-		From: o.From, To: o.To, Undecodable: map[string]int64{}, Forgotten: map[string][]int32{}, Landing: []Landed{}, Gaps: []Gap{},
+	r := &run{o: o, roots: map[uuid.UUID]found{}, report: &Report{
+		From: o.From, To: o.To, Undecodable: map[string]int64{}, Forgotten: map[string][]int32{}, InLake: map[string]Deleted{}, Former: []Former{}, Landing: []Landed{}, Gaps: []Gap{},
 	}}
 	before := o.From
 	if !before.IsZero() { // which is all there is
@@ -207,7 +239,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	steps := []struct {
 		stage *Stage
 		from  time.Time
-		note  func(e *event.Event, inTime, waits bool, f flags) flags
+		note  func(e *event.Event, inTime, waits bool, f found) found
 		find  bool
 	}{{&o.Raw, o.From, r.raw, false}, {&o.Enriched, before, r.enriched, true}, {&o.Dead, before, r.dead, true}}
 	seen := make([]seen, len(steps))
@@ -222,12 +254,23 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}
 		if len(seen[i].forgotten) > 0 {
 			r.report.Forgotten[s.stage.Name] = seen[i].forgotten
+			deleted, err := seen[i].deleted(ctx, s.stage, s.from)
+			if err != nil {
+				return nil, err
+			}
+			r.report.InLake[s.stage.Name] = deleted
 		}
-		landed, err := seen[i].landed(ctx, s.stage)
+		landed, missing, err := seen[i].landed(ctx, s.stage, o.MaxGaps)
 		if err != nil {
 			return nil, err
 		}
 		r.report.Landing = append(r.report.Landing, landed)
+		if err := r.notLanded(ctx, s.stage, missing); err != nil {
+			return nil, err
+		}
+		if err := r.former(ctx, s.stage, seen[i].topicID, s.from); err != nil {
+			return nil, err
+		}
 	}
 	r.sum()
 	return r.report, nil
@@ -235,7 +278,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 
 type run struct {
 	o       Options
-	roots   map[uuid.UUID]flags
+	roots   map[uuid.UUID]found
 	report  *Report
 	pending []pending
 	wanted  wanted
@@ -248,6 +291,8 @@ type pending struct {
 	ref  search.Ref
 	hash string
 	dead bool
+	// version is the least that the document of a replay has.
+	version int64
 	// again: the dead letter's id was another payload's, and this is the id that holds its hash.
 	again bool
 }
@@ -274,8 +319,8 @@ func (s *seen) add(partition int32, offset int64) {
 }
 
 // scan reads a topic from a time to its end and notes what it finds of each root id.
-func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*event.Event, bool, bool, flags) flags, find bool, found *seen) error {
-	found.records = map[int32][]span{}
+func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*event.Event, bool, bool, found) found, find bool, seen *seen) error {
+	seen.records = map[int32][]span{}
 	var done int64
 	origin, forgotten, err := s.Topic.Scan(ctx, from, func(rec source.Record) error {
 		if done++; r.o.Progress != nil && done%10_000 == 0 {
@@ -283,7 +328,7 @@ func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*eve
 		}
 		inTime := !rec.Time.Before(r.o.From) && rec.Time.Before(r.o.To)
 		if inTime {
-			found.add(rec.Partition, rec.Offset)
+			seen.add(rec.Partition, rec.Offset)
 		}
 		rootID, e := rec.Root(), rec.Event
 		if rootID == "" {
@@ -300,14 +345,14 @@ func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*eve
 		waits := len(s.Committed) > 0 && (!known || rec.Offset >= committed)
 		was, there := r.roots[root]
 		now := note(e, inTime, waits, was)
-		if now == 0 {
+		if now.flags == 0 {
 			return nil
 		}
 		if !there && len(r.roots) >= r.o.MaxRoots {
 			return fmt.Errorf("more than %d events between %s and %s: ask for less time", r.o.MaxRoots, r.o.From.Format(time.RFC3339), r.o.To.Format(time.RFC3339))
 		}
 		r.roots[root] = now
-		if !find || now&asked == 0 {
+		if !find || now.flags&asked == 0 {
 			return nil
 		}
 		ref, err := document.Ref(r.o.Documents, e)
@@ -315,13 +360,14 @@ func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*eve
 			return nil //nolint:nilerr // load-search makes a dead letter of what can be no document; without one it is missing in search, which the sums tell
 		}
 		hash, dead := event.Attr(e, event.DataHash), event.IsDead(e)
-		if !dead && r.o.Scanner != nil && ref.ID == rootID && plain(rootID) && r.wanted.add(root, ref, hash, event.Attr(e, event.CollectorTime)) {
+		version := int64(event.Replays(e)) + 1
+		if !dead && version == 1 && r.o.Scanner != nil && ref.ID == rootID && plain(rootID) && r.wanted.add(root, ref, hash, event.Attr(e, event.CollectorTime)) {
 			if len(r.wanted.list) >= together {
 				return r.find(ctx)
 			}
 			return nil
 		}
-		r.pending = append(r.pending, pending{root: root, ref: ref, hash: hash, dead: dead})
+		r.pending = append(r.pending, pending{root: root, ref: ref, hash: hash, dead: dead, version: version})
 		if len(r.pending) >= lookups {
 			return r.lookUp(ctx)
 		}
@@ -336,10 +382,10 @@ func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*eve
 	if err := r.lookUp(ctx); err != nil {
 		return err
 	}
-	found.topicID = origin.ID
-	found.forgotten, found.starts = forgotten, map[int32]int64{}
+	seen.topicID = origin.ID
+	seen.forgotten, seen.starts = forgotten, map[int32]int64{}
 	for _, p := range origin.Partitions {
-		found.starts[p.Partition] = p.From
+		seen.starts[p.Partition] = p.From
 	}
 	if r.o.Progress != nil {
 		r.o.Progress(s.Name, done, done)
@@ -350,23 +396,39 @@ func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*eve
 // plain reports whether a root id is in the spelling that its bytes have.
 func plain(rootID string) bool { return len(rootID) == 36 && !strings.ContainsAny(rootID, "ABCDEF") }
 
-func (r *run) raw(_ *event.Event, inTime, waits bool, f flags) flags {
+func (r *run) raw(e *event.Event, inTime, waits bool, f found) found {
 	if !inTime {
-		return 0
+		return found{}
 	}
-	return f | inRaw | asked | when(waits, waitsRaw)
+	f.flags |= inRaw | asked | when(waits, waitsRaw)
+	f.raw = max(f.raw, replays(e))
+	return f
 }
 
-func (r *run) enriched(_ *event.Event, inTime, waits bool, f flags) flags {
-	return f | inEnriched | when(inTime, asked) | when(waits, waitsEnriched)
+func (r *run) enriched(e *event.Event, inTime, waits bool, f found) found {
+	f.flags |= inEnriched | when(inTime, asked) | when(waits, waitsEnriched)
+	f.out = max(f.out, replays(e))
+	return f
 }
 
-func (r *run) dead(e *event.Event, inTime, waits bool, f flags) flags {
+func (r *run) dead(e *event.Event, inTime, waits bool, f found) found {
 	where := inDead
 	if event.Attr(e, event.Stage) == event.StageEnriched {
 		where = inDeadAfter
 	}
-	return f | where | when(inTime, asked) | when(waits, waitsDead)
+	f.flags |= where | when(inTime, asked) | when(waits, waitsDead)
+	f.out = max(f.out, replays(e))
+	return f
+}
+
+// replays is an event's replaycount, as far as it is counted here.
+func replays(e *event.Event) uint8 { return uint8(min(event.Replays(e), math.MaxUint8)) }
+
+// mark adds a flag.
+func (r *run) mark(root uuid.UUID, f flags) {
+	now := r.roots[root]
+	now.flags |= f
+	r.roots[root] = now
 }
 
 func when(b bool, f flags) flags {
@@ -389,19 +451,19 @@ func (r *run) lookUp(ctx context.Context) error {
 		}
 		var again []pending
 		for i, p := range r.pending {
-			is := versions[i].Found && versions[i].Hash == p.hash
+			is := versions[i].Found && versions[i].Hash == p.hash && (p.dead || versions[i].Number >= p.version)
 			switch {
 			case is && p.dead:
-				r.roots[p.root] |= inSearchDead
+				r.mark(p.root, inSearchDead)
 			case is:
-				r.roots[p.root] |= inSearch
+				r.mark(p.root, inSearch)
 			case p.dead && versions[i].Found && !p.again:
 				p.ref.ID, p.again = document.Distinct(p.ref.ID, p.hash), true
 				again = append(again, p)
 			case p.dead:
-				r.roots[p.root] |= lacksDead
+				r.mark(p.root, lacksDead)
 			default:
-				r.roots[p.root] |= lacksSearch
+				r.mark(p.root, lacksSearch)
 			}
 		}
 		r.pending = append(r.pending[:0], again...)
@@ -414,45 +476,49 @@ func (r *run) sum() {
 	var gaps []Gap
 	gap := func(root uuid.UUID, why Why) {
 		r.report.GapCount++
-		gaps = append(gaps, Gap{root.String(), why})
+		gaps = append(gaps, Gap{RootID: root.String(), Why: why})
 	}
 	rep := r.report
 	for root, f := range r.roots {
-		if f&asked == 0 {
+		if f.flags&asked == 0 {
 			continue
 		}
-		if f&inRaw != 0 {
+		if f.flags&inRaw != 0 {
 			rep.Raw++
 			switch {
-			case f&inEnriched != 0:
+			case f.out < f.raw && f.flags&waitsRaw != 0:
+				rep.Waiting++
+			case f.out < f.raw:
+				gap(root, ReplayLost)
+			case f.flags&inEnriched != 0:
 				rep.Enriched++
-			case f&(inDead|inDeadAfter) != 0:
+			case f.flags&(inDead|inDeadAfter) != 0:
 				rep.Dead++
-			case f&waitsRaw != 0:
+			case f.flags&waitsRaw != 0:
 				rep.Waiting++
 			default:
 				gap(root, NotEnriched)
 			}
 		}
-		if f&inEnriched != 0 {
+		if f.flags&inEnriched != 0 {
 			rep.Search.All++
 			switch {
-			case f&inSearch != 0 && f&(lacksSearch|inDeadAfter) != lacksSearch:
+			case f.flags&inSearch != 0 && f.flags&(lacksSearch|inDeadAfter) != lacksSearch:
 				rep.Search.Found++
-			case f&inDeadAfter != 0:
+			case f.flags&inDeadAfter != 0:
 				rep.Search.Dead++
-			case f&waitsEnriched != 0:
+			case f.flags&waitsEnriched != 0:
 				rep.Search.Waiting++
 			default:
 				gap(root, NotSearchable)
 			}
 		}
-		if f&(inDead|inDeadAfter) != 0 {
+		if f.flags&(inDead|inDeadAfter) != 0 {
 			rep.Letters.All++
 			switch {
-			case f&lacksDead == 0 && f&inSearchDead != 0:
+			case f.flags&lacksDead == 0 && f.flags&inSearchDead != 0:
 				rep.Letters.Found++
-			case f&waitsDead != 0:
+			case f.flags&waitsDead != 0:
 				rep.Letters.Waiting++
 			default:
 				gap(root, DeadNotFound)
@@ -465,7 +531,8 @@ func (r *run) sum() {
 		}
 		return strings.Compare(a.RootID, b.RootID)
 	})
-	rep.Gaps = append(rep.Gaps, gaps[:min(len(gaps), r.o.MaxGaps)]...)
+	gaps = append(gaps, rep.Gaps...) // behind them, what is not landed
+	rep.Gaps = append([]Gap{}, gaps[:min(len(gaps), r.o.MaxGaps)]...)
 }
 
 // remember leaves out of the forgotten partitions those of which Kafka has deleted nothing of the time: all that it has deleted was in the landing log before. Else a
@@ -491,8 +558,81 @@ func (s *seen) remember(ctx context.Context, stage *Stage, from time.Time) error
 	return nil
 }
 
-// landed compares the records of the time with the log of their topic id.
-func (s *seen) landed(ctx context.Context, stage *Stage) (Landed, error) {
+// deleted sums what the log says of the offsets that Kafka has deleted, as far back as the time.
+func (s *seen) deleted(ctx context.Context, stage *Stage, from time.Time) (d Deleted, err error) {
+	err = stage.Log(s.topicID).Back(ctx, func(e landing.Entry) (bool, error) {
+		if e.Time.Add(early).Before(from) {
+			return false, nil
+		}
+		for _, p := range e.Partitions {
+			end := min(p.Next, s.starts[p.Partition])
+			if !slices.Contains(s.forgotten, p.Partition) || p.From >= end {
+				continue
+			}
+			d.Landed += end - p.From
+			for _, r := range slices.Concat(p.Lost, p.Skipped) {
+				if n := min(r.Last+1, end) - r.First; n > 0 {
+					d.Landed -= n
+					if slices.Contains(p.Lost, r) {
+						d.Lost += n
+					}
+				}
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return d, fmt.Errorf("landing log of %s/%s: %w", stage.Name, s.topicID, err)
+	}
+	return d, nil
+}
+
+// former tells of the topics of the same name, made earlier, that were landed since the time.
+func (r *run) former(ctx context.Context, stage *Stage, topicID string, from time.Time) error {
+	if stage.TopicIDs == nil {
+		return nil
+	}
+	ids, err := stage.TopicIDs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if id == topicID {
+			continue
+		}
+		err := stage.Log(id).Back(ctx, func(e landing.Entry) (bool, error) {
+			if !e.Time.Add(early).Before(from) {
+				r.report.Former = append(r.report.Former, Former{stage.Name, id, e.Time.UTC()})
+			}
+			return false, nil
+		})
+		if err != nil {
+			return fmt.Errorf("landing log of %s/%s: %w", stage.Name, id, err)
+		}
+	}
+	return nil
+}
+
+// place is where a record lies.
+type place struct {
+	partition int32
+	offset    int64
+}
+
+// notLanded names the events of records that no entry of the log has, lost, skipped or missing. They are counted by [Landed].
+func (r *run) notLanded(ctx context.Context, stage *Stage, places []place) error {
+	for _, p := range places {
+		rec, err := stage.Topic.Record(ctx, p.partition, p.offset)
+		if err != nil && !errors.Is(err, source.ErrGone) {
+			return fmt.Errorf("reading %s/%d@%d: %w", stage.Name, p.partition, p.offset, err)
+		}
+		r.report.Gaps = append(r.report.Gaps, Gap{RootID: rec.Root(), Why: NotLanded, Place: fmt.Sprintf("%s/%d@%d", stage.Name, p.partition, p.offset)})
+	}
+	return nil
+}
+
+// landed compares the records of the time with the log of their topic id, and returns where the first of those lie that it does not have.
+func (s *seen) landed(ctx context.Context, stage *Stage, most int) (Landed, []place, error) {
 	l := Landed{Topic: stage.Name, TopicID: s.topicID}
 	first := map[int32]int64{}
 	for p, spans := range s.records {
@@ -502,7 +642,7 @@ func (s *seen) landed(ctx context.Context, stage *Stage) (Landed, error) {
 		first[p] = spans[0].first
 	}
 	if l.Records == 0 {
-		return l, nil
+		return l, nil, nil
 	}
 	from, end := map[int32]int64{}, map[int32]int64{} // what the log's entries cover of each partition, without a hole
 	bad := map[int32][]landing.Range{}
@@ -529,10 +669,11 @@ func (s *seen) landed(ctx context.Context, stage *Stage) (Landed, error) {
 		return len(open) > 0, nil
 	})
 	if err != nil {
-		return l, fmt.Errorf("landing log of %s/%s: %w", stage.Name, s.topicID, err)
+		return l, nil, fmt.Errorf("landing log of %s/%s: %w", stage.Name, s.topicID, err)
 	}
-	for p, spans := range s.records {
-		for _, s := range spans {
+	var places []place
+	for _, p := range slices.Sorted(maps.Keys(s.records)) {
+		for _, s := range s.records[p] {
 			for offset := s.first; offset <= s.last; offset++ {
 				i := slices.IndexFunc(bad[p], func(r landing.Range) bool { return r.First <= offset && offset <= r.Last })
 				switch {
@@ -547,8 +688,11 @@ func (s *seen) landed(ctx context.Context, stage *Stage) (Landed, error) {
 				default:
 					l.Skipped++
 				}
+				if (offset < from[p] || i >= 0) && offset < end[p] && len(places) < most {
+					places = append(places, place{p, offset})
+				}
 			}
 		}
 	}
-	return l, nil
+	return l, places, nil
 }

@@ -148,6 +148,23 @@ func (t *Topic) scan(ctx context.Context, part plan.Partition, f func(Record) er
 	return ctx.Err()
 }
 
+// Record returns the record at an offset. The error wraps ErrGone where Kafka holds none there.
+func (t *Topic) Record(ctx context.Context, partition int32, offset int64) (Record, error) {
+	r := Record{Place: plan.Place{Partition: partition, Offset: offset}}
+	batch, err := t.reader.Fetch(ctx, t.name, partition, offset, 1)
+	if errors.Is(err, sarama.ErrOffsetOutOfRange) || err == nil && (len(batch.Records) == 0 || batch.Records[0].Offset != offset) {
+		return r, fmt.Errorf("%s/%d@%d: %w", t.name, partition, offset, ErrGone)
+	}
+	if err != nil {
+		return r, err
+	}
+	r.Time = batch.Records[0].Timestamp
+	if e, err := t.decode(batch.Records[0]); err == nil {
+		r.Event = e
+	}
+	return r, nil
+}
+
 // Check compares a plan's origin with what is there now: the topic's id, and that Kafka still holds every offset of the entries. The error wraps ErrGone where one is
 // gone, and says which.
 func (t *Topic) Check(ctx context.Context, origin plan.Origin, entries []plan.Entry) error {

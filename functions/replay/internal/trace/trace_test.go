@@ -30,6 +30,10 @@ type fakeTopic struct {
 	forgotten []int32
 }
 
+func (t *fakeTopic) Record(context.Context, int32, int64) (source.Record, error) {
+	return source.Record{}, source.ErrGone
+}
+
 func (t *fakeTopic) Scan(_ context.Context, from time.Time, f func(source.Record) error) (plan.Origin, []int32, error) {
 	t.from = from
 	for _, r := range t.records {
