@@ -86,11 +86,21 @@ func runTrace(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	if err != nil {
 		return err
 	}
+	rules, err := c.rules(ctx, stderr)
+	if err != nil {
+		return err
+	}
 	var read reading
 	bar := progress.Start(stderr, read.state)
 	defer bar.Stop()
 	way, err := trace.Follow(ctx, trace.Options{
 		RootID: f.root, From: f.start, Now: time.Now(), Stages: stages, Documents: from.search,
+		Why: func(e *event.Event) string {
+			if _, _, failure := rules.Enrich(e); failure != nil && failure.Waits {
+				return failure.Error()
+			}
+			return ""
+		},
 		Progress: func(topic string, n int64) { read.note(topic, n, 0) },
 	})
 	bar.Stop()

@@ -32,6 +32,9 @@ func (w *Way) Print(out io.Writer) error {
 		}
 		if s.Waits {
 			fmt.Fprintf(&b, "  waits for %s, %d records before it\n", s.Reader, s.Before)
+			if s.Why != "" {
+				fmt.Fprintf(&b, "    since %s\n", s.Why)
+			}
 		}
 		if d := s.Document; d != nil {
 			switch {

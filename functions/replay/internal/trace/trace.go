@@ -44,9 +44,11 @@ type Stage struct {
 type Options struct {
 	RootID string
 	// From is the time from which topics are read; the zero Time goes by the documents found, or [Back] where there are none.
-	From      time.Time
-	Now       time.Time
-	Stages    []Stage // raw, enriched, dead
+	From   time.Time
+	Now    time.Time
+	Stages []Stage // raw, enriched, dead
+	// Why says why an event of raw that waits for enrich is not taken on by today's contracts, "" where they would; nil: nobody knows.
+	Why       func(*event.Event) string
 	Documents Documents
 	Progress  func(topic string, done int64) // may be nil
 }
@@ -89,6 +91,7 @@ type Step struct {
 	Reader   string    `json:"reader"`
 	Waits    bool      `json:"waits,omitempty"`
 	Before   int64     `json:"before,omitempty"`
+	Why      string    `json:"why,omitempty"`      // it waits, where that is known: a contract that is not there
 	Document *Document `json:"document,omitempty"` // of an enriched event or a dead letter
 	Landed   *Landed   `json:"landed,omitempty"`   // nil: not drained yet
 	Lost     string    `json:"lost,omitempty"`     // why the landing log has no row of it, where it says so
@@ -178,6 +181,9 @@ func (w *Way) scan(ctx context.Context, o *Options, s Stage, stage int) error {
 		}
 		if committed, known := s.Committed[r.Partition]; len(s.Committed) > 0 && (!known || r.Offset >= committed) {
 			step.Waits, step.Before = true, r.Offset-committed
+			if stage == 0 && o.Why != nil {
+				step.Why = o.Why(e)
+			}
 		}
 		if event.IsDead(e) {
 			code := event.Attr(e, event.FailureCode)
@@ -289,14 +295,19 @@ func (s *Step) settled() bool {
 	return s.Waits || s.Document != nil && s.Document.Found && !s.Document.Other
 }
 
+// inLake says how to find what Kafka has forgotten.
+func (w *Way) inLake() string {
+	return fmt.Sprintf("The lake may hold it: replay plan --lake --source raw --root-id %s --from %s, without a file, sends nothing and says what it finds.", w.RootID, w.From.UTC().Format(time.DateOnly))
+}
+
 // verdict says where the event is, by its last record.
 func (w *Way) verdict() string {
 	if len(w.Steps) == 0 {
 		switch {
 		case len(w.Documents) > 0:
-			return "Search shows it; Kafka holds no record of it any more."
+			return "Search shows it; Kafka holds no record of it any more. " + w.inLake()
 		case len(w.Forgotten) > 0:
-			return "There is no trace of it in what Kafka still holds, nor in search: --from an earlier time does not help; its time may be forgotten."
+			return "There is no trace of it in what Kafka still holds, nor in search: --from an earlier time does not help; its time may be forgotten. " + w.inLake()
 		}
 		return "There is no trace of it since " + w.From.UTC().Format(time.RFC3339) + ", nor in search: --from looks further back."
 	}
@@ -312,6 +323,8 @@ func (w *Way) verdict() string {
 		return fmt.Sprintf("It is a dead letter of %s, %s, and search shows it as one. %s", last.Failure.Stage, last.Failure.Code, last.Failure.Hint)
 	case last.Document != nil && last.Document.Found && !last.Document.Other:
 		return "It came all the way: search shows it."
+	case last.Waits && last.Why != "":
+		return fmt.Sprintf("It waits for %s: %s. It goes on by itself once that is mended.", last.Reader, last.Why)
 	case last.Waits && last.Before > 0:
 		return fmt.Sprintf("It waits for %s, behind %d records of %s/%d.", last.Reader, last.Before, last.Topic, last.Partition)
 	case last.Waits:

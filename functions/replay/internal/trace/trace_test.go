@@ -93,6 +93,7 @@ type world struct {
 	logs      [3]fakeLog
 	objects   fakeObjects
 	search    fakeSearch
+	why       func(*event.Event) string
 }
 
 func newWorld(t *testing.T) *world {
@@ -136,7 +137,7 @@ func (w *world) index(e *event.Event, hash string) {
 
 func (w *world) follow() *Way {
 	w.t.Helper()
-	o := Options{RootID: event.Identity("/s", "1"), Now: noon.Add(time.Hour), Documents: &w.search}
+	o := Options{RootID: event.Identity("/s", "1"), Now: noon.Add(time.Hour), Documents: &w.search, Why: w.why}
 	for i, name := range []string{"events.raw", "events.enriched", "events.dead"} {
 		committed := map[int32]int64{2: w.committed[i]}
 		if w.committed[i] < 0 { // the group is not there
@@ -303,4 +304,34 @@ func TestNoTrace(t *testing.T) {
 	if len(way.Documents) != 2 || !w.topics[0].from.Equal(noon.AddDate(0, 0, -3).Add(-early)) {
 		t.Errorf("documents %v, read from %s", way.Documents, w.topics[0].from)
 	}
+}
+
+// Guards whoever asks why an event does not come on, against "at work": one whose contract is not there says so, as the record's own line and as the verdict, and only while it waits for enrich.
+func TestWaitsForItsContract(t *testing.T) {
+	w := newWorld(t)
+	w.why = func(e *event.Event) string { return "no contract of " + e.Type() }
+	w.committed[0] = 5
+	w.add(0, "1", noon)
+	way := w.says("It waits for enrich: no contract of T. It goes on by itself")
+	var b strings.Builder
+	if err := way.Print(&b); err != nil || !strings.Contains(b.String(), "since no contract of T") {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+	w.committed[0] = 100
+	w.says("It is missing behind events.raw")
+}
+
+// Guards an event that was sent twice, and one that only the lake may still have: both records are told, and the way to look there.
+func TestTwiceAndForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.add(0, "1", noon)
+	w.add(0, "1", noon.Add(time.Second))
+	e := w.add(1, "1", noon.Add(2*time.Second), event.Stage, event.StageEnriched)
+	w.index(e, event.Attr(e, event.DataHash))
+	if way := w.says("It came all the way"); len(way.Steps) != 3 || way.Steps[0].Offset == way.Steps[1].Offset {
+		t.Errorf("%+v", way.Steps)
+	}
+	w = newWorld(t)
+	w.topics[0].forgotten = []int32{2}
+	w.says("replay plan --lake --source raw --root-id " + event.Identity("/s", "1") + " --from ")
 }
