@@ -8,6 +8,12 @@ groups, buckets and index templates. It is a job, safe to repeat: what is there 
 
 On a cluster: ko create -f knative/jobs/provision.yaml
 
+A topic that was deleted comes back with provision: collect and enrich go on by themselves, what reads it straight from
+Kafka (INTAKE) begins at its beginning, and load-lake waits for DRAIN_ACCEPT_TOPIC_ID. Knative's dispatcher would go on
+from the old topic's positions, or at the new one's end: stop it (kafka-broker-dispatcher in knative-eventing, to 0
+replicas) before provision runs, and start it afterwards. Where it ran all the same, stop it, set the groups' positions
+to the beginning (kafka-consumer-groups.sh --reset-offsets --to-earliest --topic events.raw), and start it again.
+
 Where partitions are to be added to a topic, the Triggers' groups have to be given their positions there while nobody
 reads, or Knative begins at the end of the new partitions and skips what came before it saw them:
 

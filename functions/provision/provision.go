@@ -25,6 +25,7 @@ type provisioner struct {
 	out       io.Writer
 
 	admin *kafka.Admin
+	made  map[string]bool // topics that this run made
 }
 
 // step is one thing to make. do is repeated until it succeeds or the time is over; it returns what it found or made, for people.
@@ -144,6 +145,10 @@ func (p *provisioner) topic(name string, retention time.Duration) step {
 				return "", err
 			}
 			verb = created // stays so when describing it has to be tried again
+			if p.made == nil {
+				p.made = map[string]bool{}
+			}
+			p.made[name] = true
 			info, err = p.admin.Topic(ctx, name)
 		}
 		if err != nil {
@@ -183,11 +188,20 @@ func (p *provisioner) replicas(ctx context.Context) (int16, error) {
 }
 
 // group gives a group its positions. One that has some and is at work is done: its members read the partitions that were added in their own way, which nobody else can
-// change meanwhile, and the rest must not wait for it.
+// change meanwhile, and the rest must not wait for it. One that has positions of a topic that was there before, under the name of one that this run made, must give them up, or it skips events.
 func (p *provisioner) group(g kafka.GroupTopic) step {
 	return step{"group " + g.Group, func(ctx context.Context) (string, error) {
-		parts, err := p.admin.EnsureStart(ctx, g)
 		var busy *kafka.AtWorkError
+		if p.made[g.Topic] {
+			parts, err := p.admin.Restart(ctx, g)
+			if errors.As(err, &busy) && len(busy.Old) > 0 {
+				return "", fmt.Errorf("%s was made anew while the group was at work, which may skip its first events: stop what reads through the Trigger until this is done, see \"deleted\" in provision --help: %w", g.Topic, err)
+			}
+			if busy == nil && (err != nil || len(parts) > 0) {
+				return fmt.Sprintf("starts at the beginning of %s, partitions %v", g.Topic, parts), err
+			}
+		}
+		parts, err := p.admin.EnsureStart(ctx, g)
 		if errors.As(err, &busy) && len(busy.Missing) < busy.All {
 			return fmt.Sprintf("is at work on %s and has no position on partitions %v, which were added to it or hold nothing yet; a Trigger may skip what is written "+
 				"there first: see \"partitions\" in provision --help", g.Topic, busy.Missing), nil
@@ -227,7 +241,16 @@ func (p *provisioner) templates(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%w: %w", errRefused, err)
 	}
 	defer client.Close()
-	if err := client.EnsureTemplates(ctx, p.contracts.All()); err != nil {
+	mended, err := client.MendTemplates(ctx, p.contracts.All())
+	for _, said := range mended { // at once: a step that fails later is done again, and finds them right
+		if _, err := fmt.Fprintf(p.out, "index template put right: %s\n", said); err != nil {
+			return "", err
+		}
+	}
+	if err == nil {
+		err = client.EnsureTemplates(ctx, p.contracts.All())
+	}
+	if err != nil {
 		var taken *search.NameTakenError
 		var refused *search.TemplateError
 		if errors.As(err, &taken) || errors.As(err, &refused) {

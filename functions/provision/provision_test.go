@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"millrace/shared/contract"
@@ -286,6 +287,86 @@ func TestTopicsAndGroups(t *testing.T) {
 		}
 		p.admin = nil // as another process
 	}
+}
+
+// Guards the first events of a topic that was deleted and is made again: a Trigger's group whose old positions Kafka still has begins at the beginning, and one that is at work is not passed over.
+func TestTopicIsMadeAgain(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	c := settings(t)
+	c.Brokers = cluster.ListenAddrs()
+	group := kafka.GroupTopic{Group: "g", Topic: "events.raw"}
+	p := &provisioner{config: c, groups: []kafka.GroupTopic{group}}
+	run := func(s step) (string, error) {
+		var out strings.Builder
+		p.out = &out
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		err := p.try(ctx, s)
+		return out.String(), err
+	}
+	for _, s := range []step{{"kafka", p.connect}, p.topic("events.raw", time.Hour)} {
+		if _, err := run(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = p.close() })
+	client, err := sarama.NewClient(c.Brokers, kafka.NewConfig("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	admin, err := sarama.NewClusterAdminFromClient(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]map[int32]sarama.OffsetAndMetadata{"events.raw": {0: {Offset: 0, LeaderEpoch: -1}, 1: {Offset: 5, LeaderEpoch: -1}}}
+	if _, err := admin.AlterConsumerGroupOffsets("g", at, nil); err != nil { // as the old topic's, by whoever says not of which it is
+		t.Fatal(err)
+	}
+	said, err := run(p.group(group))
+	if err != nil || !strings.Contains(said, "starts at the beginning of events.raw, partitions [1]") {
+		t.Errorf("said %s, %v", said, err)
+	}
+	if got, err := kafka.Committed(client, group); err != nil || got[0] != 0 || got[1] != 0 {
+		t.Errorf("committed %v, %v", got, err)
+	}
+	if said, err = run(p.group(group)); err != nil || !strings.Contains(said, "has its position on events.raw") {
+		t.Errorf("again said %s, %v", said, err)
+	}
+	// Its members have the group's positions in their hands.
+	if _, err := admin.AlterConsumerGroupOffsets("g", at, nil); err != nil {
+		t.Fatal(err)
+	}
+	member, err := sarama.NewConsumerGroup(c.Brokers, "g", kafka.NewConfig("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- member.Consume(ctx, []string{"events.raw"}, joining(joined)) }()
+	<-joined
+	if _, err := run(p.group(group)); err == nil || !strings.Contains(err.Error(), "stop what reads through the Trigger") || !strings.Contains(err.Error(), "events.raw was made anew") {
+		t.Errorf("at work: %v", err)
+	}
+	cancel()
+	if err := errors.Join(<-ended, member.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// joining is a group's handler that reads nothing, and is closed once it is a member.
+type joining chan struct{}
+
+func (j joining) Setup(sarama.ConsumerGroupSession) error { close(j); return nil }
+func (joining) Cleanup(sarama.ConsumerGroupSession) error { return nil }
+func (joining) ConsumeClaim(s sarama.ConsumerGroupSession, _ sarama.ConsumerGroupClaim) error {
+	<-s.Context().Done()
+	return nil
 }
 
 // Guards whoever provisions while Kafka comes and goes: each try that fails leaves no client behind, which would go on asking for metadata.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -183,6 +182,7 @@ type GroupTopic struct{ Group, Topic string }
 type AtWorkError struct {
 	GroupTopic
 	Missing []int32 // partitions without a committed offset
+	Old     []int32 // those of Missing, of a topic that has just been made, that have the offset of another
 	All     int     // how many partitions the topic has
 	Err     error   // Kafka's answer
 }
@@ -214,28 +214,27 @@ func (a *Admin) EnsureStart(ctx context.Context, g GroupTopic) ([]int32, error) 
 	return a.start(g, missing, all, id)
 }
 
-// Restart commits the beginning of the topic, which has just been made, for each partition where the group's position is another. There are such positions where a topic of this name was
-// deleted while the group's coordinator was away, or its members committed after that: they would skip as many events of the new one. It returns the partitions that it committed; the error
-// is an [*AtWorkError] where the group has members.
+// Restart is [Admin.EnsureStart] for a topic that has just been made, where a commit counts only if its metadata say that it is of this very topic. There are others where a topic of this name
+// was deleted while the group's coordinator was away, or its members committed after that: they would skip as many events of the new one.
 func (a *Admin) Restart(ctx context.Context, g GroupTopic) ([]int32, error) {
-	missing, all, id, err := a.uncommitted(ctx, g)
-	if err != nil {
-		return nil, err
-	}
-	committed, err := Committed(a.client, g)
-	if err != nil {
-		return nil, err
-	}
-	for p, at := range committed {
-		if at > 0 && !slices.Contains(missing, p) {
-			missing = append(missing, p)
+	var old []int32
+	missing, all, id, err := a.positions(ctx, g, func(b *sarama.OffsetFetchResponseBlock, p int32, id string) bool {
+		of, _ := cutStamp(b.Metadata)
+		is := b.Offset > 0 && (of == "" || of != id)
+		if is {
+			old = append(old, p)
 		}
+		return is
+	})
+	if err != nil || len(missing) == 0 {
+		return nil, err
 	}
-	if len(missing) == 0 {
-		return nil, nil
+	started, err := a.start(g, missing, all, id)
+	var busy *AtWorkError
+	if errors.As(err, &busy) {
+		busy.Old = old
 	}
-	slices.Sort(missing)
-	return a.start(g, missing, all, id)
+	return started, err
 }
 
 // start commits the beginning of the partitions of a topic of all partitions, and this id.
@@ -266,6 +265,11 @@ func (a *Admin) start(g GroupTopic, missing []int32, all int, id string) ([]int3
 // uncommitted returns the partitions of the topic for which the group has no committed offset, or one that is of another topic, how many the topic has, and its id, "" where the cluster
 // tells none.
 func (a *Admin) uncommitted(ctx context.Context, g GroupTopic) (missing []int32, all int, id string, err error) {
+	return a.positions(ctx, g, func(b *sarama.OffsetFetchResponseBlock, _ int32, id string) bool { return otherTopic(b.Metadata, id) })
+}
+
+// positions is uncommitted, where other says of a commit that it is of another topic.
+func (a *Admin) positions(ctx context.Context, g GroupTopic, other func(b *sarama.OffsetFetchResponseBlock, p int32, id string) bool) (missing []int32, all int, id string, err error) {
 	fail := func(err error) ([]int32, int, string, error) {
 		return nil, 0, "", fmt.Errorf("group %s: %w", g.Group, err)
 	}
@@ -294,7 +298,7 @@ func (a *Admin) uncommitted(ctx context.Context, g GroupTopic) (missing []int32,
 		if block != nil && !errors.Is(block.Err, sarama.ErrNoError) {
 			return fail(fmt.Errorf("committed offset of %s/%d: %w", g.Topic, p, block.Err))
 		}
-		if block == nil || block.Offset < 0 || otherTopic(block.Metadata, id) {
+		if block == nil || block.Offset < 0 || other(block, p, id) {
 			missing = append(missing, p)
 			continue
 		}

@@ -48,6 +48,7 @@ type Producer struct {
 
 	away      gate
 	confirmed atomic.Uint64 // events, since the start
+	sinks     map[string]*Sink
 }
 
 type connection struct {
@@ -75,7 +76,7 @@ func NewProducer(brokers []string, o ProducerOptions) *Producer {
 	}
 	p := &Producer{
 		brokers: brokers, o: o, buffer: semaphore.NewWeighted(o.Buffer),
-		ending: make(chan struct{}), done: make(chan struct{}), connected: make(chan struct{}),
+		ending: make(chan struct{}), done: make(chan struct{}), connected: make(chan struct{}), sinks: map[string]*Sink{},
 	}
 	p.away.p, p.away.check = p, p.reachable
 	p.end = sync.OnceFunc(func() { close(p.ending) })
@@ -227,10 +228,16 @@ func (p *Producer) Close(ctx context.Context) error {
 	}
 }
 
-// Sink returns the publisher for one topic.
+// Sink returns the publisher for one topic, the same for the same topic.
 func (p *Producer) Sink(topic string) *Sink {
-	t := &Sink{p: p, name: topic}
-	t.away.p, t.away.check, t.away.what = p, t.writable, topic
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.sinks[topic]
+	if t == nil {
+		t = &Sink{p: p, name: topic}
+		t.away.p, t.away.check, t.away.what = p, t.writable, topic
+		p.sinks[topic] = t
+	}
 	return t
 }
 

@@ -277,7 +277,11 @@ func remadeTopic(t *testing.T, brokers []string, name string) {
 				t.Errorf("%s: %v, %v, committed %+v; want %s and %d", what, got, err, c, want, at)
 			}
 		}
-		start("a new group", a.EnsureStart, "[0]", 0)
+		until(t, func() error { // a server can take a moment to know the group
+			_, err := a.EnsureStart(t.Context(), kafka.GroupTopic{Group: g.Group, Topic: r.topic})
+			return err
+		})
+		start("a group that has its position", a.EnsureStart, "[]", 0)
 		mine := r.commit()
 		mine.Offset = 10
 		r.bring(mine)

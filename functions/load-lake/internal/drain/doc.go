@@ -9,7 +9,7 @@
 // published by the entry (done; a lost answer is found again by the next drain, which reads the tail). Garbage is never read, since readers
 // go by the log.
 //
-// It stops with an error, and leaves the log as it is, where going on would skip events: ErrNewTopic (the topic was created
+// It stops with an error, and leaves the log as it is, where going on would skip events: ErrNoTopic (it is gone), ErrNewTopic (the topic was created
 // anew), ErrTruncated (the topic lost what the log has). It does not dead-letter, commit offsets, or delete anything.
 //
 // Memory: an entry's records (Limits.Bytes, overheads counted), one fetch beside them (1 MiB compressed), one group's Parquet file with its

@@ -27,6 +27,8 @@ import (
 var (
 	// ErrNewTopic says that the topic was created anew: its id has no log, but the topic has one under another id.
 	ErrNewTopic = errors.New("the topic has a new id")
+	// ErrNoTopic says that the topic does not exist, or does not any more. Its log stays as it is.
+	ErrNoTopic = errors.New("the topic does not exist, or was deleted")
 	// ErrTruncated says that the topic lost events that were drained already: a partition ends before the log does, or holds something else where the log ends.
 	ErrTruncated = errors.New("the topic lost events that its landing log has")
 	// ErrStale says that an entry's objects were written too long ago to be published (Settings.PublishWithin): package sweep may soon take them for garbage.
@@ -214,7 +216,7 @@ type run struct {
 }
 
 func (d *run) drain(ctx context.Context, more func() bool) error {
-	topic, err := d.source.Topic(ctx, d.settings.Topic)
+	topic, err := d.topic(ctx)
 	if err != nil {
 		return err
 	}
@@ -252,7 +254,7 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 		if entry.Sequence == 0 {
 			return nil // the time is up
 		}
-		again, err := d.source.Topic(ctx, topic.Name)
+		again, err := d.topic(ctx)
 		if err != nil {
 			return err
 		}
@@ -281,6 +283,15 @@ func (d *run) drain(ctx context.Context, more func() bool) error {
 	}
 	d.result.Done = true
 	return nil
+}
+
+// topic asks for the topic. One that is gone has taken with it what was not drained.
+func (d *run) topic(ctx context.Context) (kafka.Topic, error) {
+	t, err := d.source.Topic(ctx, d.settings.Topic)
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		return t, fmt.Errorf("%w: run provision, which makes it (%w). What was not drained of one that was deleted is gone; what was is in its landing log", ErrNoTopic, err)
+	}
+	return t, err
 }
 
 // stale returns ErrStale where the objects are too old to be published, by the clock on the wall too: a machine that was suspended may count no time for itself.

@@ -189,9 +189,13 @@ func TestRecreatedTopic(t *testing.T) {
 	l.events(0, 9, 1)
 	l.drain()
 	old := l.id()
+	s := l.settings()
+	l.remove()
+	if _, err := l.drainer(s, l.bucket(1)).Drain(t.Context(), always); !errors.Is(err, drain.ErrNoTopic) || !strings.Contains(err.Error(), "of events.raw: the topic does not exist, or was deleted: run provision") {
+		t.Fatalf("without a topic: %v", err)
+	}
 	l.recreate(1)
 	l.events(9, 20, 1)
-	s := l.settings()
 	s.AcceptTopicIDs = []string{old} // an acceptance that was left in the configuration accepts nothing later
 	if _, err := l.drainer(s, l.bucket(1)).Drain(t.Context(), always); !errors.Is(err, drain.ErrNewTopic) || !strings.Contains(err.Error(), l.id()) {
 		t.Fatalf("got %v", err)

@@ -172,10 +172,27 @@ func (l *lake) deleteRecords(partition int32, before int64) {
 	}
 }
 
-// recreate deletes the topic and makes it anew.
-func (l *lake) recreate(partitions int32) {
+// remove deletes the topic.
+func (l *lake) remove() {
 	l.t.Helper()
 	if err := l.admin.DeleteTopic(l.topic); err != nil {
+		l.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; { // a real cluster deletes in the background
+		d, err := l.admin.DescribeTopics([]string{l.topic})
+		if err != nil || time.Now().After(deadline) {
+			l.t.Fatalf("deleting: %v", err)
+		}
+		if len(d) == 1 && errors.Is(d[0].Err, sarama.ErrUnknownTopicOrPartition) {
+			return
+		}
+	}
+}
+
+// recreate deletes the topic, where it is there, and makes it anew.
+func (l *lake) recreate(partitions int32) {
+	l.t.Helper()
+	if err := l.admin.DeleteTopic(l.topic); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
 		l.t.Fatal(err)
 	}
 	// A real cluster deletes in the background.
