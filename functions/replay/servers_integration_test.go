@@ -33,18 +33,18 @@ import (
 // realServers are the real ones, with topics, indexes and buckets of the test's own, which go with it.
 type realServers struct {
 	testing.TB
-	id                   string
-	brokers              []string
-	client               sarama.Client
-	admin                sarama.ClusterAdmin
-	producer             *kafka.Producer
-	search               *search.Client
-	url                  string
-	landed, private      *objectstore.Bucket
-	raw, enriched, dead  string // topics
-	replayPath, lakePath string
-	lakeURL              string
-	dir                  string
+	id                  string
+	brokers             []string
+	client              sarama.Client
+	admin               sarama.ClusterAdmin
+	producer            *kafka.Producer
+	search              *search.Client
+	url                 string
+	landed, private     *objectstore.Bucket
+	raw, enriched, dead string // topics
+	replayPath          string
+	lakeURL             string
+	dir                 string
 }
 
 // withServers skips where no servers are named.
@@ -163,8 +163,8 @@ func (s *realServers) removeBucket(bucket *objectstore.Bucket, c objectstore.Con
 func (s *realServers) build() {
 	root, err := processes.Root()
 	s.must(err)
-	s.must(processes.Build(s.Context(), root, s.dir, "./functions/replay", "./functions/load-lake"))
-	s.replayPath, s.lakePath = filepath.Join(s.dir, "replay"), filepath.Join(s.dir, "load-lake")
+	s.must(processes.Build(s.Context(), root, s.dir, "./functions/replay", "./functions/load-lake", "./functions/enrich", "./functions/load-search"))
+	s.replayPath = filepath.Join(s.dir, "replay")
 }
 
 // ran is what a process did and took.
@@ -197,14 +197,20 @@ func (s *realServers) replay(args ...string) ran {
 // startLake starts load-lake as a process.
 func (s *realServers) startLake() {
 	s.Helper()
+	s.lakeURL = s.start("load-lake", "LAG_GROUP=")
+}
+
+// start starts a function as a process, waits until it is ready, and returns its address.
+func (s *realServers) start(name string, env ...string) string {
+	s.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
 	address := l.Addr().String()
 	s.must(l.Close())
 	_, port, err := net.SplitHostPort(address)
 	s.must(err)
-	cmd := exec.Command(s.lakePath)
-	cmd.Env = append(os.Environ(), "PORT="+port, "LOG_LEVEL=error", "LAG_GROUP=")
+	cmd := exec.Command(filepath.Join(s.dir, name))
+	cmd.Env = append(os.Environ(), append(env, "PORT="+port, "LOG_LEVEL=error", "MASK_KEY=0123456789abcdef0123456789abcdef")...)
 	cmd.SysProcAttr = processes.Dependent()
 	cmd.Stderr = os.Stderr
 	s.must(cmd.Start())
@@ -212,19 +218,28 @@ func (s *realServers) startLake() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	})
-	s.lakeURL = "http://" + address
-	deadline := time.After(20 * time.Second)
-	for {
-		if res, err := http.Get(s.lakeURL + "/readyz"); err == nil {
-			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return
-			}
+	base := "http://" + address
+	s.eventually(name+" is ready", func() bool {
+		res, err := http.Get(base + "/readyz")
+		if err != nil {
+			return false
 		}
+		_ = res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+	return base
+}
+
+// eventually asks until it is so, for a minute.
+func (s *realServers) eventually(what string, f func() bool) {
+	s.Helper()
+	deadline, tick := time.After(time.Minute), time.NewTicker(50*time.Millisecond)
+	defer tick.Stop()
+	for !f() {
 		select {
 		case <-deadline:
-			s.Fatal("load-lake is not ready")
-		case <-time.After(20 * time.Millisecond):
+			s.Fatalf("not within a minute: %s", what)
+		case <-tick.C:
 		}
 	}
 }
