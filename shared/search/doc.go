@@ -81,6 +81,13 @@
 // may be off; one request more for a new index, two in ten minutes for one that is there. A key without the rights to look (view_index_metadata) or to make indexes (create_index) loads
 // as before, and the log says that nothing is looked at. No index is deleted here.
 //
+// # Decision of 2026-11-21: provision puts templates right, functions leave them
+//
+// Context: a template that was changed by hand changes each day's index from then on; load-search looks at it every ten minutes, and an operator may have meant it. One that somebody else put under our name,
+// without our _meta, read as a type's name that is taken, which gives events up. Decision: [Client.MendTemplates], which provision alone calls, puts back what is ours (fields, dynamic, patterns, priority)
+// and says what differed; fields beside ours and all settings stay. A template that is not Millrace's is replaced by whoever finds it, with a warning. Consequences: what an operator changes in our fields
+// lasts until provision runs; settings and added fields last.
+//
 // # Decision of 2026-11-21: what one index fails with is not another's
 //
 // Context: Elasticsearch waits a minute for a primary shard that is nowhere, longer than a request of ours, so that the documents of all other indexes in it went without an answer; and an error

@@ -101,6 +101,11 @@ func TestWholeRequestFailures(t *testing.T) {
 		after  time.Duration
 	}{
 		"429":              {answer(429, http.Header{"Retry-After": {"7"}}, `{"error":{"type":"es_rejected_execution_exception"}}`), 429, 7 * time.Second},
+		"a date":           {answer(503, http.Header{"Date": {"Sat, 21 Nov 2026 10:00:00 GMT"}, "Retry-After": {"Sat, 21 Nov 2026 10:00:20 GMT"}}, ``), 503, 20 * time.Second},
+		"a date long past": {answer(503, http.Header{"Retry-After": {"Sat, 21 Nov 2015 10:00:20 GMT"}}, ``), 503, 0},
+		"a date far away":  {answer(503, http.Header{"Retry-After": {"Sat, 21 Nov 2093 10:00:20 GMT"}}, ``), 503, time.Hour},
+		"a long wait":      {answer(503, http.Header{"Retry-After": {"9999999999"}}, ``), 503, time.Hour},
+		"less than none":   {answer(503, http.Header{"Retry-After": {"-5"}}, ``), 503, 0},
 		"503 of a proxy":   {answer(503, nil, `<html>`), 503, 0},
 		"401":              {answer(401, nil, `{"error":"no"}`), 401, 0},
 		"404":              {answer(404, nil, ``), 404, 0},

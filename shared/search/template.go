@@ -117,6 +117,10 @@ type template struct {
 	Version  int64        `json:"version"`
 	Meta     templateMeta `json:"_meta"`
 	Template templateBody `json:"template"`
+
+	// What ours never have, and one that was changed by hand may.
+	DataStream json.RawMessage `json:"data_stream,omitempty"`
+	ComposedOf []string        `json:"composed_of,omitempty"`
 }
 
 type templateMeta struct {
@@ -148,11 +152,16 @@ func (c *Client) ensure(ctx context.Context, name string, want template) error {
 			return err
 		}
 		if found != nil {
-			if found.Meta.EventType != want.Meta.EventType {
+			byHand := found.Meta.ManagedBy != want.Meta.ManagedBy // no event's fault
+			if !byHand && found.Meta.EventType != want.Meta.EventType {
 				return &NameTakenError{Type: want.Meta.EventType, By: found.Meta.EventType}
 			}
-			if found.Version > want.Version {
+			if !byHand && found.Version > want.Version {
 				return nil
+			}
+			if byHand {
+				c.logger.WarnContext(ctx, "index template was put by somebody else and is replaced", "template", name)
+				found.Version = -1
 			}
 		}
 		changed := found != nil && found.Version == want.Version

@@ -23,3 +23,9 @@ func TestFinding(t *testing.T) {
 	_, base := start(t, t.TempDir())
 	searchtest.Finding(t, base, "")
 }
+
+// Guards templates and indexes that somebody changed by hand on one machine, as on Elasticsearch.
+func TestWeather(t *testing.T) {
+	_, base := start(t, t.TempDir())
+	searchtest.Weather(t, base, "")
+}
