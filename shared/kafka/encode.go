@@ -139,7 +139,11 @@ func (c *encoder) encode(r *outgoing, e *event.Event) error {
 	if !ok { // asking for it, or for the version, copies the context
 		v1, version = e.Context.AsV1(), e.SpecVersion()
 	}
-	c.next(10 + len(v1.Extensions))
+	headers := 8 + len(v1.Extensions)
+	if _, own := v1.Extensions[tracecontext.Parent]; own || !c.hop.IsZero() {
+		headers += 2
+	}
+	c.next(headers)
 	first := len(c.headers)
 	add := func(name, value string) { c.headers = append(c.headers, c.header(name, value)) }
 	if v1.Source != c.source || c.sourceText == "" {

@@ -10,6 +10,8 @@
 //	enrich               process events.raw (consumer) ─ send events.enriched, send events.dead
 //	load-search          process events.enriched ─ send events.dead
 //
+// load-lake reads what thousands of requests wrote, and makes no spans: its log says what a drain did. By Triggers "process" names the function, as no request names its topic.
+//
 // # Decisions
 //
 // 2026-11-21, links, and a parent where there is one only. Context: a batch's events come from many traces, and a span has one parent. Decision: as OpenTelemetry's conventions for
@@ -22,6 +24,10 @@
 // function's binary and start; its errors go to a global handler, which prints each. Decision: OpenTelemetry's SDK and its translation to OTLP, and 60 lines that post the result: once, in protobuf, uncompressed.
 // Consequences: OTEL_EXPORTER_OTLP_PROTOCOL has one value; headers can be in a file that is read anew; a span is tried once, and lost when the endpoint is away at that moment;
 // of OTEL_* what [Spans] has is read here, OTEL_BSP_* and OTEL_SPAN_* limits are the SDK's or fixed.
+//
+// 2026-11-21, who decides what is recorded. Context: collect is public, and a request's traceparent says whether its trace is recorded; OpenTelemetry's default obeys. Decision: the default stays, since a
+// producer that traces wants its events' way. Consequences: whoever may send events can have spans made of each, up to what the queue lets through; where producers are not trusted
+// with that, OTEL_TRACES_SAMPLER=traceidratio goes by the trace's id alone, the same in each function.
 //
 // 2026-11-21, an event without a trace. Context: few producers send a trace context. Decision: where spans are made and collect's own is recorded, it becomes the event's
 // extension; else the event has none. Consequences: with tracing on, and a sampler of one in a hundred requests, each traced request can be found in search by trace_id.
