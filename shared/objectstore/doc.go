@@ -32,4 +32,10 @@
 // Context: minio-go's errors hold the store's message, often without status or code, and where the time ends between two attempts only the timeout, so that
 // a full disk read as one. Decision: every refusal (4xx, 5xx) is noted on its way through the transport, and an error says status, code and message of the last one.
 // Consequences: bodies of refusals, some hundred bytes, are read here first.
+//
+// # Decision 2026-11-21: a certificate authority by file
+//
+// Context: a store in a cluster has certificates of an authority of its own, and the system's could only be replaced for a whole process (SSL_CERT_FILE), at its start. Decision: Config.CA (S3_CA) names a file that is
+// read at each new connection; an error of a certificate says whose it is, from when to when it is valid, and by which file it was checked (package certificate). Consequences: as with
+// ELASTICSEARCH_CA, open connections live on.
 package objectstore
