@@ -12,6 +12,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"millrace/shared/event"
+	"millrace/shared/tracecontext"
 )
 
 // Events that wait for a time of their own (as those do whose type waits for its contract) are set aside: of each only an item stays, without the event, and the event is read from Kafka
@@ -87,7 +88,8 @@ func (s *round) setAside(r *item) bool {
 	if r.aside() {
 		return true
 	}
-	if s.waiting >= s.in.o.MaxWaiting || r.event == nil {
+	// One that was set aside before is so again, whatever came meanwhile: its bytes are those that others need to come back.
+	if r.event == nil || s.waiting >= s.in.o.MaxWaiting && !r.again {
 		return false
 	}
 	if !r.first.IsZero() && s.in.o.Attempts != nil {
@@ -262,42 +264,92 @@ func (s *round) rereadFrom(reader rereader, p *part, from int64) error {
 			gone = append(gone, r)
 			continue
 		}
-		if err := s.back(r, records[0]); err != nil {
+		if err := s.back(r, records); err != nil {
 			return err
 		}
 	}
 }
 
-// back hands the item out again, with the event that was read again, as soon as there are bytes for it.
-func (s *round) back(r *item, m *sarama.ConsumerMessage) error {
-	size := min(recordSize(m), s.in.againBytes)
+// back hands the item out again, with the event that was read again, as soon as there are bytes for it. records begin with its own; those of events that wait behind it for their key come back with it, as
+// far as there are bytes: one by one each would be a fetch of its own.
+func (s *round) back(r *item, records []*sarama.ConsumerMessage) error {
+	size := min(recordSize(records[0]), s.in.againBytes)
 	if err := s.in.again.Acquire(s.asideCtx, size); err != nil {
 		return err
 	}
-	s.in.held.Add(size)
-	own := *m
-	own.Value = bytes.Clone(m.Value) // the batch it lies in would live as long
-	e, err := Decode(&own)
+	batch := []restored{s.decode(r, records[0], size)}
+	for _, n := range s.behind(r) {
+		for len(records) > 0 && records[0].Offset < n.offset {
+			records = records[1:]
+		}
+		if len(records) == 0 || records[0].Offset > n.offset {
+			break
+		}
+		size := recordSize(records[0])
+		if !s.in.again.TryAcquire(size) {
+			break
+		}
+		batch = append(batch, s.decode(n, records[0], size))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.size, r.again = size, true
-	r.part.again += size
-	if s.stopped {
-		return nil // leave gives its bytes back
-	}
-	s.waiting--
-	if err != nil {
-		r.foreign = &noEvent{message: &own, reason: err}
-	} else {
-		r.event, r.hop = e, s.in.hop(m)
-		if r.attempts > 0 {
-			s.in.o.Attempts.Restore(e, int(r.attempts))
+	for _, b := range batch {
+		if s.stopped {
+			s.in.again.Release(b.size)
+			continue
 		}
+		s.in.held.Add(b.size)
+		n := b.item
+		n.size, n.again = b.size, true
+		n.part.again += b.size
+		n.event, n.foreign, n.hop = b.event, b.foreign, b.hop
+		s.waiting--
+		if n.event != nil && n.attempts > 0 {
+			s.in.o.Attempts.Restore(n.event, int(n.attempts))
+		}
+	}
+	if s.stopped {
+		return nil
 	}
 	r.at = time.Now().Add(s.in.o.MaxWait)
 	s.ready.push(r)
 	s.flush()
 	return nil
+}
+
+// maxBehind is how many events come back together with one that they waited for.
+const maxBehind = 200
+
+// behind returns items that are set aside and wait for r, in their order. Nobody else calls them before r is done.
+func (s *round) behind(r *item) (items []*item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := r.next; n != nil && n.aside() && len(items) < maxBehind; n = n.next {
+		items = append(items, n)
+	}
+	return items
+}
+
+// restored is an item's record, read again.
+type restored struct {
+	item    *item
+	size    int64
+	event   *event.Event
+	foreign *noEvent
+	hop     *tracecontext.Context
+}
+
+func (s *round) decode(r *item, m *sarama.ConsumerMessage, size int64) restored {
+	own := *m
+	own.Value = bytes.Clone(m.Value) // the batch it lies in would live as long
+	out := restored{item: r, size: size, hop: s.in.hop(m)}
+	e, err := Decode(&own)
+	if err != nil {
+		out.foreign = &noEvent{message: &own, reason: err}
+	} else {
+		out.event = e
+	}
+	return out
 }
 
 // loseBefore finishes what waits of the partition and lies before its log's start.
