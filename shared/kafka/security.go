@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -160,6 +161,26 @@ func ownValid(leaf *x509.Certificate, file string) error {
 	return nil
 }
 
+// trustValid tells of certificates to trust that are of no use at this time: what they signed is refused as anybody's would be.
+func (s Security) trustValid(now time.Time) error {
+	if s.CAFile == "" {
+		return nil
+	}
+	rest, err := os.ReadFile(s.CAFile)
+	if err != nil {
+		return fmt.Errorf("reading certificates to trust (KAFKA_CA_FILE): %w", err)
+	}
+	var errs []error
+	for block, rest := pem.Decode(rest); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if block.Type == "CERTIFICATE" && err == nil && (now.Before(c.NotBefore) || now.After(c.NotAfter)) {
+			errs = append(errs, fmt.Errorf("the certificate of %s in %s (KAFKA_CA_FILE) is valid from %s to %s only",
+				c.Subject, s.CAFile, c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // dialer connects as its security says at that moment.
 type dialer struct {
 	s   Security
@@ -187,7 +208,7 @@ func (d *dialer) Dial(network, addr string) (net.Conn, error) {
 	if config != nil {
 		secured := tls.Client(conn, config)
 		if err := secured.HandshakeContext(ctx); err != nil {
-			return nil, errors.Join(fmt.Errorf("TLS with broker %s: %w", addr, err), conn.Close())
+			return nil, errors.Join(fmt.Errorf("TLS with broker %s: %w", addr, err), d.s.trustValid(time.Now()), conn.Close())
 		}
 		conn = secured
 	}

@@ -276,6 +276,54 @@ func put(t *testing.T, path, text string) {
 	}
 }
 
+// Guards whoever finds brokers refused for a certificate that ended: the error names the broker, and for a certificate to trust its file and until when it was valid; once the file has the
+// new one, the next connection is made.
+func TestEndedCertificatesAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	server := pair(dir, "server")
+	old, renewed := kafkatest.NewAuthorityUntil(t, time.Now().Add(-time.Hour)), kafkatest.NewAuthority(t)
+	old.Issue(t, server, "server", time.Now().Add(time.Hour))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.TLS(renewed.Server(server, tls.NoClientCert)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	s := kafka.Security{TLS: true, CAFile: filepath.Join(dir, "ca.pem")}
+	trust := func(a *kafkatest.Authority) {
+		b, err := os.ReadFile(a.File)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, s.CAFile, string(b))
+	}
+	connect := func(want ...string) {
+		t.Helper()
+		c := kafka.NewConfig("test")
+		c.Metadata.Retry.Max = 0
+		s.Apply(c)
+		client, err := kafka.Connect(cluster.ListenAddrs(), c)
+		if err == nil {
+			err = client.Close()
+		}
+		if (err == nil) != (len(want) == 0) {
+			t.Errorf("got %v", err)
+		}
+		for _, w := range want {
+			if !strings.Contains(fmt.Sprint(err), w) {
+				t.Errorf("%v does not say %q", err, w)
+			}
+		}
+	}
+	trust(old)
+	connect("TLS with broker "+cluster.ListenAddrs()[0], "in "+s.CAFile+" (KAFKA_CA_FILE) is valid from", "to "+time.Now().Add(-time.Hour).UTC().Format("2006-01-02T15"))
+	trust(renewed)
+	connect("TLS with broker", "certificate signed by unknown authority")
+	renewed.Issue(t, server, "server", time.Now().Add(-time.Minute))
+	connect("TLS with broker "+cluster.ListenAddrs()[0], "certificate has expired", "is after "+time.Now().Add(-time.Minute).UTC().Format("2006-01-02T15"))
+	renewed.Issue(t, server, "server", time.Now().Add(time.Hour))
+	connect()
+}
+
 // refused checks that err says who was refused, and no password.
 func refused(t *testing.T, err error, mechanism string) {
 	t.Helper()

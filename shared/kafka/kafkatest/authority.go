@@ -31,9 +31,15 @@ type Pair struct{ Cert, Key string }
 // NewAuthority makes a new authority with its file in a temporary directory.
 func NewAuthority(t *testing.T) *Authority {
 	t.Helper()
+	return NewAuthorityUntil(t, time.Now().Add(48*time.Hour))
+}
+
+// NewAuthorityUntil makes one whose own certificate ends at the given time.
+func NewAuthorityUntil(t *testing.T, until time.Time) *Authority {
+	t.Helper()
 	a := &Authority{File: filepath.Join(t.TempDir(), "ca.pem")}
 	template := &x509.Certificate{
-		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "authority " + t.Name()}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(48 * time.Hour),
+		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "authority " + t.Name()}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until,
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	a.key = newKey(t)
