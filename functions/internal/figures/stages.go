@@ -91,7 +91,7 @@ func (r *measurement) enrichOnce(ctx context.Context, name string) (enriched str
 		return "", 0, 0, 0, err
 	}
 	n, err := r.Length(enriched)
-	if err == nil && n != stageEvents {
+	if err == nil && n < stageEvents {
 		err = fmt.Errorf("%d events were enriched, of %d", n, stageEvents)
 	}
 	return enriched, cpu, took, memory, errors.Join(err, r.Drop(dead))
@@ -168,6 +168,7 @@ func searchBulk(ctx context.Context, r *measurement) error {
 	}
 	models := document.ModelsOf(set)
 	ops := make([]search.Operation, len(template))
+	ids := map[string]bool{} // an event that was sent twice would be a conflict
 	for i, m := range template {
 		e, err := kafka.Decode(m) //nolint:contextcheck // it reads from memory only
 		if err != nil {
@@ -178,6 +179,10 @@ func searchBulk(ctx context.Context, r *measurement) error {
 			return err
 		}
 		ops[i] = d.Operation
+		ids[d.ID] = true
+	}
+	if len(ids) < len(ops) {
+		return fmt.Errorf("of %d events %d are there twice, since Kafka was too slow for collect: measure again", len(ops), len(ops)-len(ids))
 	}
 	r.note("The bare bulk client is go-elasticsearch's BulkIndexer with two workers and its default of 5 MB a request; load-search is as knative/direct has it, with two requests at a time.")
 	for range searchTurns {
@@ -320,11 +325,15 @@ func lakeDrains(ctx context.Context, r *measurement) error {
 				return err
 			}
 			took := time.Since(began)
-			if landed, err := stores.Landed(ctx, kind.topic, false); err != nil || landed.Rows != stageEvents {
-				return errors.Join(fmt.Errorf("%d rows of %d landed", landed.Rows, stageEvents), err)
+			n, err := r.Length(kind.topic)
+			if err != nil {
+				return err
 			}
-			r.results.add("Lake", kind.name+"-us", perEvent(used["it"], stageEvents))
-			r.results.add("Lake", kind.name+"-events/s", stageEvents/took.Seconds())
+			if landed, err := stores.Landed(ctx, kind.topic, false); err != nil || landed.Rows != n {
+				return errors.Join(fmt.Errorf("%d rows of %d landed", landed.Rows, n), err)
+			}
+			r.results.add("Lake", kind.name+"-us", perEvent(used["it"], int(n)))
+			r.results.add("Lake", kind.name+"-events/s", float64(n)/took.Seconds())
 		}
 		if _, err := p.Stop(); err != nil {
 			return err

@@ -366,8 +366,8 @@ func (r *measurement) hold(ctx context.Context, w *whole, rate int) error {
 	r.results.add("Steady", "held", float64(rate))
 	r.results.add("Steady", "lag-s", end/float64(rate))
 	r.results.add("Steady", "growth-%", max(0, most))
-	r.note("At %d events/s for %d minutes: lag between %.0f and %.0f events from minute 2 on, growing by %.1f events a second by a linear fit; collect answered at most %s late.", rate, r.o.minutes,
-		slices.Min(lags[from:]), slices.Max(lags[from:]), slope(at[from:], lags[from:])/60, sent.Late.Round(time.Millisecond))
+	r.note("At %d events/s for %d minutes: lag between %.0f and %.0f events from minute 2 on, growing by %.1f events a second by a linear fit; requests were sent at most %s late, and %d again after a 503.", rate, r.o.minutes,
+		slices.Min(lags[from:]), slices.Max(lags[from:]), slope(at[from:], lags[from:])/60, sent.Late.Round(time.Millisecond), sent.Resent)
 	return nil
 }
 

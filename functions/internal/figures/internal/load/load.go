@@ -1,8 +1,8 @@
 // Package load makes the events of the figures and sends them to a collector, at a pace or as fast as it answers, over connections that speak just enough HTTP: what the sender costs, on
 // the same processors, is not what is measured.
 //
-// Events are taxi trips of about 1 KB in the JSON form, each with an identity of its own, that the shipped contract accepts. An answer other than 200 for every event ends a load with
-// an error: figures of a load that lost some are none.
+// Events are taxi trips of about 1 KB in the JSON form, each with an identity of its own, that the shipped contract accepts. What is answered 503 is sent again under its identity; any other
+// answer than 200 for every event ends a load with an error: figures of a load that lost some are none.
 package load
 
 import (
@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -104,6 +105,8 @@ type Result struct {
 	Took   time.Duration
 	// Late is the most that a request was sent behind its time.
 	Late time.Duration
+	// Resent is how many requests were answered 503 and sent again, which can put their events into Kafka twice.
+	Resent int
 }
 
 // Send sends the events and returns once all are answered; the first error ends it.
@@ -116,7 +119,7 @@ func Send(ctx context.Context, o Options) (Result, error) {
 	}
 	queue := make(chan request, o.Connections)
 	at := time.Now().UTC().Format(time.RFC3339)
-	var done, late atomic.Int64
+	var done, late, resent atomic.Int64
 	var workers sync.WaitGroup
 	began := time.Now()
 	for range o.Connections {
@@ -133,7 +136,12 @@ func Send(ctx context.Context, o Options) (Result, error) {
 					if behind := int64(time.Since(q.due)); o.Rate > 0 && behind > late.Load() {
 						late.Store(behind) // of two at once the larger may be lost: it is a hint
 					}
-					if answer, err = c.send(ctx, message, answer[:0]); err != nil {
+					answer, err = c.send(ctx, message, answer[:0])
+					for again := 0; errors.Is(err, errBusy) && again < resends && pause(ctx, resendAfter); again++ {
+						resent.Add(1)
+						answer, err = c.send(ctx, message, answer[:0])
+					}
+					if err != nil {
 						return err
 					}
 					if n := bytes.Count(answer, []byte(`"status":"accepted"`)); o.Receipts && n != q.n {
@@ -173,11 +181,30 @@ func Send(ctx context.Context, o Options) (Result, error) {
 		}
 	}()
 	workers.Wait()
-	result := Result{Events: int(done.Load()), Took: time.Since(began), Late: time.Duration(late.Load())}
+	result := Result{Events: int(done.Load()), Took: time.Since(began), Late: time.Duration(late.Load()), Resent: int(resent.Load())}
 	if result.Events < o.Events {
 		return result, context.Cause(ctx)
 	}
 	return result, nil
+}
+
+// What is answered 503 is sent again as it is, as a careful producer does.
+const (
+	resends     = 60
+	resendAfter = 500 * time.Millisecond
+)
+
+var errBusy = errors.New("answered 503")
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // fresh is how long a connection may rest between two requests: a server closes idle ones, and what meets that is lost.
@@ -221,7 +248,7 @@ func (c *connection) close() {
 	}
 }
 
-// read reads an answer that states its length into b, and returns an error unless it is 200.
+// read reads an answer that states its length into b, and returns an error unless it is 200: errBusy where it is 503.
 func read(r *bufio.Reader, b []byte) ([]byte, error) {
 	length, ok := -1, false
 	for first := true; ; first = false {
@@ -231,7 +258,7 @@ func read(r *bufio.Reader, b []byte) ([]byte, error) {
 		}
 		switch {
 		case first:
-			if ok = bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")); !ok {
+			if ok = bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")); !ok && !bytes.HasPrefix(line, []byte("HTTP/1.1 503 ")) {
 				return b, fmt.Errorf("answered %s", bytes.TrimSpace(line))
 			}
 		case len(line) <= 2 && length < 0:
@@ -242,12 +269,11 @@ func read(r *bufio.Reader, b []byte) ([]byte, error) {
 				b = append(make([]byte, 0, start+length), b...)
 			}
 			b = b[:start+length]
-			for start < len(b) {
-				n, err := r.Read(b[start:])
-				if err != nil {
-					return b, err
-				}
-				start += n
+			if _, err := io.ReadFull(r, b[start:]); err != nil {
+				return b, err
+			}
+			if !ok {
+				return b, errBusy
 			}
 			return b, nil
 		case len(line) > 16 && strings.EqualFold(string(line[:16]), "content-length: "):

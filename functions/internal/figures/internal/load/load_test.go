@@ -126,3 +126,30 @@ func TestBody(t *testing.T) {
 		t.Error("two events are one")
 	}
 }
+
+// Guards against a load that ends where Kafka was slow for a moment: what is answered 503 is sent again, under the same identity, and told.
+func TestSendAgain(t *testing.T) {
+	var mu sync.Mutex
+	bodies := map[string]int{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		bodies[string(body)]++
+		if len(bodies) == 1 && bodies[string(body)] == 1 {
+			w.Header().Set("Content-Length", "2")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, "{}")
+			return
+		}
+		w.Header().Set("Content-Length", "0")
+	}))
+	defer s.Close()
+	r, err := Send(t.Context(), Options{Address: strings.TrimPrefix(s.URL, "http://"), Path: "/", Name: "x", Events: 5, Batch: 1, Connections: 1})
+	if err != nil || r.Events != 5 || r.Resent != 1 || len(bodies) != 5 {
+		t.Errorf("%+v of %d bodies, %v", r, len(bodies), err)
+	}
+}
