@@ -41,6 +41,23 @@
 // 2026-11-21, static members where there is a stable name. Context, measurements and decision are in package direct (knative/direct): a killed member's partitions wait for its session, nine to ten seconds, unless it
 // comes back under its name. Consequence: [IntakeOptions].Instance is an option, off by default, since two members of one name throw each other out.
 //
+// 2026-11-21, a commit says of which topic it is. Context: a topic that is deleted and made anew counts from 0 again, under a new id; an offset that was committed on the old one (by a member that was
+// late, or with a coordinator that was away) would skip as many events of the new one without a word, and so would a reader that goes on fetching. Decision: the metadata of our commits begin with the
+// topic's id; a member compares it before it reads, begins at the oldest record where it is another, and looks every two seconds whether its topics are still those that it joined on. [Admin]'s
+// calls take a commit of another topic for none. Consequences: events of the new topic that were read before that was noticed come twice, none is skipped; a commit without an id (another client's, an
+// older release's) is believed unless it lies behind the partition's end, and gets an id when a member of ours takes the partition; Knative's own consumers do none of this: provision --help says what to do.
+//
+// 2026-11-21, nothing is handed over while it is known that it cannot be written. Context: sarama was handed events all through an outage, each unconfirmed, so that producers sent them again and
+// Kafka had them twice in the end. Decision: once no connection is open and none can be made, or events are late or refused, connections of their own find out why: no broker to be reached (or none that
+// lets us in), no topic, no partition with as many replicas in sync as min.insync.replicas asks for. As long as one of these holds, events wait at the gate and are busy when their time is up; the
+// log says so once, with the reason, and once when it is over. Consequences: what was handed over before it was noticed stays unconfirmed; two loads of a pointer for each Publish; one more
+// metadata request a second while it lasts. Where only some partitions are affected nothing is held back, since the partition is chosen within sarama, but the reason is told. While a topic is gone the
+// others of the same producer can stop for some ten seconds, as sarama asks for the metadata of the one that is missing.
+//
+// 2026-11-21, what is held is counted. Context: records are allocated 64 at a time, so that one which hung kept its neighbours' room too, 70 times what was counted. Decision: a piece's common room is
+// counted until its last record is settled, and taken for the whole piece before any of it is handed over, so that none waits for room with some in its hands. Consequences: Buffer counts some 900 bytes
+// more for an event than it used to.
+//
 // 2026-11-21, TLS and passwords by our own dialer. Context: sarama takes one TLS configuration and one password for all connections of a client, which may not change while it is used, and
 // only SCRAM has a hook at each connection. Decision: [Security]'s dialer reads the files, does the handshake, and for PLAIN puts the password of now into the request in which sarama
 // authenticates; for SCRAM the exchange reads it. Consequences: what is rotated is used by the next connection, and a handshake that fails says why; connections that are open stay open, which

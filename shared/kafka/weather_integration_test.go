@@ -101,8 +101,21 @@ func TestWeatherOnKafka(t *testing.T) {
 		if err := p.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
+		client, err := sarama.NewClient(cluster.Brokers, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = client.Close() }()
+		all := 0 // with those that were written and not confirmed
+		for partition := range int32(2) {
+			end, err := client.GetOffset("replicated", partition, sarama.OffsetNewest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all += int(end)
+		}
 		found := map[string]bool{}
-		for _, id := range readFrom(t, cluster.Brokers, "replicated", kafka.Security{}, len(taken)) {
+		for _, id := range readFrom(t, cluster.Brokers, "replicated", kafka.Security{}, all) {
 			found[id] = true
 		}
 		for id := range taken {
