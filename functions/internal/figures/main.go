@@ -48,6 +48,12 @@ type options struct {
 	environ []string // of this process
 }
 
+// What the flags are where they are not given.
+const (
+	minutes = 10
+	rate    = 5000
+)
+
 // errUsage says that the flags are wrong; what is wrong has been printed.
 var errUsage = errors.New("see --help")
 
@@ -60,10 +66,12 @@ func readOptions(args []string) (*options, error) {
 	f.StringSliceVar(&o.only, "only", nil, "of real and sustained only these: "+strings.Join(names(), ", "))
 	f.StringVarP(&o.output, "output", "o", "", "a file for the report, in Markdown")
 	f.StringVar(&o.servers, "servers", "", "what the servers are, for the report, as \"Kafka 4.3.1, MinIO 2026-02-12\"")
-	f.IntVar(&o.minutes, "minutes", 10, "of the steady load")
-	f.IntVar(&o.rate, "rate", 5000, "events a second that the pipeline is to sustain")
+	f.IntVar(&o.minutes, "minutes", minutes, "of the steady load")
+	f.IntVar(&o.rate, "rate", rate, "events a second that the pipeline is to sustain")
 	f.Usage = func() {
-		fmt.Fprintf(os.Stderr, "figures measures what README claims. Without -embedded, -real or -sustained it does the first two.\n\n%s", f.FlagUsages())
+		fmt.Fprintf(os.Stderr, "figures measures what README claims. Without --embedded, --real or --sustained it does the first two.\n\n%s\n"+
+			"KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPOINT, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY name the real servers; KAFKA_PERF the command of\n"+
+			"Kafka's ProducerPerformance, up to its own flags.\n", f.FlagUsages())
 	}
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -170,7 +178,14 @@ func markdown(o *options, facts, versions, skipped string, sections []*section, 
 	for _, flag := range []struct {
 		set  bool
 		name string
-	}{{o.embedded, " --embedded"}, {o.real, " --real"}, {o.sustained, " --sustained"}, {len(o.only) > 0, " --only " + strings.Join(o.only, ",")}} {
+	}{
+		{o.embedded, " --embedded"},
+		{o.real, " --real"},
+		{o.sustained, " --sustained"},
+		{len(o.only) > 0, " --only " + strings.Join(o.only, ",")},
+		{o.minutes != minutes, fmt.Sprint(" --minutes ", o.minutes)},
+		{o.rate != rate, fmt.Sprint(" --rate ", o.rate)},
+	} {
 		if flag.set {
 			command += flag.name
 		}

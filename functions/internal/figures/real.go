@@ -104,7 +104,7 @@ func chosen(o *options) []bench {
 	for _, b := range benches {
 		if (b.sustained && o.sustained || !b.sustained && o.real) && (len(o.only) == 0 || slices.Contains(o.only, b.name)) {
 			if b.name == "rate" {
-				b.takes += time.Duration(o.minutes-10) * time.Minute
+				b.takes += time.Duration(o.minutes-minutes) * time.Minute
 			}
 			list = append(list, b)
 		}

@@ -58,7 +58,7 @@ func TestReport(t *testing.T) {
 	if err != nil || unmet != 8 { // those of two benchmarks that are neither optional nor measured
 		t.Errorf("%d unmet, %v\n%s", unmet, err, b.String())
 	}
-	md := string(markdown(&options{real: true, only: []string{"collect"}}, "2 cores", "Elasticsearch 8", "", []*section{s}, time.Now()))
+	md := string(markdown(&options{real: true, only: []string{"collect"}, minutes: minutes, rate: rate}, "2 cores", "Elasticsearch 8", "", []*section{s}, time.Now()))
 	for _, want := range []string{"--real --only collect", "## On real servers", "| >= 0.5 | 0.6 | 0.4 to 0.7 | yes |", "| … Kafka's ProducerPerformance, same values, no headers | events/s |  | left out |", "- A note.", "| 1 | 2 |", "Elasticsearch 8"} {
 		if !strings.Contains(md, want) {
 			t.Errorf("no %q in\n%s", want, md)
