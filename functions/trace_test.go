@@ -243,6 +243,14 @@ func TestTrace(t *testing.T) {
 			}
 		}
 	}
+	// Who took a batch up again is linked to the very span that sent it, by the plain headers.
+	for _, pair := range [][2]string{{names[1], names[2]}, {names[3], names[5]}, {names[4], names[5]}} {
+		if !slices.ContainsFunc(spans, func(s tracingtest.Span) bool {
+			return s.Service+" "+s.Name == pair[1] && slices.ContainsFunc(s.Links, func(l string) bool { return ids[l[33:]] == pair[0] })
+		}) {
+			t.Errorf("no span %q is linked to one %q", pair[1], pair[0])
+		}
+	}
 	for _, name := range names[4:] {
 		i := slices.IndexFunc(spans, func(s tracingtest.Span) bool { return s.Service+" "+s.Name == name && concerns(s) })
 		if spans[i].Attributes["messaging.batch.message_count"] == nil {

@@ -82,7 +82,7 @@ func TestTraceHeaders(t *testing.T) {
 	f(`,"tracestate":"a=1"`, none, "ce_tracestate=a=1")
 }
 
-// Guards what the handler is told of records' senders: each event's own, through a first failure as well; and nothing where nobody asked.
+// Guards what the handler is told of records' senders: each event's own, also when it waited and was read again; and nothing where nobody asked.
 func TestIntakeTellsSenders(t *testing.T) {
 	for _, asked := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestIntakeTellsSenders(t *testing.T) {
 				hops = append(hops, tracecontext.Hops(ctx))
 				out := doneAll(events)
 				if len(hops) == 1 {
-					out.Failed(1, context.Canceled)
+					out.RetryAfter(1, context.Canceled, 10*time.Second) // long enough for its event to be given up from memory, and read again
 				}
 				return out
 			}))
@@ -100,6 +100,7 @@ func TestIntakeTellsSenders(t *testing.T) {
 				if i == 1 {
 					m.Headers = append(m.Headers, &sarama.RecordHeader{Key: []byte("traceparent"), Value: []byte(sender)}, &sarama.RecordHeader{Key: []byte("tracestate"), Value: []byte("a=1")})
 				}
+				b.log.append(m)
 				b.claims[0].messages <- m
 			}
 			<-time.After(time.Minute) // of the bubble

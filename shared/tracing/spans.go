@@ -3,6 +3,7 @@ package tracing
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,7 +18,7 @@ type Spans struct {
 	Endpoint       string `envconfig:"OTEL_EXPORTER_OTLP_ENDPOINT" desc:"where spans go, such as http://host:4318; empty: nowhere. This and what follows is OpenTelemetry's"`
 	TracesEndpoint string `envconfig:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" desc:"in its place, with the path, which is /v1/traces else"`
 	Protocol       string `envconfig:"OTEL_EXPORTER_OTLP_PROTOCOL" default:"http/protobuf" desc:"there is no other"`
-	Headers        string `envconfig:"OTEL_EXPORTER_OTLP_HEADERS" desc:"name=value,...: sent with spans, percent-encoded; secret"`
+	Headers        Secret `envconfig:"OTEL_EXPORTER_OTLP_HEADERS" desc:"name=value,...: sent with spans, percent-encoded; secret"`
 	HeadersFile    string `envconfig:"OTEL_EXPORTER_OTLP_HEADERS_FILE" desc:"a file that holds them, read at each request; ours, not OpenTelemetry's"`
 	Service        string `envconfig:"OTEL_SERVICE_NAME" desc:"else the function's name"`
 	Resource       string `envconfig:"OTEL_RESOURCE_ATTRIBUTES" desc:"name=value,...: said of all spans"`
@@ -25,6 +26,19 @@ type Spans struct {
 	SamplerArg     string `envconfig:"OTEL_TRACES_SAMPLER_ARG" desc:"the ratio, from 0 to 1"`
 	Disabled       bool   `envconfig:"OTEL_SDK_DISABLED" default:"false" desc:"true: no spans"`
 }
+
+// Secret is a text that is never printed, whatever formats, logs or encodes it. string(s) is the text.
+type Secret string
+
+// Format implements fmt.Formatter, for every verb.
+func (s Secret) Format(f fmt.State, _ rune) {
+	if s != "" {
+		_, _ = io.WriteString(f, "(secret)") // fmt reports what its own writer cannot take
+	}
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(fmt.Sprint(s)), nil }
 
 // On reports whether spans are made.
 func (s Spans) On() bool { return !s.Disabled && (s.Endpoint != "" || s.TracesEndpoint != "") }
@@ -44,7 +58,7 @@ func (s Spans) Validate() error {
 	if s.Headers != "" && s.HeadersFile != "" {
 		errs = append(errs, errors.New("OTEL_EXPORTER_OTLP_HEADERS and OTEL_EXPORTER_OTLP_HEADERS_FILE are both set"))
 	}
-	if _, err := pairs(s.Headers, true); err != nil {
+	if _, err := pairs(string(s.Headers), true); err != nil {
 		errs = append(errs, fmt.Errorf("OTEL_EXPORTER_OTLP_HEADERS: %w", err))
 	}
 	if _, err := pairs(s.Resource, false); err != nil {
@@ -74,7 +88,7 @@ func (s Spans) address() (*url.URL, error) {
 
 // headers returns what is sent with each request; what it reads from a file can change.
 func (s Spans) headers() (http.Header, error) {
-	text := s.Headers
+	text := string(s.Headers)
 	if s.HeadersFile != "" {
 		b, err := os.ReadFile(s.HeadersFile)
 		if err != nil {

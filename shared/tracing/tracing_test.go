@@ -267,6 +267,9 @@ func TestValidate(t *testing.T) {
 	if tracing.New(tracing.Spans{}, "x", slog.Default(), prometheus.NewRegistry()) != nil {
 		t.Error("a tracer, and no endpoint")
 	}
+	if s := (tracing.Spans{Headers: "hunter2"}); strings.Contains(fmt.Sprintf("%v %+v %#v %q", s, s, s, s.Headers), "hunter2") {
+		t.Error("a secret is printed")
+	}
 	var none tracing.Span
 	none.End(tracing.Summary{}) // must not panic
 	if !none.Context().IsZero() {
