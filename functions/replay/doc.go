@@ -31,3 +31,15 @@ package main
 // 2026-11-21, a dead letter is left alone once a later replay is in search. Context: dead letters stay in their topic for weeks; the same selection a day
 // later finds those that were replayed well. Decision: search shows a version above the letter's next one: settled. Consequences: the same plan can be made
 // every day; with --no-search it cannot.
+//
+// 2026-11-21, a plan is not replaced. Context: replay plan -o plan.json wrote over a plan that was half applied, and with it the way to go on. Decision: a name that is taken is refused before the
+// work, with what is there and what to do; --force replaces it. Consequences: the pair of commands in README asks for --force the second time; two that write the same name at the same
+// moment are not kept apart.
+//
+// 2026-11-21, reconcile reads indexes as a whole. Context: to ask Elasticsearch for a document by its id costs it some 50 us of CPU, a million of them most of a minute. Decision: where many documents of one
+// index are looked for and few others are of the same time, reconcile passes over the index in a point in time, and asks by id for what that did not show alone. Consequences: what is not refreshed is
+// found as before; a scan only ever confirms, by id and 64 bits of the hash; a server without points in time, as the embedded one, is asked as before.
+//
+// 2026-11-21, a replay has an outcome of its own. Context: over distinct root ids, a replay that was lost is covered by the dead letter that it was made of, and a replaced document by the one before it.
+// Decision: what came of an event must have the highest replaycount that raw has of it, and its document that count's version. Consequences: counts above 255 are taken for 255; a replay that went
+// to the enriched topic directly is only asked for in search.
