@@ -54,8 +54,8 @@ fuzz: ## every fuzz test for FUZZTIME (10s)
 	done
 
 .PHONY: bench
-bench: ## the figures that README claims beside their bounds, medians of three runs; needs Linux
-	$(GO) run ./functions/internal/figures
+bench: ## the figures that README claims beside their bounds, with real servers too where they are named; ARGS=--sustained; needs Linux
+	$(GO) run ./functions/internal/figures $(ARGS)
 
 .PHONY: integration
 integration: ## against real servers: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPOINT, AWS_* name them
