@@ -19,7 +19,7 @@ func TestConfig(t *testing.T) {
 	if want := (function.Target{Brokers: []string{"a:9092", "b:9092"}, Topic: "events.enriched"}); !reflect.DeepEqual(c.sink, want) {
 		t.Errorf("sink %v", c.sink)
 	}
-	if c.dead.Topic != "events.dead" || c.Listen() != ":8080" || c.Events != 500 {
+	if c.dead.Topic != "events.dead" || c.Listen() != ":8080" || c.Events != 2000 {
 		t.Errorf("config %+v", c)
 	}
 	t.Setenv("KAFKA_BROKERS", "")

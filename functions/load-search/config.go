@@ -28,7 +28,7 @@ type config struct {
 	Timeout  time.Duration `envconfig:"ELASTICSEARCH_REQUEST_TIMEOUT" default:"10s" desc:"time for one request"`
 	Prefix   string        `envconfig:"INDEX_PREFIX" desc:"before all names of indexes and templates"`
 	Bytes    int           `envconfig:"BULK_BYTES" default:"5242880" desc:"bytes of one bulk request"`
-	Items    int           `envconfig:"BULK_DOCUMENTS" default:"1000" desc:"documents of one bulk request"`
+	Items    int           `envconfig:"BULK_DOCUMENTS" default:"2000" desc:"documents of one bulk request"`
 
 	ContractsWait time.Duration `envconfig:"CONTRACTS_WAIT" default:"30s" desc:"how long events wait for a contract that enrich has read earlier"`
 

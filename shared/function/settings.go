@@ -46,7 +46,7 @@ type Intake struct {
 	Hostname     string        `envconfig:"HOSTNAME" desc:"set by Kubernetes: the name of a static member, which has its partitions back at once when its container is started anew"`
 	Waiting      int           `envconfig:"MAX_WAITING_EVENTS" default:"100000" desc:"events from Kafka that wait for their contract without their bytes, some 200 bytes each; more hold up reading"`
 	Flush        time.Duration `envconfig:"FLUSH_INTERVAL" default:"5ms" desc:"how long an event waits for others"`
-	Events       int           `envconfig:"FLUSH_EVENTS" default:"500" desc:"events of one batch"`
+	Events       int           `envconfig:"FLUSH_EVENTS" default:"2000" desc:"events of one batch"`
 	Bytes        int64         `envconfig:"FLUSH_BYTES" default:"5242880" desc:"bytes of one batch"`
 	InFlight     int64         `envconfig:"MAX_BYTES_IN_FLIGHT" default:"25165824" desc:"bytes of events held, beside what waits for a sink"`
 	BatchTimeout time.Duration `envconfig:"BATCH_TIMEOUT" default:"25s" desc:"time for one batch, all its writes together"`
