@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"millrace/shared/kafka"
 	"millrace/shared/objectstore"
 	"millrace/shared/search"
+	"millrace/shared/tracing"
 )
 
 // environment is what the command reads of its environment.
@@ -34,7 +36,8 @@ type environment struct {
 	objectstore.Keys
 	search.Access
 
-	// Path and the rest are passed on to every process.
+	// Spans, Path and the rest are passed on to every process.
+	Spans      tracing.Spans
 	Path       string `envconfig:"PATH"`
 	Home       string `envconfig:"HOME"`
 	HTTPSProxy string `envconfig:"HTTPS_PROXY"`
@@ -64,7 +67,8 @@ and this command take from the variables of the functions; files are read again 
                      or AWS_SHARED_CREDENTIALS_FILE, AWS_PROFILE, S3_PRIVATE_PROFILE; S3_REGION, S3_CA
   ELASTICSEARCH_URL  ELASTICSEARCH_API_KEY or ELASTICSEARCH_API_KEY_FILE, ELASTICSEARCH_CA
 
-CONTRACTS names a directory of your own contracts, *.odcs.yaml.
+CONTRACTS names a directory of your own contracts, *.odcs.yaml. OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT has the functions send
+spans there, as the other OTEL_ variables of their --help say.
 
 While it runs, DIR/env has the variables by which commands in another shell find its servers: . .millrace/env
 
@@ -136,10 +140,27 @@ func load(args []string) (platform.Config, error) {
 			return platform.Config{}, fmt.Errorf("CONTRACTS must be a directory: %s is none", env.Contracts)
 		}
 	}
+	if err := env.Spans.Validate(); err != nil {
+		return platform.Config{}, err
+	}
 	cfg.Environment = map[string]string{}
-	for key, value := range map[string]string{
+	passed := map[string]string{
 		"PATH": env.Path, "HOME": env.Home, "HTTPS_PROXY": env.HTTPSProxy, "SSL_CERT_FILE": env.SystemFile, "SSL_CERT_DIR": env.SystemDir,
-	} {
+	}
+	if s := env.Spans; s.On() {
+		if s.HeadersFile != "" {
+			if s.HeadersFile, err = filepath.Abs(s.HeadersFile); err != nil {
+				return platform.Config{}, fmt.Errorf("OTEL_EXPORTER_OTLP_HEADERS_FILE: %w", err)
+			}
+		}
+		// Without a service's name: each function has its own.
+		maps.Copy(passed, map[string]string{
+			"OTEL_EXPORTER_OTLP_ENDPOINT": s.Endpoint, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": s.TracesEndpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": s.Protocol,
+			"OTEL_EXPORTER_OTLP_HEADERS": string(s.Headers), "OTEL_EXPORTER_OTLP_HEADERS_FILE": s.HeadersFile,
+			"OTEL_RESOURCE_ATTRIBUTES": s.Resource, "OTEL_TRACES_SAMPLER": s.Sampler, "OTEL_TRACES_SAMPLER_ARG": s.SamplerArg,
+		})
+	}
+	for key, value := range passed {
 		if value != "" {
 			cfg.Environment[key] = value
 		}

@@ -21,10 +21,13 @@ func clean(t *testing.T) {
 		"KAFKA_BROKERS", "CONTRACTS", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_CA", "MILLRACE_ENV", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
 		"KAFKA_CA_FILE", "KAFKA_CERT_FILE", "KAFKA_KEY_FILE", "KAFKA_SERVER_NAME", "KAFKA_SASL_MECHANISM", "KAFKA_USER", "KAFKA_PASSWORD", "KAFKA_PASSWORD_FILE",
 		"ELASTICSEARCH_API_KEY_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "S3_PRIVATE_PROFILE", "S3_PRIVATE_ACCESS_KEY_ID", "S3_PRIVATE_SECRET_ACCESS_KEY", "S3_CA",
+		"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS_FILE",
+		"OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG",
 	} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("KAFKA_TLS", "false")
+	t.Setenv("OTEL_SDK_DISABLED", "false")
 	t.Setenv("PATH", "/bin")
 	t.Setenv("HOME", "/home/x")
 }
@@ -130,6 +133,30 @@ func TestServers(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not in %v", name, err)
 		}
+	}
+}
+
+// Spans of a pipeline on one machine go where OpenTelemetry's variables say, each function under its own name.
+func TestSpans(t *testing.T) {
+	clean(t)
+	t.Setenv("OTEL_SERVICE_NAME", "mine")
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS_FILE", "config_test.go")
+	cfg, err := load(nil)
+	if err != nil || cfg.Environment["OTEL_EXPORTER_OTLP_HEADERS_FILE"] != "" {
+		t.Errorf("without an endpoint: %v, %v", cfg.Environment, err)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+	here, err := filepath.Abs("config_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg, err = load(nil); err != nil || cfg.Environment["OTEL_EXPORTER_OTLP_ENDPOINT"] != "http://127.0.0.1:4318" ||
+		cfg.Environment["OTEL_EXPORTER_OTLP_HEADERS_FILE"] != here || cfg.Environment["OTEL_SERVICE_NAME"] != "" {
+		t.Errorf("got %v, %v", cfg.Environment, err)
+	}
+	t.Setenv("OTEL_TRACES_SAMPLER", "sometimes")
+	if _, err = load(nil); err == nil || !strings.Contains(err.Error(), "OTEL_TRACES_SAMPLER") {
+		t.Errorf("got %v", err)
 	}
 }
 
