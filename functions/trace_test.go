@@ -1,7 +1,6 @@
 package functions_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +28,17 @@ import (
 type process struct {
 	url     string
 	command *exec.Cmd
+	output  string // file of what it said
+}
+
+// said returns what the function has logged.
+func (p *process) said(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(p.output)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
 }
 
 // startFunction starts a function's binary and returns once it is ready.
@@ -36,9 +46,13 @@ func startFunction(t *testing.T, binaries, name string, environment ...string) *
 	t.Helper()
 	address := freeAddress(t)
 	host, port, _ := strings.Cut(address, ":")
-	p := &process{url: "http://" + address, command: exec.Command(filepath.Join(binaries, "functions", name))}
+	p := &process{url: "http://" + address, command: exec.Command(filepath.Join(binaries, "functions", name)), output: filepath.Join(t.TempDir(), name)}
 	p.command.Env = append(slices.Clone(environment), "LISTEN_HOST="+host, "PORT="+port, "LOG_LEVEL=warn", "FLUSH_INTERVAL=20ms", "MASK_KEY=0123456789abcdef0123456789abcdef")
-	output := new(bytes.Buffer)
+	output, err := os.Create(p.output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = output.Close() }() // the process has its own
 	p.command.Stdout, p.command.Stderr = output, output
 	p.command.SysProcAttr = pipeline.Dependent()
 	if err := p.command.Start(); err != nil {
@@ -50,7 +64,7 @@ func startFunction(t *testing.T, binaries, name string, environment ...string) *
 			_ = p.command.Wait()
 		}
 		if t.Failed() {
-			t.Logf("%s said: %s", name, output)
+			t.Logf("%s said: %s", name, p.said(t))
 		}
 	})
 	until(t, name+" is ready", func() error {
@@ -83,9 +97,15 @@ func (p *process) end(t *testing.T) time.Duration {
 // until asks ten times a second, for half a minute.
 func until(t *testing.T, what string, f func() error) {
 	t.Helper()
+	within(t, 30*time.Second, what, f)
+}
+
+// within asks ten times a second, as long as it is told.
+func within(t *testing.T, patience time.Duration, what string, f func() error) {
+	t.Helper()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
-	end := time.After(30 * time.Second)
+	end := time.After(patience)
 	for {
 		err := f()
 		if err == nil {
@@ -94,7 +114,7 @@ func until(t *testing.T, what string, f func() error) {
 		select {
 		case <-ticker.C:
 		case <-end:
-			t.Fatalf("%s: not within half a minute: %v", what, err)
+			t.Fatalf("%s: not within %s: %v", what, patience, err)
 		}
 	}
 }
