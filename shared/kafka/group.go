@@ -181,17 +181,25 @@ func (m *member) consumeOnce(ctx context.Context, client sarama.Client, group sa
 // commits for the first time. A group with a commit on any partition is not new: partitions without one were added to the topic, or nothing of them is finished
 // yet, and are read from their oldest record.
 func (m *member) commitEnd(ctx context.Context, client sarama.Client, topic string) error {
-	admin, err := sarama.NewClusterAdminFromClient(client)
+	// A position of a topic that was there before under the name is one, too: a member begins at the oldest record then (see generation.begin).
+	committed, err := Committed(client, GroupTopic{Group: m.group, Topic: topic})
+	if err != nil || len(committed) > 0 {
+		return err
+	}
+	partitions, err := client.Partitions(topic)
 	if err != nil {
 		return fmt.Errorf("commit the end of %s: %w", topic, err)
 	}
-	a := &Admin{client: client, admin: admin} // closing it would close the client
-	missing, all, id, err := a.uncommitted(ctx, GroupTopic{Group: m.group, Topic: topic})
-	if err != nil || len(missing) < all {
-		return err
+	id, err := topicID(ctx, client, topic)
+	if err != nil {
+		return fmt.Errorf("commit the end of %s: %w", topic, err)
 	}
-	offsets := make(map[int32]sarama.OffsetAndMetadata, len(missing))
-	for _, p := range missing {
+	admin, err := sarama.NewClusterAdminFromClient(client) // closing it would close the client
+	if err != nil {
+		return fmt.Errorf("commit the end of %s: %w", topic, err)
+	}
+	offsets := make(map[int32]sarama.OffsetAndMetadata, len(partitions))
+	for _, p := range partitions {
 		end, err := client.GetOffset(topic, p, sarama.OffsetNewest)
 		if err != nil {
 			return fmt.Errorf("end of %s/%d: %w", topic, p, err)

@@ -44,6 +44,7 @@ type remaking struct {
 	t       *testing.T
 	brokers []string
 	topic   string
+	start   kafka.Start // of the reader
 	client  sarama.Client
 	admin   sarama.ClusterAdmin
 	log     *lockedText
@@ -155,7 +156,7 @@ func (r *remaking) consumer() (stop func()) {
 			r.took(e.ID())
 		}
 		return true
-	}, kafka.ConsumerOptions{Commit: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(r.log, nil))})
+	}, kafka.ConsumerOptions{Start: r.start, Commit: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(r.log, nil))})
 	return r.run(c.Run)
 }
 
@@ -168,7 +169,7 @@ func (r *remaking) intake() (stop func()) {
 		}
 		return out
 	}), kafka.IntakeOptions{
-		Commit: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(r.log, nil)), Attempts: noAttempts{},
+		Start: r.start, Commit: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(r.log, nil)), Attempts: noAttempts{},
 		OnUndecodable: func(context.Context, http.Header, []byte, error) error { return nil },
 	})
 	return r.run(in.Run)
@@ -227,6 +228,29 @@ func remadeTopic(t *testing.T, brokers []string, name string) {
 					}
 					return nil
 				})
+			})
+			// Guards the new topic's events where a group without a position would begin at the end: one that has the old topic's is not without.
+			t.Run("commit of the old topic, and start at the newest", func(t *testing.T) {
+				t.Parallel()
+				r := newRemaking(t, brokers, name+"-newest-"+kind)
+				r.start = kafka.StartNewest
+				r.write("old", 10)
+				stop := start(r)
+				until(t, func() error {
+					c, err := kafka.Committed(r.client, kafka.GroupTopic{Group: "g-" + r.topic, Topic: r.topic})
+					if err == nil && c[0] != 10 {
+						err = fmt.Errorf("committed %v", c)
+					}
+					return err
+				})
+				stop()
+				was := r.commit()
+				r.remove()
+				r.create()
+				r.bring(was)
+				r.write("new", 25)
+				start(r)
+				r.has("new", 25)
 			})
 			t.Run("under way", func(t *testing.T) {
 				t.Parallel()
