@@ -42,4 +42,7 @@ package main
 //
 // 2026-11-21, a replay has an outcome of its own. Context: over distinct root ids, a replay that was lost is covered by the dead letter that it was made of, and a replaced document by the one before it.
 // Decision: what came of an event must have the highest replaycount that raw has of it, and its document that count's version. Consequences: counts above 255 are taken for 255; a replay that went
-// to the enriched topic directly is only asked for in search.
+// to the enriched topic directly must be in search, or a dead letter of load-search with its count: the letter that it was made of does not stand for it.
+//
+// 2026-11-21, what Kafka lost is not accounted for. Context: a partition that lost its end holds neither what its receipts called durable nor a trace of it; the topics alone add up. Decision: where the
+// landing log says so within the time (Broken, Rewound), the sums do not close. Consequences: as after a topic that was made anew, --from a later time is whole; before the next drain nobody knows.

@@ -81,7 +81,8 @@ Killed or interrupted at any point, the same command goes on from its journal (p
 it on all in-sync replicas. What was sent and is not in the journal is sent again with the same replayid and replaycount, which changes
 nothing in search nor in the lake's tables. What failed at collect has no replaycount: refused again, it is one more dead letter.
 
-It ends with a table. Exit code: 0 once all is sent, 1 where something is left to do (run it again), 2 when called wrongly.
+It ends with a table. Exit code: 0 once all is sent, 1 where something is left to do (run it again) or was refused for good (it says which), 2 when called
+wrongly.
 
 Flags:
 `
@@ -98,8 +99,8 @@ topics in the landing log. It prints the sums and names what is missing. It chan
 What lies behind the committed offset of the group that reads it, or was not drained yet, waits: it is not missing. Functions with a Kafka intake
 have groups of other names: --group enrich=... names them. A replay must come to something anew: what its event came to before does not count.
 
-What Kafka has deleted of the time, and a topic that was deleted and made again within it, cannot be accounted for: it says so, with what the landing
-log has of it. --from a later time is whole.
+What Kafka has deleted of the time, what it lost of a partition's end, and a topic that was deleted and made again within it, cannot be accounted for: it
+says so, with what the landing log has of it. --from a later time is whole.
 
 Memory: 290 MiB were measured for a million events; it takes at most 20 million. Of many documents it reads the index as a whole, by the time at
 which their events were collected. Exit code: 0 where nothing is missing, 1 where something is or the time is not whole, 2 when called wrongly.

@@ -42,6 +42,12 @@ func (r *Report) Print(w io.Writer) error {
 	for _, f := range r.Former {
 		fmt.Fprintf(w, "%s: another topic of this name (id %s) was landed until %s: what it held is not accounted for here\n", f.Topic, f.TopicID, f.Landed.Format(time.RFC3339))
 	}
+	for _, t := range r.Truncated {
+		fmt.Fprintf(w, "%s/%d: Kafka lost its end from offset %d on (seen %s): what it held there is not accounted for here\n", t.Topic, t.Partition, t.Offset, t.Seen.Format(time.RFC3339))
+		if t.Stands {
+			fmt.Fprintln(w, "  it is not drained until somebody says how to go on: load-lake's log says with which setting")
+		}
+	}
 	all := r.GapCount
 	for _, l := range r.Landing {
 		all += l.Lost + l.Skipped + l.Missing
@@ -66,7 +72,7 @@ func (r *Report) Print(w io.Writer) error {
 	verdict := "The sums do not close."
 	switch waits := r.Waits(); {
 	case r.Closed() && waits == 0 && others > 0:
-		verdict = "The sums close, but for what is no CloudEvent: its dead letters have root ids of their own."
+		verdict = "The sums close, but for what is no CloudEvent: a Kafka intake makes dead letters of it, under root ids of their own, and Triggers skip it."
 	case r.Closed() && waits == 0:
 		verdict = "The sums close: nothing is missing."
 	case r.Closed():

@@ -8,7 +8,8 @@
 // It reads a consistent picture of a pipeline at work: positions first, then raw, enriched and dead, each to its end, search with each (by id, so that unrefreshed
 // documents count), and the logs last. So an event that moves meanwhile is seen at its later place, or still waits by the position that was read first.
 //
-// It writes nothing. It does not look into the lake's objects beyond their entries' own sums (see package landing), nor for a document that stands in two days' indexes.
+// It writes nothing. It does not look into the lake's objects beyond their entries' own sums (see package landing), nor for a document that stands in two days' indexes; and of two payloads under
+// one root id it follows each from enriched on, but only one from raw.
 // Memory: about 40 bytes for each distinct root id, [MaxRoots] at most, and 40 for each enriched event of the last [together], beside what one fetch of a topic takes.
 package reconcile
 
@@ -102,10 +103,12 @@ type Options struct {
 	Progress            func(topic string, done, of int64) // told now and then; may be nil
 }
 
-// found is what was found of one root id: flags, and the highest replaycounts of its records in raw and of what came of those. A replay of a dead letter must come to something anew.
+// found is what was found of one root id: flags, and the highest replaycounts of its records in raw and of what came of those, and of its enriched events that are followed to search and of what
+// load-search made dead letters of. A replay of a dead letter must come to something anew, wherever it entered.
 type found struct {
 	flags
-	raw, out uint8
+	raw, out       uint8
+	enriched, dead uint8
 }
 
 // flags are what is true of one root id.
@@ -114,6 +117,7 @@ type flags uint16
 const (
 	inRaw        flags = 1 << iota // in the time asked for
 	inEnriched                     // at any time since
+	followed                       // an enriched event whose document is looked for
 	inDead                         // a dead letter before it was enriched
 	inDeadAfter                    // a dead letter after it was enriched
 	asked                          // its enriched event or dead letter is of the time asked for, or inRaw
@@ -176,6 +180,8 @@ type Report struct {
 	InLake map[string]Deleted `json:"in_lake"`
 	// Former are the topics of the same names, with other ids, that were landed since From: what they held is not accounted for.
 	Former []Former `json:"former"`
+	// Truncated are partitions whose end Kafka lost since From, or before and nobody has said how to go on: what it held is not accounted for.
+	Truncated []Truncated `json:"truncated"`
 	// Gaps are the first of GapCount.
 	Gaps     []Gap `json:"gaps"`
 	GapCount int64 `json:"gap_count"`
@@ -194,6 +200,15 @@ type Former struct {
 	Landed  time.Time `json:"landed"` // last
 }
 
+// Truncated is a partition that lost its end, as the landing log has it.
+type Truncated struct {
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	Offset    int64     `json:"offset"` // the first that is lost, or was given out again
+	Seen      time.Time `json:"seen"`
+	Stands    bool      `json:"stands"` // the drains wait for an operator's word
+}
+
 // Step is the sum of one step: All = Found + Dead + Waiting + gaps.
 type Step struct {
 	All     int64 `json:"all"`
@@ -204,7 +219,7 @@ type Step struct {
 
 // Closed reports whether the sums close: nothing is missing, though some may wait.
 func (r *Report) Closed() bool {
-	if r.GapCount > 0 || len(r.Forgotten) > 0 || len(r.Former) > 0 {
+	if r.GapCount > 0 || len(r.Forgotten) > 0 || len(r.Former) > 0 || len(r.Truncated) > 0 {
 		return false
 	}
 	for _, l := range r.Landing {
@@ -230,7 +245,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		o.MaxRoots = MaxRoots
 	}
 	r := &run{o: o, roots: map[uuid.UUID]found{}, report: &Report{
-		From: o.From, To: o.To, Undecodable: map[string]int64{}, Forgotten: map[string][]int32{}, InLake: map[string]Deleted{}, Former: []Former{}, Landing: []Landed{}, Gaps: []Gap{},
+		From: o.From, To: o.To, Undecodable: map[string]int64{}, Forgotten: map[string][]int32{}, InLake: map[string]Deleted{}, Former: []Former{}, Truncated: []Truncated{}, Landing: []Landed{}, Gaps: []Gap{},
 	}}
 	before := o.From
 	if !before.IsZero() { // which is all there is
@@ -269,6 +284,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			return nil, err
 		}
 		if err := r.former(ctx, s.stage, seen[i].topicID, s.from); err != nil {
+			return nil, err
+		}
+		if err := r.truncated(ctx, s.stage, seen[i].topicID, s.from); err != nil {
 			return nil, err
 		}
 	}
@@ -356,8 +374,9 @@ func (r *run) scan(ctx context.Context, s *Stage, from time.Time, note func(*eve
 			return nil
 		}
 		ref, err := document.Ref(r.o.Documents, e)
-		if err != nil {
-			return nil //nolint:nilerr // load-search makes a dead letter of what can be no document; without one it is missing in search, which the sums tell
+		if err != nil { // load-search makes a dead letter of what can be no document; without one it is missing in search
+			r.mark(root, lacksSearch)
+			return nil //nolint:nilerr // the sums tell
 		}
 		hash, dead := event.Attr(e, event.DataHash), event.IsDead(e)
 		version := int64(event.Replays(e)) + 1
@@ -408,6 +427,10 @@ func (r *run) raw(e *event.Event, inTime, waits bool, f found) found {
 func (r *run) enriched(e *event.Event, inTime, waits bool, f found) found {
 	f.flags |= inEnriched | when(inTime, asked) | when(waits, waitsEnriched)
 	f.out = max(f.out, replays(e))
+	if f.flags&asked != 0 {
+		f.flags |= followed
+		f.enriched = max(f.enriched, replays(e))
+	}
 	return f
 }
 
@@ -415,6 +438,7 @@ func (r *run) dead(e *event.Event, inTime, waits bool, f found) found {
 	where := inDead
 	if event.Attr(e, event.Stage) == event.StageEnriched {
 		where = inDeadAfter
+		f.dead = max(f.dead, replays(e))
 	}
 	f.flags |= where | when(inTime, asked) | when(waits, waitsDead)
 	f.out = max(f.out, replays(e))
@@ -500,12 +524,13 @@ func (r *run) sum() {
 				gap(root, NotEnriched)
 			}
 		}
-		if f.flags&inEnriched != 0 {
+		if f.flags&followed != 0 {
 			rep.Search.All++
+			dead := f.flags&inDeadAfter != 0 && f.dead >= f.enriched // the letter that a replay was made of says nothing of the replay
 			switch {
-			case f.flags&inSearch != 0 && f.flags&(lacksSearch|inDeadAfter) != lacksSearch:
+			case f.flags&inSearch != 0 && (f.flags&lacksSearch == 0 || dead):
 				rep.Search.Found++
-			case f.flags&inDeadAfter != 0:
+			case dead:
 				rep.Search.Dead++
 			case f.flags&waitsEnriched != 0:
 				rep.Search.Waiting++
@@ -609,6 +634,35 @@ func (r *run) former(ctx context.Context, stage *Stage, topicID string, from tim
 		if err != nil {
 			return fmt.Errorf("landing log of %s/%s: %w", stage.Name, id, err)
 		}
+	}
+	return nil
+}
+
+// truncated tells of the partitions of which Kafka lost the end since the time: their records are in no topic, though their receipts said durable and the log has them.
+func (r *run) truncated(ctx context.Context, stage *Stage, topicID string, from time.Time) error {
+	newest, told := true, map[int32]bool{}
+	err := stage.Log(topicID).Back(ctx, func(e landing.Entry) (bool, error) {
+		if !newest && e.Time.Add(early).Before(from) {
+			return false, nil
+		}
+		for _, p := range e.Partitions {
+			t := Truncated{stage.Name, p.Partition, p.From, e.Time.UTC(), p.Broken != nil}
+			switch {
+			case p.Broken != nil:
+				t.Offset = min(p.Broken.Intact, p.Next)
+			case p.Rewound == nil || e.Time.Add(early).Before(from):
+				continue
+			}
+			if !told[p.Partition] { // the newest word, of an entry that broke and of one that went on
+				told[p.Partition] = true
+				r.report.Truncated = append(r.report.Truncated, t)
+			}
+		}
+		newest = false
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("landing log of %s/%s: %w", stage.Name, topicID, err)
 	}
 	return nil
 }

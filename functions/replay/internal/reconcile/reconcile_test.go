@@ -458,6 +458,13 @@ func TestWhatCannotBeAccountedFor(t *testing.T) {
 	if err := r.Print(&b); err != nil || !strings.Contains(b.String(), "do not close") || !strings.Contains(b.String(), "[3]") {
 		t.Errorf("printed (%v):\n%s", err, b.String())
 	}
+	w.raw.forgotten = nil
+	r = w.run(noon, later)
+	w.closes(r)
+	b.Reset()
+	if err := r.Print(&b); err != nil || !strings.Contains(b.String(), "1 records are no CloudEvent") || strings.Contains(b.String(), "nothing is missing") {
+		t.Errorf("printed (%v):\n%s", err, b.String())
+	}
 }
 
 // Guards the replay of a dead letter, which has the root id of what is accounted for already: lost on its way through enrich, or refused by a search that shows the document of before, it is missing all the
@@ -500,6 +507,112 @@ func TestReplayMustComeToSomething(t *testing.T) {
 		w.index(d)
 	}
 	w.closes(w.run(noon, later))
+}
+
+// Guards the replay of what load-search gave up, which enters at the enriched topic: the letter that it was made of is no outcome of the replay, and the first payload's document none of the second's.
+func TestReplayOfLoadSearchMustComeToSomething(t *testing.T) {
+	w := newWorld(t)
+	w.raw.add(w.event("a"), noon)
+	w.enriched.add(w.event("a", event.Stage, event.StageEnriched), noon)
+	letter := []string{event.FailureStage, "load-search", event.FailureCode, "delivery_exhausted", event.Stage, event.StageEnriched}
+	dead := w.letter("a", letter...)
+	w.dead.add(dead, noon)
+	w.index(dead)
+	w.closes(w.run(noon, later))
+	again := []string{event.ReplayID, "r", event.ReplayCount, "1"}
+	e := w.event("a", append([]string{event.Stage, event.StageEnriched}, again...)...)
+	w.enriched.add(e, noon.Add(time.Minute))
+	w.misses(w.run(noon, later), NotSearchable, "a")
+	w.enrichedCommitted = 1
+	if r := w.run(noon, later); !r.Closed() || r.Search.Waiting != 1 {
+		t.Errorf("the replay waits: %+v", r)
+	}
+	w.enrichedCommitted = 1000
+	failed := w.letter("a", append(letter, again...)...) // it failed once more
+	w.dead.add(failed, noon.Add(time.Minute))
+	w.index(failed)
+	w.closes(w.run(noon, later))
+	w.dead.records = w.dead.records[:1]
+	w.misses(w.run(noon, later), NotSearchable, "a")
+	w.index(e)
+	ref, err := document.Ref(w.search, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.search[ref] += " 2"
+	w.closes(w.run(noon, later))
+
+	// Of two payloads the first is in search and the other an identity_conflict; a replay of the first that is lost is missing all the same.
+	w = newWorld(t)
+	w.pass("a")
+	other := []string{event.DataHash, event.Hash([]byte("other"))}
+	w.enriched.add(w.event("a", append([]string{event.Stage, event.StageEnriched}, other...)...), noon)
+	conflict := w.letter("a", append(letter, other...)...)
+	w.dead.add(conflict, noon)
+	w.index(conflict)
+	w.closes(w.run(noon, later))
+	w.enriched.add(e, noon.Add(time.Minute))
+	w.misses(w.run(noon, later), NotSearchable, "a")
+}
+
+// Guards against a gap where there is none: an event that was enriched and found before the time is not looked for since its payload was sent again within it and refused.
+func TestEnrichedBeforeTheTime(t *testing.T) {
+	w := newWorld(t)
+	w.enriched.add(w.event("a", event.Stage, event.StageEnriched), noon.Add(-time.Minute))
+	w.raw.add(w.event("b"), noon)
+	for _, id := range []string{"a", "b"} {
+		letter := w.letter(id)
+		w.dead.add(letter, noon)
+		w.index(letter)
+	}
+	r := w.run(noon, later)
+	w.closes(r)
+	if r.Search != (Step{}) || r.Letters.Found != 2 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Guards an enriched event that can be no document, beside one of its root id that search shows: it is missing until it is a dead letter.
+func TestNoDocument(t *testing.T) {
+	w := newWorld(t)
+	w.pass("a")
+	w.enriched.add(w.event("a", event.Stage, event.StageEnriched, event.SchemaVersion, "one"), noon)
+	w.misses(w.run(noon, later), NotSearchable, "a")
+	letter := w.letter("a", event.FailureStage, "load-search", event.Stage, event.StageEnriched, event.SchemaVersion, "one")
+	w.dead.add(letter, noon)
+	w.index(letter)
+	w.closes(w.run(noon, later))
+}
+
+// Guards what Kafka lost of a partition's end, of which the topics say nothing: while it stands, and for the time in which it was read on, the sums do not close; later ones do.
+func TestTruncatedTopic(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"a", "b"} {
+		w.pass(id)
+	}
+	was := int64(5)
+	part := func(from, next int64) landing.Partition { return landing.Partition{From: from, Next: next} }
+	stop, on := part(5, 5), part(2, 2)
+	stop.Broken, on.Rewound = &landing.Break{Reason: landing.BreakEnd, End: 2, Intact: 2}, &was
+	entry := func(at time.Time, p landing.Partition) landing.Entry {
+		return landing.Entry{Time: at, Partitions: []landing.Partition{p}}
+	}
+	long := noon.AddDate(0, 0, -3)
+	says := func(log fakeLog, want ...Truncated) {
+		t.Helper()
+		w.logs[0] = log
+		r := w.run(noon, later)
+		var text strings.Builder
+		if err := r.Print(&text); err != nil || r.Closed() != (len(want) == 0) || !slices.Equal(r.Truncated, append([]Truncated{}, want...)) {
+			t.Errorf("%+v, want %+v, %v", r.Truncated, want, err)
+		}
+		if strings.Contains(text.String(), "events.raw/0: Kafka lost its end from offset 2") != (len(want) > 0) || strings.Contains(text.String(), "nothing is missing") != (len(want) == 0) {
+			t.Error(text.String())
+		}
+	}
+	says(fakeLog{entry(long, part(0, 5)), entry(long, stop)}, Truncated{"events.raw", 0, 2, long, true})
+	says(fakeLog{entry(long, part(0, 5)), entry(noon, stop), entry(noon, on), entry(noon, part(2, 2))}, Truncated{"events.raw", 0, 2, noon, false})
+	says(fakeLog{entry(long, part(0, 5)), entry(long, stop), entry(long, on)})
 }
 
 // Guards against resent events that are counted twice, or taken for replays: raw has them as often as they were sent, the sums once.
