@@ -141,19 +141,23 @@ func (l *Log) Since(ctx context.Context, t time.Time, f func(Entry) error) error
 	if err != nil || tail.Sequence == 0 || tail.Time.Before(t) {
 		return err
 	}
-	first, err := l.list(ctx, 0, 1)
+	first, err := l.first(ctx)
 	if err != nil {
-		return fmt.Errorf("landing log of %s: %w", l.topic, err)
+		return err
 	}
-	low, high := int64(0), tail.Sequence // the entry low is too old, or is not there any more; high is of the time
-	if len(first) > 0 {
-		low = first[0] - 1
-	}
+	low, high := max(first-1, 0), tail.Sequence // the entry low is too old, or is not there any more; high is of the time
 	for high-low > 1 {
 		middle := low + (high-low)/2
 		e, err := l.Read(ctx, middle)
 		switch {
-		case errors.Is(err, objectstore.ErrNotFound): // removed meanwhile, or After finds the hole
+		case errors.Is(err, objectstore.ErrNotFound): // removed meanwhile, as the oldest are, or a hole, before which may be entries of the time
+			first, again := l.first(ctx)
+			if again != nil {
+				return again
+			}
+			if first <= middle {
+				return err
+			}
 			low = middle
 		case err != nil:
 			return err
@@ -164,6 +168,18 @@ func (l *Log) Since(ctx context.Context, t time.Time, f func(Entry) error) error
 		}
 	}
 	return l.After(ctx, low, f)
+}
+
+// first returns the oldest sequence that is there, 0 where there is none.
+func (l *Log) first(ctx context.Context) (int64, error) {
+	page, err := l.list(ctx, 0, 1)
+	if err != nil {
+		return 0, fmt.Errorf("landing log of %s: %w", l.topic, err)
+	}
+	if len(page) == 0 {
+		return 0, nil
+	}
+	return page[0], nil
 }
 
 // ahead is how many entries are read at a time.
