@@ -87,6 +87,11 @@ func readOptions(args []string) (*options, error) {
 	if !o.embedded && !o.real && !o.sustained {
 		o.embedded, o.real = true, true
 	}
+	for _, b := range benches {
+		if slices.Contains(o.only, b.name) && (b.sustained && !o.sustained || !b.sustained && !o.real) {
+			return nil, fmt.Errorf("--only %s: it is none of what is measured, without %s: %w", b.name, map[bool]string{false: "--real", true: "--sustained"}[b.sustained], errUsage)
+		}
+	}
 	return o, nil
 }
 

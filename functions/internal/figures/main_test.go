@@ -1,9 +1,22 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
+
+// Guards against a run that measures nothing of what was asked for, and ends well: a benchmark that is named must be of a set that is measured.
+func TestOnly(t *testing.T) {
+	for args, wrong := range map[string]bool{
+		"--only enrich": false, "--real --only enrich,lake": false, "--sustained --only rate": false, "--real --sustained --only rate,enrich": false,
+		"--only rate": true, "--real --only loads": true, "--embedded --only enrich": true, "--only nothing": true,
+	} {
+		if _, err := readOptions(strings.Fields(args)); errors.Is(err, errUsage) != wrong {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
 
 // Guards the verdict: a figure over its bound, or one that was not measured, is never told as met.
 func TestTable(t *testing.T) {

@@ -226,7 +226,7 @@ func steady(ctx context.Context, r *measurement) error {
 		return err
 	}
 	var drains []float64
-	ctx, stop := background(ctx, func(ctx context.Context) error {
+	drained, stop := background(ctx, func(ctx context.Context) error {
 		return every(ctx, drainEvery, func() error {
 			began := time.Now()
 			err := w.drainAll(ctx)
@@ -235,7 +235,7 @@ func steady(ctx context.Context, r *measurement) error {
 		})
 	})
 	err = func() error {
-		best, lost, err := r.climb(ctx, w)
+		best, lost, err := r.climb(drained, w)
 		if err != nil {
 			return err
 		}
@@ -251,7 +251,7 @@ func steady(ctx context.Context, r *measurement) error {
 		if best.rate < held {
 			held = best.rate * 9 / 10 / 100 * 100
 		}
-		return r.hold(ctx, w, held)
+		return r.hold(drained, w, held)
 	}()
 	if err = errors.Join(err, stop()); err != nil {
 		return err
@@ -259,7 +259,7 @@ func steady(ctx context.Context, r *measurement) error {
 	if len(drains) > 0 {
 		r.note("load-lake drained every %s, in %.1f s on average and %.1f s at most.", drainEvery, mean(drains), slices.Max(drains))
 	}
-	return w.close(context.WithoutCancel(ctx))
+	return w.close(ctx)
 }
 
 // step of rates, in events a second.
