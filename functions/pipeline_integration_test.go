@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"millrace/functions/internal/pipeline"
 	"millrace/shared/kafka"
@@ -101,7 +104,23 @@ func (s *system) remove() {
 				break
 			}
 		}
+		if err := s.removeBucket(bucket, id, secret); err != nil {
+			s.t.Error(err)
+		}
 	}
+}
+
+// removeBucket removes an empty bucket, which no function of ours ever does.
+func (s *system) removeBucket(name, id, secret string) error {
+	u, err := url.Parse(s.s3)
+	if err != nil {
+		return err
+	}
+	core, err := minio.NewCore(u.Host, &minio.Options{Creds: credentials.NewStaticV4(id, secret, ""), Secure: u.Scheme == "https", Region: "us-east-1"})
+	if err != nil {
+		return err
+	}
+	return core.RemoveBucket(s.cleanup(), name)
 }
 
 // Guards what users run: the 100,000 real trips through real Kafka, Elasticsearch and object storage, with the one rejection that they hold; every sum closes.

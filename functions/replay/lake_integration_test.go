@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -77,13 +78,16 @@ func TestReplayFromTheLake(t *testing.T) {
 	if r := s.replay("apply", "--rate", "1000", file); r.code != 0 {
 		t.Fatalf("apply: %s%s", r.stdout, r.stderr)
 	}
-	s.start("enrich", "INTAKE=kafka:///"+s.raw+"?group="+s.id+"-enrich", "SINK=kafka:///"+s.enriched, "DEAD_SINK=kafka:///"+s.dead)
-	s.start("load-search", "INTAKE=kafka:///"+s.enriched+"?group="+s.id+"-search", "DEAD_SINK=kafka:///"+s.dead)
-	t.Cleanup(func() {
-		for _, group := range []string{"-enrich", "-search"} { // its members may not have left yet: it then expires by itself
-			_ = s.admin.DeleteConsumerGroup(s.id + group)
+	t.Cleanup(func() { // after the ends of its members
+		for _, group := range []string{"-enrich", "-search"} {
+			s.eventually("group "+group+" is gone", func() bool {
+				err := s.admin.DeleteConsumerGroup(s.id + group)
+				return err == nil || errors.Is(err, sarama.ErrGroupIDNotFound)
+			})
 		}
 	})
+	s.start("enrich", "INTAKE=kafka:///"+s.raw+"?group="+s.id+"-enrich", "SINK=kafka:///"+s.enriched, "DEAD_SINK=kafka:///"+s.dead)
+	s.start("load-search", "INTAKE=kafka:///"+s.enriched+"?group="+s.id+"-search", "DEAD_SINK=kafka:///"+s.dead)
 	s.eventually("every document is the replay's", func() bool {
 		versions, err := s.search.Versions(s.Context(), refs)
 		s.must(err)
