@@ -73,7 +73,7 @@
 // one in use stays (the embedded one, else the first by name, where none is). provision refuses wrong files, since whoever runs it can mend them.
 // Consequences: an operator's slip never makes a dead letter out of an event that a mended file would take, and mending it needs no replay. Events that wait take a
 // Trigger's in-flight slots (50 to 99) and are given up after its retries (five and a half hours, delivery_exhausted, replay's default), so a busy type whose file is wrong slows
-// the others down once all pods have been started anew (with an intake straight from Kafka they wait in memory, as far as its window goes): millrace_contract_files_invalid above 0 is an alarm. Taking the file away ends the wait: its events become
+// the others down once all pods have been started anew (straight from Kafka they hold up nothing but their own keys, up to MAX_WAITING_EVENTS): millrace_contract_files_invalid above 0 is an alarm. Taking the file away ends the wait: its events become
 // dead letters unknown_contract. Two pods can disagree while a file is wrong: the one that runs has what it had, the one that starts has not.
 //
 // 2026-11-21: a contract's status decides guesses alone. Context: the standard has proposed, draft, active, deprecated and retired, and the design speaks of status only for events that name
