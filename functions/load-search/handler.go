@@ -98,14 +98,14 @@ func newHandler(i index, clock func() time.Time, logger *slog.Logger, r promethe
 func (h *handler) Handle(ctx context.Context, events []*event.Event) delivery.Outcomes {
 	b := &batch{h: h, events: events, out: delivery.NewOutcomes(len(events)), docs: make([]*document.Document, len(events))}
 	var open []int
-	known, fresh := *h.models.Load(), false
+	known := *h.models.Load()
+	refresh := sync.OnceValue(func() error { return h.refresh(ctx) })
 	key := sync.OnceValues(h.key) // one for the batch
 	for i, e := range events {
 		d, err := document.New(h.index, known, key, e)
 		var unknown *document.UnknownModelError
-		if errors.As(err, &unknown) && !fresh {
-			fresh = true
-			if err := h.refresh(ctx); err != nil {
+		if errors.As(err, &unknown) {
+			if err := refresh(); err != nil { // nobody knows then whether there is a contract
 				b.out.RetryAfter(i, err, h.interval)
 				continue
 			}
@@ -377,14 +377,18 @@ func (b *batch) refused(i int, err error) (again bool) {
 	return true
 }
 
-// retry settles an outage, with the wait that Elasticsearch asked for.
+// retry settles an outage, with the wait that Elasticsearch asked for. An index that only a person can mend has its events wait by themselves: those of others go on beside any number of them.
 func (b *batch) retry(i int, err error) {
 	var outage *search.OutageError
-	if errors.As(err, &outage) && outage.After > 0 {
+	var index *search.IndexError
+	switch {
+	case errors.As(err, &outage) && outage.After > 0:
 		b.out.Hold(i, err, outage.After)
-		return
+	case errors.As(err, &index):
+		b.out.RetryAfter(i, err, b.h.interval)
+	default:
+		b.out.Retry(i, err)
 	}
-	b.out.Retry(i, err)
 }
 
 // report counts a batch and logs what was given up, one line for each code, with the first event's root id and reason. What comes

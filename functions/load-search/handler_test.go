@@ -618,7 +618,7 @@ func TestEventsWaitForTheirContract(t *testing.T) {
 	s.want(t, "retry", novel("1", "0-0-1"))
 	s.now = s.now.Add(time.Second)
 	broken = errors.New("no directory")
-	s.want(t, "retry", novel("1", "0-0-1"))
+	s.want(t, "retry done retry", novel("1", "0-0-1"), trip(t, "2", tripPayload), novel("3", "0-0-1"))
 	broken = nil
 	s.letters(t, "")
 	s.want(t, "done done", novel("1", "0-0-1"), novel("4", "0-0-1"))

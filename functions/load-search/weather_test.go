@@ -11,15 +11,20 @@ import (
 	"millrace/shared/search/searchtest"
 )
 
-// Guards against types that Elasticsearch guessed: an index that was made without its template takes no document, makes no dead letter and is named, until it is made anew.
+// Guards against types that Elasticsearch guessed: an index that was made without its template takes no document, makes no dead letter and is named, until it is made anew. Its events wait for a time
+// of their own, so that the intake sets them aside and they hold up no others.
 func TestGuessedIndexWaits(t *testing.T) {
 	s := start(t)
+	s.loader.interval = 10 * time.Second
 	s.fake.MakeIndex(tripIndex, map[string]string{"root_id": "text"})
 	for range 10 { // twice as often as an event may fail
 		o := s.want(t, "retry done", trip(t, "1", tripPayload), dead(t, "2", tripPayload))
 		var wrong *search.IndexError
 		if !errors.As(o[0].Err, &wrong) || wrong.Index != tripIndex || !strings.Contains(wrong.Reason, "field root_id is text there and keyword in the contract") {
 			t.Fatalf("the error names neither index nor field: %v", o[0].Err)
+		}
+		if o[0].After != 10*time.Second || o[0].Away {
+			t.Fatalf("it waits with all others: %+v", o[0])
 		}
 	}
 	s.letters(t, "")
