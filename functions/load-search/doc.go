@@ -18,6 +18,6 @@
 //
 // 2026-11-21, without a key to mask with, what is to be masked waits. Context: search shows no personal data (package mask); an operator has not made the key yet, or its file is
 // unreadable. Decision: events whose contract masks come again every CONTRACTS_INTERVAL and are never dead letters of this function; all others go on, dead letters too, without their payload where
-// it would have to be masked. Consequences: they hold a Trigger's slots, as whatever waits does, and are given up after its retries; millrace_mask_waiting_total and an error in the log, once
+// it would have to be masked, and without attributes that say the same. Consequences: they hold a Trigger's slots, as whatever waits does, and are given up after its retries; millrace_mask_waiting_total and an error in the log, once
 // a minute, say so. A key in a file is used from the next batch on; one in MASK_KEY takes a restart.
 package main

@@ -6,7 +6,7 @@ import (
 	"millrace/shared/rawjson"
 )
 
-// shown returns what of a dead letter's data everybody may see who may search, and what masked it, nil where nothing did; or why that is nothing.
+// shown returns what of a dead letter's data everybody may see who may search, or why that is nothing; and what masks its attributes, nil where nothing does.
 //
 // It is as it came where the type's contract is known and masks nothing, masked where it can be, and else left out: nothing says then what in it is personal.
 func shown(known Models, key Key, e *event.Event) (data []byte, masked *mask.Event, why string) {
@@ -26,23 +26,29 @@ func shown(known Models, key Key, e *event.Event) (data []byte, masked *mask.Eve
 	if !exact || event.Attr(e, event.FailureStage) == "collect" || !rawjson.Valid(data) {
 		return nil, nil, unreadable
 	}
+	payload, enrichment := data, []byte(nil)
+	enriched := event.Attr(e, event.Stage) == event.StageEnriched
+	if enriched {
+		var err error
+		if payload, enrichment, err = event.SplitEnriched(data); err != nil {
+			return nil, nil, unreadable
+		}
+	}
 	k, err := key()
-	if err != nil {
-		return nil, nil, "its contract masks personal data, and there is no key to do so"
-	}
 	masked = model.Mask.Event(k)
-	if event.Attr(e, event.Stage) != event.StageEnriched {
-		return masked.Payload(nil, data), masked, ""
+	if !enriched {
+		data = masked.Payload(nil, payload)
+	} else {
+		data = masked.Payload([]byte(`{"payload":`), payload)
+		if enrichment != nil {
+			data = masked.Enrichment(append(data, `,"enrichment":`...), enrichment)
+		}
+		data = append(data, '}')
 	}
-	payload, enrichment, err := event.SplitEnriched(data)
-	if err != nil {
-		return nil, nil, unreadable
+	if err != nil { // what attributes say of it is left out, too
+		return nil, masked, "its contract masks personal data, and there is no key to do so"
 	}
-	out := masked.Payload([]byte(`{"payload":`), payload)
-	if enrichment != nil {
-		out = masked.Enrichment(append(out, `,"enrichment":`...), enrichment)
-	}
-	return append(out, '}'), masked, ""
+	return data, masked, ""
 }
 
 // of returns the model of a dead letter's contract. Where the event names no version, it is a model of the type, one that masks if there is such: exact is false then.

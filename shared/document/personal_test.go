@@ -101,9 +101,13 @@ func TestWithoutAKey(t *testing.T) {
 	if _, err := New(n, known, key, trip(t, "1", tripPayload)); err != nil {
 		t.Error(err)
 	}
-	d, err := New(n, known, key, view(t, viewPayload, event.FailureStage, "enrich", event.FailureCode, "contract_violation"))
-	if err != nil || !bytes.Contains(d.Source, []byte(`"payload_omitted":true`)) || bytes.Contains(d.Source, []byte("jane")) {
-		t.Errorf("%v: %s", err, d.Source)
+	const who = "jane.example.com" // also where an attribute says what would be masked
+	more := []string{event.FailureStage, "enrich", event.FailureCode, "contract_violation", "subject", who, event.PartitionKey, who, "visitor", who, event.FailureID, who, "tenant", "GET"}
+	for _, e := range []*event.Event{view(t, viewPayload, more...), enrichedView(t, more...)} {
+		d, err := New(n, known, key, e)
+		if err != nil || !bytes.Contains(d.Source, []byte(`"payload_omitted":true`)) || bytes.Contains(d.Source, []byte("jane")) || !bytes.Contains(d.Source, []byte(`"tenant":"GET"`)) {
+			t.Errorf("%v: %s", err, d.Source)
+		}
 	}
 }
 

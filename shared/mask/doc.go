@@ -16,7 +16,8 @@
 // compiled once for a MODEL; where nothing is masked there is none, and masking costs nothing.
 //
 // It does not: know which attributes are personal (see below), judge what a contract calls public, hide the length of an array, keep the key, or undo anything. A pseudonym
-// is no anonymity: who has the key can try texts, and who sees many events of one pseudonym may tell who it is.
+// is no anonymity: who has the key can try texts, and who sees many events of one pseudonym may tell who it is. Nor does it hide what can be guessed without the key from what stands beside a pseudonym:
+// datahash is the plain SHA-256 of the whole payload as sent, and rootid that of source and id, so who sees all of a payload but one value of few possibilities (an IP address) can try these.
 //
 // # Decisions
 //
@@ -35,7 +36,8 @@
 // masking is no erasure.
 //
 // 2026-11-21, nothing is shown of what nobody has classified. Context: a function can meet an event whose contract's version it does not have; raw has the payload anyhow. Decision: such
-// an event is shown by no other version's rules: see load-search (it waits) and load-lake (only names that are known).
+// an event is shown by no other version's rules, since its own may be the first to call a field personal: see load-search (it waits, and then is a dead letter without its payload) and load-lake (it waits, and then is a
+// row without it).
 //
 // 2026-11-21, attributes. Context: source, id, subject, partitionkey and a producer's own extensions are no fields of a contract; id and source name the event, everywhere. Decision: an
 // id, subject, partition key (Kafka's key is one) or extension that is, as a whole, the text of a masked value of the same event is shown as its pseudonym; source and root id never

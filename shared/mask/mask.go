@@ -17,12 +17,6 @@ func Of(m contract.Model) *Mask {
 	if !masked(m.Payload) && !masked(m.Enrichment) {
 		return nil
 	}
-	return Strict(m)
-}
-
-// Strict is Of for an event of a version that is not known, whose contract may name and mask more than the versions of m do: without anything to mask, too, only what m names is
-// shown. The zero Model shows nothing.
-func Strict(m contract.Model) *Mask {
 	return &Mask{payload: object(m.Payload), enrichment: object(m.Enrichment)}
 }
 
@@ -108,7 +102,7 @@ type Event struct {
 	hidden map[string]struct{} // the texts that were masked
 }
 
-// Event returns what masks an event with the key, which may be nil only where m has no masked field.
+// Event returns what masks an event with the key. Without one (nil), for whoever shows attributes alone then, what would be a pseudonym is null, and an attribute that would be one is empty.
 func (m *Mask) Event(k *Key) *Event { return &Event{mask: m, key: k} }
 
 // Payload appends the payload, which must be valid JSON, as it may be shown: masked, with the members that the MODEL names alone, and without white space. What is
@@ -136,6 +130,9 @@ func (e *Event) Attribute(text string) string {
 	}
 	if _, ok := e.hidden[text]; !ok {
 		return text
+	}
+	if e.key == nil {
+		return ""
 	}
 	return string(e.key.Append(nil, text))
 }
@@ -171,13 +168,14 @@ func (e *Event) append(dst []byte, n *node, value []byte) []byte {
 	case show:
 		return rawjson.Compact(dst, value)
 	case text:
-		if s, ok := rawjson.Unquote(value); ok {
+		if s, ok := rawjson.Unquote(value); ok && e.key != nil {
 			e.hide(s)
 			return e.key.appendQuoted(dst, s)
 		}
 		e.hideAll(value)
 	case members:
 		if kind != '{' {
+			e.hideAll(value)
 			break
 		}
 		dst = append(dst, '{')
@@ -199,6 +197,7 @@ func (e *Event) append(dst []byte, n *node, value []byte) []byte {
 		return append(dst, '}')
 	case items:
 		if kind != '[' {
+			e.hideAll(value)
 			break
 		}
 		dst = append(dst, '[')

@@ -31,13 +31,14 @@
 // # Decision 2026-11-21: one set of columns per MODEL
 //
 // Context: within a MODEL additions only add columns. Decision: the columns are those of all known versions of the MODEL (contract.Set.Model,
-// which refuses versions that contradict each other); an event of a version that is not known yet uses them, too.
-// Consequences: what an unknown version names first is withheld (see below), since it may be personal.
+// which refuses versions that contradict each other); an event of a version that is not known yet is in their object, too.
+// Consequences: its columns are empty (see below).
 //
 // # Decision 2026-11-21: what nobody has classified is withheld
 //
-// Context: enriched rows are masked as the event's contract says, and many may read them; raw rows have all of it. Decision: where an event's version is not known, its row shows what other versions
-// of the MODEL name, as they say; where no version of the MODEL is, or the data of a masked type is no enriched event, the row shows nothing of it. `_rescued` then says so under "withheld".
+// Context: enriched rows are masked as the event's contract says, and many may read them; raw rows have all of it. A new version can be the first to
+// say that a field is personal, of those too that others name. Decision: where an event's version is not known, or the data of a masked type is no enriched event, the row shows nothing of it, and `_rescued` says so
+// under "withheld"; attributes that say what other versions mask are masked.
 // Consequences: `_rescued` is never a way round the mask; package drain waits for a contract before it writes such a row, and a replay from raw writes the event again once the
 // contract is here (curation keeps the highest replaycount). An enriched record that another producer wrote past enrich, of a type that no contract knows, is in Kafka alone.
 //

@@ -9,15 +9,13 @@ import (
 
 // privacy says what of an enriched event a row may show.
 type privacy struct {
-	key    *mask.Key
-	mask   *mask.Mask      // of events of a known version; nil where nothing is masked
-	strict *mask.Mask      // of events of another version of the MODEL
-	known  map[string]bool // versions
-	none   bool            // no version of the MODEL is known
+	key   *mask.Key
+	mask  *mask.Mask      // nil where nothing is masked
+	known map[string]bool // versions; none where no contract of the MODEL is known
 }
 
 func privacyOf(m contract.Model, key *mask.Key) privacy {
-	p := privacy{key: key, mask: mask.Of(m), strict: mask.Strict(m), known: map[string]bool{}, none: len(m.Versions) == 0}
+	p := privacy{key: key, mask: mask.Of(m), known: map[string]bool{}}
 	for _, c := range m.Versions {
 		p.known[c.Version] = true
 	}
@@ -33,7 +31,7 @@ type shown struct {
 
 const (
 	withheldType    = "no contract is known that says what is personal"
-	withheldVersion = "the contract of this version is not known: what others do not name is left out"
+	withheldVersion = "the contract of this version is not known, which says what is personal"
 	withheldForm    = "the contract masks personal data, and this is no enriched event"
 )
 
@@ -43,27 +41,28 @@ func (p *privacy) show(r *row) (s shown) {
 	if s.payload, s.enrichment, err = event.SplitEnriched(r.payload); err != nil {
 		s = shown{rest: r.payload}
 	}
-	known := p.known[string(r.attr[atVersion])]
+	known, withheld := p.known[string(r.attr[atVersion])], ""
 	switch {
 	case r.payload == nil, known && p.mask == nil:
 		return s
-	case p.none:
+	case len(p.known) == 0:
 		return shown{withheld: withheldType}
-	case err != nil && known:
-		return shown{withheld: withheldForm}
+	case !known:
+		withheld = withheldVersion
 	case err != nil:
-		return shown{withheld: withheldVersion}
+		withheld = withheldForm
 	}
-	m := p.mask
-	if !known {
-		m, s.withheld = p.strict, withheldVersion
+	if err == nil && p.mask != nil { // also for the attributes of what is withheld
+		e := p.mask.Event(p.key)
+		s.payload = e.Payload(nil, s.payload)
+		if s.enrichment != nil {
+			s.enrichment = e.Enrichment(nil, s.enrichment)
+		}
+		r.hide(e)
 	}
-	e := m.Event(p.key)
-	s.payload = e.Payload(nil, s.payload)
-	if s.enrichment != nil {
-		s.enrichment = e.Enrichment(nil, s.enrichment)
+	if withheld != "" {
+		return shown{withheld: withheld}
 	}
-	r.hide(e)
 	return s
 }
 
