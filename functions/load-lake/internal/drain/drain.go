@@ -114,7 +114,7 @@ type Settings struct {
 	// that needs one, and then the drain is an error.
 	Key func() (*mask.Key, error)
 	// ContractsWait is how old an enriched event may be whose contract is not known for its partition to be read no further, since the contract may be on its way; 0 does not wait. An older
-	// one is written without what no contract shows (package table).
+	// one, or one from further in the future, is written without its data (package table).
 	ContractsWait time.Duration
 }
 
@@ -463,7 +463,8 @@ func (d *run) waits(g group, version string, known bool, m *sarama.ConsumerMessa
 	if d.settings.Kind != landing.KindEnriched {
 		return false, nil
 	}
-	if g.eventType != "" && version != "" && !d.here(g, version) && d.clock().Sub(m.Timestamp) < d.settings.ContractsWait {
+	// A producer's clock can be years ahead: its event would wait as long.
+	if g.eventType != "" && version != "" && !d.here(g, version) && d.clock().Sub(m.Timestamp).Abs() < d.settings.ContractsWait {
 		d.logger.Warn("no contract yet: the partition waits", "event_type", g.eventType, "version", version, "partition", m.Partition, "offset", m.Offset)
 		return true, nil
 	}

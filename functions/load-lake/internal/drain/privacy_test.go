@@ -190,3 +190,16 @@ func TestDrainsUpToWhatHasNoContractYet(t *testing.T) {
 		}
 	}
 }
+
+// Guards a partition against a clock that is years ahead: an event without a contract keeps it waiting for no longer than one that came now.
+func TestEventFromTheFutureHoldsNothingUp(t *testing.T) {
+	l := newLake(t, "events.enriched", 1)
+	future := l.enriched(0, 1, "New", "0-0-1", `{"a":"jane"}`)
+	future.Timestamp = l.now.AddDate(100, 0, 0)
+	l.produce(future, l.enriched(0, 2, "YellowTaxiTripRecords", "0-0-1", `{}`))
+	s := l.settings()
+	s.Kind, s.ContractsWait = landing.KindEnriched, 10*time.Minute
+	if r, err := l.drainer(s, l.bucket(1)).Drain(t.Context(), always); err != nil || !r.Done || r.Rows != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
