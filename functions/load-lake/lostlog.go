@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/IBM/sarama"
+
 	"millrace/functions/load-lake/internal/drain"
 	"millrace/shared/kafka"
 	"millrace/shared/landing"
@@ -53,16 +55,19 @@ func (l *lostLog) Drain(ctx context.Context, more func() bool) (drain.Result, er
 
 // look returns errLostLog where there is no log and was one.
 func (l *lostLog) look(ctx context.Context) error {
-	topic, err := l.kafka.Topic(ctx, l.topic)
-	if err != nil {
-		return err
-	}
 	ids, err := landing.TopicIDs(ctx, l.store, l.topic)
 	if err != nil {
 		return err
 	}
-	if len(ids) > 0 { // of this topic, or of an earlier one of its name, which is the drain's business
+	if len(ids) > 0 { // of this topic, or of an earlier one of its name, which is the drain's business, as is one that does not exist
 		return nil
+	}
+	topic, err := l.kafka.Topic(ctx, l.topic)
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		return fmt.Errorf("%w: run provision, which makes it (%w)", drain.ErrNoTopic, err)
+	}
+	if err != nil {
+		return err
 	}
 	committed, err := l.kafka.Committed(ctx, kafka.GroupTopic{Group: l.group, Topic: l.topic})
 	if err != nil {

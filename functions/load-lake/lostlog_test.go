@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/IBM/sarama"
 
 	"millrace/functions/load-lake/internal/drain"
 	"millrace/shared/kafka"
@@ -17,10 +20,11 @@ import (
 type known struct {
 	committed map[int32]int64
 	err       error
+	missing   error // of the topic
 }
 
 func (k known) Topic(context.Context, string) (kafka.Topic, error) {
-	return kafka.Topic{Name: "events.raw", ID: "id-1"}, nil
+	return kafka.Topic{Name: "events.raw", ID: "id-1"}, k.missing
 }
 
 func (k known) Committed(context.Context, kafka.GroupTopic) (map[int32]int64, error) {
@@ -58,7 +62,8 @@ func TestLostLogStops(t *testing.T) {
 		"another's":       {kafka: known{committed: map[int32]int64{0: 5}}, group: "g", accepts: []string{"id-0"}, lost: true},
 		"no group":        {kafka: known{committed: map[int32]int64{0: 5}}, drains: 1},
 		"Kafka unasked":   {kafka: known{err: errors.New("away")}, group: "g"},
-		"the log is here": {kafka: known{committed: map[int32]int64{0: 5}, err: errors.New("away")}, group: "g", drains: 1},
+		"the log is here": {kafka: known{committed: map[int32]int64{0: 5}, err: errors.New("away"), missing: sarama.ErrUnknownTopicOrPartition}, group: "g", drains: 1}, // which says what is to be done
+		"no topic":        {kafka: known{missing: fmt.Errorf("topic events.raw: %w", sarama.ErrUnknownTopicOrPartition)}, group: "g"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			key := "landing/_log/events.raw/id-1/00000000000000000001.json"
@@ -73,6 +78,9 @@ func TestLostLogStops(t *testing.T) {
 			_, err := l.Drain(t.Context(), func() bool { return true })
 			if int(n) != tt.drains || (err == nil) != (tt.drains == 1) || errors.Is(err, errLostLog) != tt.lost {
 				t.Errorf("%d drains, %v", n, err)
+			}
+			if tt.kafka.missing != nil && tt.drains == 0 && (!errors.Is(err, drain.ErrNoTopic) || !strings.Contains(err.Error(), "run provision")) {
+				t.Errorf("the error does not name the remedy: %v", err)
 			}
 			if tt.lost && (!strings.Contains(err.Error(), "DRAIN_ACCEPT_LOST_LOG: id-1") || !strings.Contains(err.Error(), "events.raw")) {
 				t.Errorf("the error does not say how to go on: %v", err)
