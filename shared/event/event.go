@@ -345,7 +345,7 @@ func SplitEnriched(data []byte) (payload, enrichment []byte, err error) {
 		case "enrichment":
 			enrichment = value
 		default:
-			return fmt.Errorf("unknown member %q", key)
+			return errors.New("a member that is neither payload nor enrichment") // its name is the producer's, and this goes into dead letters
 		}
 		return nil
 	})
