@@ -15,7 +15,7 @@
 //
 // 2026-11-21, two ways to consume. Context: knative/local gives each record of a Trigger to an HTTP subscriber, one by one; a function that takes its events straight from Kafka
 // wants large batches, and to hold back when a dependency is away. Decision: [Consumer] for the first, [Intake] for the second; joining the group, positions and what is told of lost
-// records are one code. Consequences: an Intake never gives an event up by itself (its handler's chain does), and never reads one twice in a generation.
+// records are one code. Consequences: an Intake never gives an event up by itself (its handler's chain does), and reads one again in a generation only where it had to wait (see below).
 //
 // 2026-11-21, retention that overtakes an intake. Context: a committed offset that Kafka no longer holds leaves nothing to read. Decision: reading goes on at the oldest record; the range is
 // an error in the log, and millrace_intake_lost_offsets_total counts it. Consequence: the pipeline does not stop for what is lost already; the alarm is the metric, and load-lake's
@@ -48,9 +48,9 @@
 // older release's) is believed unless it lies behind the partition's end, and gets an id when a member of ours takes the partition; Knative's own consumers do none of this: provision --help says what to do.
 //
 // 2026-11-21, nothing is handed over while it is known that it cannot be written. Context: sarama was handed events all through an outage, each unconfirmed, so that producers sent them again and
-// Kafka had them twice in the end. Decision: once no connection is open and none can be made, or events are late or refused, connections of their own find out why: no broker to be reached (or none that
-// lets us in), no topic, no partition with as many replicas in sync as min.insync.replicas asks for. As long as one of these holds, events wait at the gate and are busy when their time is up; the
-// log says so once, with the reason, and once when it is over. Consequences: what was handed over before it was noticed stays unconfirmed; two loads of a pointer for each Publish; one more
+// Kafka had them twice in the end. Decision: once no connection is open and none can be made, or events are late or refused, connections of their own find out why: no broker to be reached, of those that were named and those that the
+// open connection knows (or none that lets us in), no topic, no partition with as many replicas in sync as min.insync.replicas asks for. As long as one of these holds, events wait at the gate and are busy when their time is up; the
+// log says so once, with the reason (again after a minute at the earliest where the reason has other words), and once when it is over. Consequences: what was handed over before it was noticed stays unconfirmed; two loads of a pointer for each Publish; one more
 // metadata request a second while it lasts. Where only some partitions are affected nothing is held back, since the partition is chosen within sarama, but the reason is told. While a topic is gone the
 // others of the same producer can stop for some ten seconds, as sarama asks for the metadata of the one that is missing.
 //

@@ -24,6 +24,7 @@ type outage struct {
 const (
 	examineEvery = 5 * time.Second        // how often it is looked, at most, where events are late
 	examineSoon  = 250 * time.Millisecond // likewise where something was refused
+	tellEvery    = time.Minute            // how often it is logged, at most, that the reason has other words
 )
 
 // gate finds out why events are not confirmed, and holds further ones back as long as it is known that they cannot be written. sarama tries again and again without telling, so a password that
@@ -34,7 +35,8 @@ type gate struct {
 	check func() (holds bool, err error)
 	what  string // for the log
 
-	now atomic.Pointer[outage] // nil for none
+	now  atomic.Pointer[outage] // nil for none
+	told time.Time              // when the log said last what it is; of run alone
 
 	mu        sync.Mutex
 	examining bool
@@ -80,11 +82,12 @@ func (g *gate) run() {
 		defer g.mu.Unlock()
 		g.examining, g.examined = false, time.Now()
 	}()
+	confirmed := g.p.confirmed.Load()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		confirmed := g.p.confirmed.Load()
 		holds, err := g.check()
-		if err != nil && holds && g.p.confirmed.Load() != confirmed && g.what == "" {
-			err = nil // events are confirmed meanwhile: only the new connection was refused
+		before := confirmed
+		if confirmed = g.p.confirmed.Load(); err != nil && holds && confirmed != before && g.what == "" {
+			err = nil // events were confirmed since the last look: only the new connection was refused
 		}
 		g.set(holds, err)
 		if err == nil {
@@ -94,8 +97,7 @@ func (g *gate) run() {
 		select {
 		case <-g.p.ending:
 			timer.Stop()
-			g.set(false, nil)
-			return
+			return // which pass sees, too
 		case <-timer.C:
 		}
 	}
@@ -114,9 +116,12 @@ func (g *gate) set(holds bool, err error) {
 	case err == nil:
 		g.now.Store(nil)
 		log.Info("events can be written again")
-	case before != nil && before.holds == holds && before.err.Error() == err.Error():
+	case before != nil && before.holds == holds && (before.err.Error() == err.Error() || time.Since(g.told) < tellEvery):
+		// Brokers are asked in no order, and an error can name a port of ours: the words may differ each time.
+		g.now.Store(&outage{err: err, holds: holds, ended: before.ended})
 		return
 	default:
+		g.told = time.Now()
 		g.now.Store(&outage{err: err, holds: holds, ended: make(chan struct{})})
 		if holds {
 			log.Error("events cannot be written: they are held back, and answered busy", "error", err)
@@ -129,12 +134,18 @@ func (g *gate) set(holds bool, err error) {
 	}
 }
 
-// why returns what was found, nil for nothing.
-func (g *gate) why() error {
+// last returns what was found last, a nil error for nothing.
+func (g *gate) last() (holds bool, err error) {
 	if o := g.now.Load(); o != nil {
-		return o.err
+		return o.holds, o.err
 	}
-	return nil
+	return false, nil
+}
+
+// why returns what was found last, nil for nothing.
+func (g *gate) why() error {
+	_, err := g.last()
+	return err
 }
 
 // probe returns settings for a look, which ends soon.
@@ -144,20 +155,34 @@ func (p *Producer) probe() *sarama.Config {
 	return c
 }
 
+// addresses returns where brokers may be: those that were named, and those that the connection knows of, since the named ones need not be all, nor be there.
+func (p *Producer) addresses() []string {
+	all := slices.Clone(p.brokers)
+	if conn := p.current(); conn != nil {
+		defer conn.users.Done()
+		for _, b := range conn.client.Brokers() {
+			if !slices.Contains(all, b.Addr()) {
+				all = append(all, b.Addr())
+			}
+		}
+	}
+	return all
+}
+
 // reachable is whether some broker lets us in.
 func (p *Producer) reachable() (holds bool, err error) {
-	client, err := Connect(p.brokers, p.probe())
+	client, err := Connect(p.addresses(), p.probe())
 	if err != nil {
 		return true, err
 	}
 	return false, client.Close()
 }
 
-// writable is whether the topic is there and has the replicas in sync that acks=all asks for. Where no broker can be reached it says nothing: that is another's to find out.
+// writable is whether the topic is there and has the replicas in sync that acks=all asks for. Where no broker can be reached it stays as it was: that is another's to find out.
 func (t *Sink) writable() (holds bool, err error) {
-	client, err := Connect(t.p.brokers, t.p.probe())
+	client, err := Connect(t.p.addresses(), t.p.probe())
 	if err != nil {
-		return false, nil // reachable tells it
+		return t.away.last() // reachable tells it
 	}
 	defer func() { _ = client.Close() }() // nothing was sent
 	if err := client.RefreshMetadata(t.name); errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
@@ -167,11 +192,11 @@ func (t *Sink) writable() (holds bool, err error) {
 	}
 	all, err := client.Partitions(t.name)
 	if err != nil {
-		return false, nil // an outage of brokers, which passes or which reachable tells
+		return t.away.last() // an outage of brokers, which passes or which reachable tells
 	}
 	led, err := client.WritablePartitions(t.name)
 	if err != nil {
-		return false, nil // as above
+		return t.away.last() // as above
 	}
 	least := t.insync(client)
 	var bad []int32

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -283,4 +284,101 @@ func TestTopicGone(t *testing.T) {
 			t.Fatalf("not written again: %v", err)
 		}
 	}
+}
+
+// refusing dials, but for what is refused: one address, or "" for all.
+type refusing struct{ address atomic.Pointer[string] }
+
+// Dial implements proxy.Dialer.
+func (r *refusing) Dial(network, address string) (net.Conn, error) {
+	if no := r.address.Load(); no != nil && (*no == "" || *no == address) {
+		return nil, errors.New("refused")
+	}
+	return (&net.Dialer{Timeout: 5 * time.Second}).Dial(network, address)
+}
+
+// Guards producers of a cluster whose broker that they were told of is away: others are there, which the connection knows, so nothing is held back. Where none is, what was found of a topic stays.
+func TestOtherBrokersCount(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(2, "raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	named := c.ListenAddrs()[0]
+	dialer := new(refusing)
+	p := newTestProducer(t, []string{named}, ProducerOptions{Config: func(c *sarama.Config) { c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, dialer }})
+	sink := p.Sink("raw")
+	if err := sink.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dialer.address.Store(&named)
+	if holds, err := p.reachable(); holds || err != nil {
+		t.Errorf("events are held back for a broker of two: %v", err)
+	}
+	if holds, err := sink.writable(); holds || err != nil {
+		t.Errorf("events of the topic are held back for a broker of two: %v", err)
+	}
+	none := ""
+	dialer.address.Store(&none)
+	if holds, err := p.reachable(); !holds || err == nil {
+		t.Error("nothing is held back where no broker is left")
+	}
+	gone := errors.New("gone")
+	sink.away.set(true, gone)
+	if holds, err := sink.writable(); !holds || !errors.Is(err, gone) {
+		t.Errorf("a topic that was gone when brokers went: %v, %v", holds, err)
+	}
+}
+
+// Guards the log of a long outage, which says its reason once and not each second in other words; the gate's opening once events are confirmed all the same, by connections that were made before; and
+// the end of a producer in an outage, which says nothing of its being over.
+func TestGateIsQuietAndOpens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		p := &Producer{ending: make(chan struct{}), o: ProducerOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))}}
+		var looks atomic.Int64
+		g := &gate{p: p, check: func() (bool, error) {
+			return true, fmt.Errorf("refused from port %d", looks.Add(1))
+		}}
+		told := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			if n := strings.Count(log.String(), "events cannot be written"); n != want {
+				t.Errorf("told %d times, want %d: %s", n, want, log.String())
+			}
+		}
+		g.examine(examineSoon)
+		<-time.After(50 * time.Second)
+		told(1)
+		err := g.why()
+		if n := looks.Load(); err == nil || err.Error() != fmt.Sprintf("refused from port %d", n) || n < 40 {
+			t.Errorf("after %d looks: %v", n, err)
+		}
+		passed := make(chan error, 1)
+		go func() { passed <- g.pass(t.Context()) }()
+		<-time.After(70 * time.Second)
+		told(2)
+		select {
+		case err := <-passed:
+			t.Fatalf("an event passed: %v", err)
+		default:
+		}
+		p.confirmed.Add(1) // between two looks
+		select {
+		case err = <-passed:
+		case <-time.After(2 * time.Second):
+			err = errors.New("it waits on")
+		}
+		if err != nil || g.why() != nil || strings.Count(log.String(), "events can be written again") != 1 {
+			t.Errorf("after an event was confirmed: %v, %v, %s", err, g.why(), log.String())
+		}
+		<-time.After(time.Second)
+		g.examine(examineSoon)
+		told(3)
+		close(p.ending)
+		synctest.Wait()
+		if err := g.pass(t.Context()); !errors.Is(err, ErrBusy) || strings.Count(log.String(), "events can be written again") != 1 {
+			t.Errorf("at the end: %v, %s", err, log.String())
+		}
+	})
 }
