@@ -485,6 +485,9 @@ func (d *run) here(g group, version string) bool {
 			clear(d.versions)
 		}
 		d.versions[key] = here
+		if !here {
+			d.logger.Warn("no contract: events that are too old to wait for it are rows without their data, which is in raw alone", "event_type", g.eventType, "version", version)
+		}
 	}
 	return here
 }
@@ -644,8 +647,7 @@ func (d *run) model(g group) contract.Model {
 	}
 	m, err := d.contracts.Model(g.eventType, n)
 	if err != nil {
-		d.logger.Warn("no contract: payloads are in raw alone, since nothing says what in them is personal", "event_type", g.eventType, "model", n)
-		return contract.Model{}
+		return contract.Model{} // here says so
 	}
 	return m
 }

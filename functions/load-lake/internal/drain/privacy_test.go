@@ -142,8 +142,10 @@ func TestDrainsUpToWhatHasNoContractYet(t *testing.T) {
 		}
 		s := l.settings()
 		s.Kind, s.ContractsWait = landing.KindEnriched, 10*time.Minute
+		var log bytes.Buffer
 		run := func(contracts drain.Contracts) drain.Result {
-			r, err := drain.New(s, kafka.NewReader(l.client), l.bucket(1), contracts, func() time.Time { return l.now }, slog.New(slog.DiscardHandler), nil).Drain(t.Context(), always)
+			log.Reset()
+			r, err := drain.New(s, kafka.NewReader(l.client), l.bucket(1), contracts, func() time.Time { return l.now }, slog.New(slog.NewTextHandler(&log, nil)), nil).Drain(t.Context(), always)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,6 +165,9 @@ func TestDrainsUpToWhatHasNoContractYet(t *testing.T) {
 		}
 		if r := run(known); !r.Done {
 			t.Errorf("%+v", r)
+		}
+		if n := strings.Count(log.String(), "rows without their data"); (n == 1) != late || n > 1 {
+			t.Errorf("late %v: %s", late, log.String())
 		}
 		next, rows, objects := l.objects()
 		if next[0] != 3 || rows != 4 {
