@@ -28,7 +28,8 @@
 // 2026-11-21, events that wait are given up from memory. Context: an event whose contract is not there yet waits, without end where people must mend a file. Held with their bytes, some 17,000 of
 // one type used up all memory of an intake and stopped it for every other type. Decision: of an event that is Retry with a time of its own only its offset, attempts and place among its key stay, some 200
 // bytes; it is read again by its offset, over a connection of its own and into bytes of its own (a quarter of MaxBytes: what waits for it may hold all others). Those of one type and version wait together:
-// one is tried each time, and all others are read once it did not have to wait, since 50,000 of them tried every ten seconds would be a load by themselves. The commit stays behind the oldest. At
+// one is tried each time, and all others are read once it did not have to wait, since 50,000 of them tried every ten seconds would be a load by themselves (beyond a thousand types and versions, which producers can invent, the
+// further ones are as one). The commit stays behind the oldest. At
 // most 100,000 wait so (20 MB); more stay in memory, and partitions pause when that is used up. The window became a million offsets, as what is finished behind an unfinished event costs
 // almost nothing any more. Consequences: a crash or a rebalance brings up to a window of events again, which all writes can take, and reads those that wait anew from the commit on. With Ordered, later events of a
 // waiting one's key wait behind it, whatever their type, and without their bytes too: order within a key is a promise, and which types of a key are independent is not for an intake to know. Whoever does

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -21,9 +20,11 @@ import (
 const (
 	// maxWaiting is the default of IntakeOptions.MaxWaiting.
 	maxWaiting = 100_000
+	// maxKinds is how many kinds are tried each by itself; what is of further ones counts as of one kind. Producers can invent any number.
+	maxKinds = 1000
 	// rereadBytes is how much is asked for at one time, compressed.
 	rereadBytes = 256 << 10
-	// rereadTimeout bounds one request, and with it how long the end of an intake can wait for one.
+	// rereadTimeout bounds one request, and, beside the dialling of one broker, connecting; and with it how long the end of an intake can wait for either.
 	rereadTimeout = 5 * time.Second
 )
 
@@ -36,7 +37,7 @@ type rereader interface {
 // openReader returns a reader on a connection of its own, so that it waits for no fetch of the group's member, nor that for it.
 func (in *Intake) openReader() (r rereader, closeIt func() error, err error) {
 	s := in.member.config()
-	s.Metadata.Retry.Max = 1
+	s.Metadata.Retry.Max, s.Metadata.Timeout = 1, rereadTimeout
 	s.Net.ReadTimeout, s.Net.WriteTimeout = rereadTimeout, rereadTimeout
 	client, err := Connect(in.member.brokers, s)
 	if err != nil {
@@ -72,6 +73,9 @@ func (s *round) wait(r *item, now time.Time, after time.Duration) {
 		return
 	}
 	for n := r.next; n != nil && s.setAside(n); n = n.next {
+	}
+	if s.kinds[name] == nil && len(s.kinds) >= maxKinds {
+		name = ""
 	}
 	k := s.kinds[name]
 	if k == nil {
@@ -247,7 +251,7 @@ func (s *round) rereadFrom(reader rereader, p *part, from int64) error {
 		return fmt.Errorf("nothing came from offset %d on, and the partition is stable up to %d", from, got.Stable)
 	}
 	var gone []*item
-	defer func() { s.lose(p, gone) }()
+	defer func() { s.lose(p, gone, 0) }()
 	for records, at := got.Records, from; ; {
 		s.mu.Lock()
 		// One that was called meanwhile can lie before what is left of these records.
@@ -375,22 +379,34 @@ func (s *round) loseBefore(p *part, start int64) {
 		}
 	}
 	s.mu.Unlock()
-	slices.SortFunc(gone, func(a, b *item) int { return int(a.offset - b.offset) })
-	s.lose(p, gone)
+	s.lose(p, gone, start)
 }
 
-// lose finishes items, none of which is in a queue any more, whose records Kafka does not hold any more, and says so.
-func (s *round) lose(p *part, gone []*item) {
+// lose finishes items, none of which is in a queue any more, whose records Kafka does not hold any more, and says so. Those that waited for them for their key, and lie before start, are lost with them.
+func (s *round) lose(p *part, gone []*item, start int64) {
 	if len(gone) == 0 {
 		return
 	}
+	first, last, n, ok := s.finishLost(p, gone, start)
+	if !ok {
+		return // whoever has the partition then finds out
+	}
+	s.in.lost.Add(float64(n))
+	s.in.o.Logger.Error("records are lost: Kafka deleted them while their events waited", "topic", p.claim.Topic(), "group", s.in.member.group, "partition", p.claim.Partition(),
+		"first", first, "last", last, "events", n)
+}
+
+// finishLost returns the first and last offset of how many it finished, and false where nothing is handed out any more.
+func (s *round) finishLost(p *part, gone []*item, start int64) (first, last int64, n int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return // whoever has the partition then finds out
+		return 0, 0, 0, false
 	}
 	now := time.Now()
-	for _, r := range gone {
+	for first = gone[0].offset; n < len(gone); n++ {
+		r := gone[n]
+		first, last = min(first, r.offset), max(last, r.offset)
 		s.waiting--
 		if r.trial != nil {
 			k := r.trial
@@ -401,12 +417,13 @@ func (s *round) lose(p *part, gone []*item) {
 			}
 		}
 		s.finish(r)
+		for len(p.called) > 0 && p.called[0].offset < start {
+			gone = append(gone, heap.Pop(&p.called).(*item))
+		}
 	}
 	s.markPart(p)
-	s.in.lost.Add(float64(len(gone)))
-	s.in.o.Logger.Error("records are lost: Kafka deleted them while their events waited", "topic", p.claim.Topic(), "group", s.in.member.group, "partition", p.claim.Partition(),
-		"first", gone[0].offset, "last", gone[len(gone)-1].offset, "events", len(gone))
 	s.flush()
+	return first, last, n, true
 }
 
 // byOffset is a heap of items by their offsets.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -281,6 +282,95 @@ func TestIntakeCountsWaitingEventsThatKafkaDeleted(t *testing.T) {
 		}
 		b.leave()
 	})
+}
+
+// Guards against a line of log and a fetch for each event where many wait for one of their key and retention removes them: they are lost together.
+func TestIntakeCountsLostEventsOfOneKeyTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &contracts{waits: func(int64) bool { return true }}
+		registry := prometheus.NewRegistry()
+		b := newBench(t, 1, IntakeOptions{MaxBatch: 20, Ordered: true, Registerer: registry}, c)
+		var text bytes.Buffer
+		b.in.o.Logger = slog.New(slog.NewTextHandler(&text, nil))
+		b.send(0, 0, 1000, func(int64) string { return "k" })
+		<-time.After(5 * time.Second)
+		synctest.Wait()
+		b.log.mu.Lock()
+		b.log.start = 300
+		clear(b.log.records[0][:300])
+		before := b.log.fetches
+		b.log.mu.Unlock()
+		<-time.After(time.Minute)
+		synctest.Wait()
+		at, _ := b.session.at(0)
+		if n := strings.Count(text.String(), "records are lost"); at != 300 || lostOffsets(t, registry) != 300 || n != 1 || !strings.Contains(text.String(), "first=0 last=299 events=300") {
+			t.Errorf("position %d, %v lost, told %d times: %s", at, lostOffsets(t, registry), n, text.String())
+		}
+		b.log.mu.Lock()
+		if n := b.log.fetches - before; n > 20 {
+			t.Errorf("%d fetches in a minute", n)
+		}
+		b.log.mu.Unlock()
+		c.come()
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if done, twice, _ := c.state(); done != 700 || twice != 0 || b.in.Status().Waiting != 0 {
+			t.Errorf("%d done, %d twice, %+v", done, twice, b.in.Status())
+		}
+		b.leave()
+	})
+}
+
+// Guards an intake against producers who invent types or versions of them that wait: beyond a bound those are tried as one kind, and all pass when the contract comes.
+func TestIntakeBoundsKindsOfWaitingEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 3 * maxKinds
+		c := &contracts{waits: func(int64) bool { return true }}
+		b := newBench(t, 1, IntakeOptions{MaxBatch: 20}, c)
+		for i := range int64(n) {
+			m := message(0, i, "")
+			m.Headers = append(m.Headers, &sarama.RecordHeader{Key: []byte("ce_schemaversion"), Value: fmt.Appendf(nil, "0-0-%d", i)})
+			b.log.append(m)
+			b.claims[0].messages <- m
+		}
+		<-time.After(5 * time.Second)
+		synctest.Wait()
+		_, _, first := c.state()
+		<-time.After(time.Minute)
+		synctest.Wait()
+		_, _, later := c.state()
+		if most := 7 * (maxKinds + 1); later-first > most || later-first < maxKinds || b.in.Status().Waiting != n {
+			t.Errorf("in a minute they were tried %d times, %+v", later-first, b.in.Status())
+		}
+		c.come()
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if done, twice, _ := c.state(); done != n || twice != 0 || b.in.Status().Waiting != 0 {
+			t.Errorf("%d done, %d twice, %+v", done, twice, b.in.Status())
+		}
+		b.leave()
+	})
+}
+
+// Guards the end of an intake that is connecting to brokers which do not answer, as it would read waiting events again: it does not wait for each of them.
+func TestConnectingForWaitingEventsIsBounded(t *testing.T) {
+	t.Parallel() // it takes rereadTimeout
+	in := NewIntake([]string{"a:1", "b:1", "c:1", "d:1", "e:1", "f:1", "g:1", "h:1"}, []string{"t"}, "g", &contracts{}, IntakeOptions{
+		Logger: slog.New(slog.DiscardHandler), Config: func(c *sarama.Config) { c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, silent{} },
+	})
+	began := time.Now()
+	if _, _, err := in.openReader(); err == nil || time.Since(began) > 2*rereadTimeout {
+		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+}
+
+// silent dials brokers that do not answer.
+type silent struct{}
+
+// Dial implements proxy.Dialer.
+func (silent) Dial(string, string) (net.Conn, error) {
+	<-time.After(1500 * time.Millisecond) // as a dialer's own timeout
+	return nil, errors.New("timed out")
 }
 
 // forgetful counts failures, and can forget them, as a counter of bounded memory does.
