@@ -8,7 +8,7 @@
 //
 // On failure: an event that can never pass (reserved_attribute, not_json, unknown_contract, ambiguous_version, contract_violation, enrichment_failed,
 // too_large) becomes a dead letter in DEAD_SINK at once, the event as it came. While a sink is away, events are answered 503 and come again; so are those whose contract's
-// file is wrong, until it is mended or taken away (see package contract). From Kafka, any number of these wait without holding up other types (MAX_WAITING_EVENTS), but
+// file is wrong, until it is mended or taken away (see package contract). From Kafka, MAX_WAITING_EVENTS of these wait without holding up other types, but
 // later events of their partition key wait behind them, whatever their type.
 //
 // Variables: enrich --help lists them, from config.go.

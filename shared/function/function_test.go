@@ -59,7 +59,7 @@ func TestURLs(t *testing.T) {
 	}
 	from := func(url string, want kafka.Subscription, wantErr string) {
 		t.Helper()
-		got, err := Intake{URL: url}.From(b)
+		got, err := Intake{URL: url, Hostname: "pod"}.From(b)
 		if wantErr != "" {
 			if err == nil || !strings.HasPrefix(err.Error(), "INTAKE: ") || !strings.Contains(err.Error(), wantErr) {
 				t.Errorf("%s: %v lacks %s", url, err, wantErr)
@@ -78,6 +78,9 @@ func TestURLs(t *testing.T) {
 	from("kafka:///t?group=g&member=static", kafka.Subscription{Brokers: []string{"a:1", "b:2"}, Topics: []string{"t"}, Group: "g", Static: true}, "")
 	from("kafka:///t?group=g&member=dynamic", kafka.Subscription{Brokers: []string{"a:1", "b:2"}, Topics: []string{"t"}, Group: "g"}, "")
 	from("kafka:///t?group=g&member=x", kafka.Subscription{}, "member=static")
+	if _, err := (Intake{URL: "kafka:///t?group=g&member=static"}).From(b); err == nil || !strings.Contains(err.Error(), "HOSTNAME") {
+		t.Errorf("a static member without a name: %v", err)
+	}
 	for static, want := range map[bool]string{true: "pod", false: ""} {
 		if got := (Intake{Hostname: "pod"}).Instance(kafka.Subscription{Static: static}); got != want {
 			t.Errorf("instance %q, want %q", got, want)

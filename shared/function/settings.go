@@ -77,6 +77,9 @@ func (i Intake) From(b Brokers) (s kafka.Subscription, err error) {
 	if s, err = kafka.ParseIntakeURL(i.URL, kafka.SplitBrokers(b.Brokers)); err != nil {
 		return s, fmt.Errorf("INTAKE: %w", err)
 	}
+	if s.Static && i.Hostname == "" {
+		return s, errors.New("INTAKE: a static member has its name from HOSTNAME, which is empty; member=dynamic needs none")
+	}
 	s.Security = b.Security
 	return s, nil
 }

@@ -69,7 +69,8 @@ type AttemptKeeper interface {
 //
 // How often it failed, and since when, is kept in the commit's metadata ([IntakeOptions.Attempts]).
 //
-// Memory is bounded by MaxBytes, beside what sarama reads ahead (about 256 KiB a partition, compressed); partitions are not read on while it is used up.
+// Memory is bounded by MaxBytes and a quarter of it for what is read again, beside some 200 bytes for each event that waits and what sarama reads ahead (about 256 KiB a partition, compressed);
+// partitions are not read on while MaxBytes are used up.
 //
 // Before partitions are given up nothing further is handed out, and batches in the handler have the time Drain; what they finished is committed.
 type Intake struct {
