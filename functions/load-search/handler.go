@@ -286,7 +286,7 @@ func (b *batch) send(ctx context.Context, open []int) (again []int) {
 		ops[n] = b.docs[i].Operation
 	}
 	results, err := b.h.index.Bulk(ctx, ops)
-	took := b.h.took(ops, results)
+	took, elsewhere := b.h.took(ops, results), elsewhere(ops, results)
 	doubts := map[string]error{}
 	var conflicts []int
 	for n, i := range open {
@@ -312,12 +312,12 @@ func (b *batch) send(ctx context.Context, open []int) (again []int) {
 			case r.Status == search.Refused && took[d.Index]:
 				b.out.Failed(i, r.Err)
 			case r.Status == search.Refused:
-				b.retry(i, fmt.Errorf("index %s took no document since it refused one: %w", d.Index, r.Err))
+				b.retryAlone(i, fmt.Errorf("index %s took no document since it refused one: %w", d.Index, r.Err), elsewhere(d.Index))
 			case b.refused(i, r.Err):
 				again = append(again, i)
 			}
 		case search.Unavailable:
-			b.retry(i, cmp.Or(r.Err, err))
+			b.retryAlone(i, cmp.Or(r.Err, err), r.Own && elsewhere(d.Index))
 		}
 	}
 	return append(again, b.compare(ctx, conflicts)...)
@@ -389,6 +389,15 @@ func (b *batch) retry(i int, err error) {
 	default:
 		b.out.Retry(i, err)
 	}
+}
+
+// retryAlone is retry; where it is one index's own fault, the event waits by itself.
+func (b *batch) retryAlone(i int, err error, own bool) {
+	if own {
+		b.out.RetryAfter(i, err, b.h.interval)
+		return
+	}
+	b.retry(i, err)
 }
 
 // report counts a batch and logs what was given up, one line for each code, with the first event's root id and reason. What comes

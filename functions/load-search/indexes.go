@@ -103,3 +103,14 @@ func (h *handler) took(ops []search.Operation, results []search.Result) map[stri
 	}
 	return out
 }
+
+// elsewhere tells whether a bulk request wrote to another index than the one asked for: what that one does is then no fault of Elasticsearch as a whole.
+func elsewhere(ops []search.Operation, results []search.Result) func(index string) bool {
+	took := map[string]bool{}
+	for i, r := range results {
+		if r.Status == search.Done || r.Status == search.Conflict {
+			took[ops[i].Index] = true
+		}
+	}
+	return func(index string) bool { return len(took) > 1 || len(took) == 1 && !took[index] }
+}

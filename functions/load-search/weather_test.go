@@ -84,6 +84,41 @@ func TestDeletedIndexIsMadeAnew(t *testing.T) {
 	}
 }
 
+// Guards all other indexes against one that is closed, blocked or without a shard, or that refuses everything: as long as others take documents, its events wait for a time of their own, so that from Kafka
+// any number of them are set aside. Where nothing is taken it may be the cluster, and overload is never one index's.
+func TestIndexAtFaultWaitsAlone(t *testing.T) {
+	for kind, tt := range map[string]struct {
+		status int
+		alone  bool
+	}{
+		"index_closed_exception":          {400, true},
+		"cluster_block_exception":         {403, true},
+		"unavailable_shards_exception":    {503, true},
+		"illegal_argument_exception":      {400, true},
+		"es_rejected_execution_exception": {429, false},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			s := start(t)
+			s.loader.interval = 10 * time.Second
+			s.fake.Set(searchtest.Hooks{Item: func(index, _ string) (int, string, string) {
+				if index == tripIndex {
+					return tt.status, kind, "reason"
+				}
+				return 0, "", ""
+			}})
+			o := s.want(t, "retry done", trip(t, "1", tripPayload), dead(t, "2", tripPayload))
+			if alone := o[0].After == 10*time.Second && !o[0].Away; alone != tt.alone {
+				t.Errorf("beside another index: %+v", o[0])
+			}
+			if o := s.want(t, "retry", trip(t, "1", tripPayload)); o[0].After != 0 {
+				t.Errorf("with nothing else to tell by: %+v", o[0])
+			}
+			s.fake.Set(searchtest.Hooks{})
+			s.want(t, "done", trip(t, "1", tripPayload))
+		})
+	}
+}
+
 // Guards the count of attempts: what other indexes take proves nothing against a document of one that refuses all; what the same index takes does.
 func TestUnknownRefusalCountsByIndex(t *testing.T) {
 	s := start(t)

@@ -67,6 +67,7 @@ type Result struct {
 	HTTP   int    // the item's status in Elasticsearch's answer; 0 where there was none
 	Type   string // Elasticsearch's error type; "" where there was no error
 	Err    error  // nil exactly where Status is Done; names error types and fields, never a value of the document
+	Own    bool   // with Unavailable: this index is at fault (closed, blocked, without a shard), and others may be well
 }
 
 // Bulk writes the operations, in as many requests as their size and number ask for, one after the other, and returns one
@@ -261,7 +262,7 @@ func classify(it item) Result {
 		r.Status = Conflict
 	case it.Status == http.StatusUnauthorized, it.Status == http.StatusForbidden, it.Status == http.StatusNotFound,
 		it.Status == http.StatusTooManyRequests, it.Status >= 500, unavailableTypes[it.Error.Type]:
-		r.Status = Unavailable
+		r.Status, r.Own = Unavailable, ownTypes[it.Error.Type]
 		r.Err = fmt.Errorf("index %s: %s", it.Index, it.Error.advise(it.Status))
 	case it.Status == http.StatusBadRequest && (permanentTypes[it.Error.Type] || it.Error.immenseTerm()):
 		r.Status = Permanent
@@ -281,6 +282,13 @@ var unavailableTypes = map[string]bool{
 	"validation_exception":                    true, // too many shards for the cluster
 	"index_create_block_exception":            true,
 	"security_exception":                      true,
+}
+
+// ownTypes are those of unavailableTypes that one index can have alone. A full disk blocks many at once, but not those whose shards are on others.
+var ownTypes = map[string]bool{
+	"cluster_block_exception":      true,
+	"index_closed_exception":       true,
+	"unavailable_shards_exception": true,
 }
 
 // blockInReason finds what an error says of the blocks on an index: their names are Elasticsearch's own.
