@@ -207,7 +207,7 @@ func TestIntakeKeepsOrderBehindWaitingEvents(t *testing.T) {
 			of[key(n)] = append(of[key(n)], n)
 		}
 		b.log.mu.Lock()
-		if b.log.fetches > 200 {
+		if b.log.fetches > 1000 { // how many lie together depends on who runs first; one each is the mistake
 			t.Errorf("%d fetches for 2,000 events", b.log.fetches)
 		}
 		b.log.mu.Unlock()
