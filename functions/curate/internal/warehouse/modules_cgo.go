@@ -1,0 +1,5 @@
+//go:build cgo
+
+package warehouse
+
+import _ "github.com/duckdb/duckdb-go/v2"
