@@ -1,4 +1,4 @@
-// Package objectstore is Millrace's view of an S3-compatible bucket: whole objects in, whole objects out, a conditional
+// Package objectstore is Millrace's view of an S3-compatible bucket: whole objects in, whole objects out (from and to memory or files), parts of objects out, a conditional
 // write, and a listing that starts behind a key.
 //
 // It guarantees: one Put is one HTTP PUT of the whole body, signed over the SHA-256 of its content, so that an object is
@@ -6,14 +6,14 @@
 // proves that, and provision refuses a store that fails it); a missing object is ErrNotFound and nothing else is, in
 // particular not a missing bucket; every other error is an outage or a misconfiguration and may be retried.
 //
-// It does not: split bodies into parts, stream, cache, log, or know what the objects mean.
+// It does not: split bodies into parts, cache, log, or know what the objects mean.
 //
 // # Decision 2026-11-21: single PUTs without trailing headers
 //
 // Context: `If-None-Match: *` is only sure for single PUTs, versitygw does not take trailing checksums, and minio-go by
 // default cuts large bodies into parts and signs plain-HTTP bodies chunk by chunk. Decision: bodies are byte slices, the
 // content's SHA-256 is computed once here and sent as x-amz-content-sha256. Consequences: an object is limited by memory
-// (callers bound theirs) and by S3's 5 GiB for one PUT; a body damaged on the way is refused by the store.
+// (callers bound theirs; PutFile, which reads a file twice, is not) and by S3's 5 GiB for one PUT; a body damaged on the way is refused by the store.
 //
 // # Decision 2026-11-21: PUTs are repeated here, not by minio-go
 //

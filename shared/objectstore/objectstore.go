@@ -173,6 +173,11 @@ func (b *Bucket) put(ctx context.Context, key string, body []byte, ifAbsent bool
 	ctx, cancel := b.begin(ctx)
 	defer cancel()
 	sum := sha256.Sum256(body)
+	return b.send(ctx, key, func() io.Reader { return bytes.NewReader(body) }, int64(len(body)), hex.EncodeToString(sum[:]), ifAbsent)
+}
+
+// send makes one PUT of the body, again while that may help; each attempt reads from a reader of its own.
+func (b *Bucket) send(ctx context.Context, key string, body func() io.Reader, size int64, sum string, ifAbsent bool) error {
 	opts := minio.PutObjectOptions{
 		ContentType:          "application/octet-stream",
 		DisableMultipart:     true,
@@ -184,19 +189,12 @@ func (b *Bucket) put(ctx context.Context, key string, body []byte, ifAbsent bool
 	// minio-go repeats with the same reader, which the transport may still be reading for an attempt that was answered early: each
 	// attempt gets a reader of its own here.
 	for attempt := 1; ; attempt++ {
-		_, err := b.once.PutObject(ctx, b.name, key, bytes.NewReader(body), int64(len(body)), "", hex.EncodeToString(sum[:]), opts)
+		_, err := b.once.PutObject(ctx, b.name, key, body(), size, "", sum, opts)
 		if err == nil {
 			return nil
 		}
-		if attempt == b.attempts || !repeatable(err) {
+		if attempt == b.attempts || !repeatable(err) || !pause(ctx, attempt) {
 			return b.wrap(ctx, "put", key, err)
-		}
-		timer := time.NewTimer(time.Duration(attempt) * 200 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return b.wrap(ctx, "put", key, err)
-		case <-timer.C:
 		}
 	}
 }

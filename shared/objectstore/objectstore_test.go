@@ -1,9 +1,15 @@
 package objectstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -164,4 +170,61 @@ func TestFullDiskSaysSo(t *testing.T) {
 	if _, err := open(t, c).List(t.Context(), "", "", 0); err == nil || !strings.Contains(err.Error(), "503 SlowDown") {
 		t.Errorf("list: %v", err)
 	}
+}
+
+// Guards large downloads: a body that is cut again and again is read on where it ended, as long as attempts are left, and never from another version of the object.
+func TestDownloadGoesOn(t *testing.T) {
+	body := []byte(strings.Repeat("0123456789", 10000))
+	f := func(cuts int, change bool, want string) {
+		t.Helper()
+		s := server(t, "bucket")
+		b := open(t, s.Config("bucket", 3))
+		if err := b.Put(t.Context(), "key", body); err != nil {
+			t.Fatal(err)
+		}
+		gets := 0
+		s.CutBodies(func(_ string, size int) int {
+			if gets++; gets <= cuts {
+				return size / 2
+			}
+			return size
+		})
+		file, err := os.Create(filepath.Join(t.TempDir(), "got"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = file.Close() }()
+		w := &meddler{WriterAt: file, first: func() {
+			if !change {
+				return
+			}
+			if err := b.Put(t.Context(), "key", []byte(strings.Repeat("x", len(body)))); err != nil {
+				t.Error(err)
+			}
+		}}
+		_, err = b.Download(t.Context(), "key", w)
+		if (err == nil) != (want == "") || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%d cuts: %v, want %q", cuts, err, want)
+		}
+		got, readErr := os.ReadFile(file.Name())
+		if readErr != nil || err == nil && !bytes.Equal(got, body) {
+			t.Errorf("%d cuts: %d bytes, %v", cuts, len(got), readErr)
+		}
+	}
+	f(0, false, "")
+	f(1, false, "")
+	f(3, false, "bytes of 100000")
+	f(1, true, "412")
+}
+
+// meddler calls first before the first write.
+type meddler struct {
+	io.WriterAt
+	once  sync.Once
+	first func()
+}
+
+func (m *meddler) WriteAt(p []byte, at int64) (int, error) {
+	m.once.Do(m.first)
+	return m.WriterAt.WriteAt(p, at)
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sort"
@@ -48,6 +49,8 @@ type Server struct {
 	mu sync.Mutex
 	// fault decides about each request.
 	fault func(method, bucket, key string) Fault
+	// cut says after how many bytes an answer is cut.
+	cut func(key string, size int) int
 	// unconditional makes the server ignore If-None-Match.
 	unconditional bool
 	buckets       map[string]map[string]object
@@ -75,6 +78,13 @@ func (s *Server) Fail(f func(method, bucket, key string) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = f
+}
+
+// CutBodies lets f decide after how many bytes of an answer to a GET the connection is cut from now on; size is the answer's, and to return it serves it whole, as does nil for f. f runs under the server's lock.
+func (s *Server) CutBodies(f func(key string, size int) int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = f
 }
 
 // IgnoreConditions makes the server ignore If-None-Match, as some stores do.
@@ -189,11 +199,26 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, bucket, key strin
 	default: // GET, HEAD
 		sum := sha256.Sum256(o.body)
 		w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
-		w.Header().Set("Last-Modified", o.modified.UTC().Format(http.TimeFormat))
-		w.Header().Set("Content-Length", strconv.Itoa(len(o.body)))
-		if r.Method == http.MethodGet {
-			_, _ = w.Write(o.body) // the client is gone
+		w.Header().Set("Content-Type", "application/octet-stream")
+		answer := w
+		var rec *httptest.ResponseRecorder
+		if s.cut != nil {
+			rec = httptest.NewRecorder()
+			maps.Copy(rec.Header(), w.Header())
+			answer = rec
 		}
+		http.ServeContent(answer, r, "", o.modified, bytes.NewReader(o.body))
+		if rec == nil {
+			return
+		}
+		n := s.cut(key, rec.Body.Len())
+		maps.Copy(w.Header(), rec.Header())
+		w.WriteHeader(rec.Code)
+		_, _ = w.Write(rec.Body.Bytes()[:n]) // the client is gone
+		if n == rec.Body.Len() {
+			return
+		}
+		panic(http.ErrAbortHandler)
 	}
 }
 

@@ -101,6 +101,52 @@ func Run(t *testing.T, b *objectstore.Bucket) {
 			}
 		}
 	})
+	// Guards readers of Parquet and files larger than memory: parts and files come back as they are, at the object's borders too, and what is not there is an error.
+	t.Run("ranges and files", func(t *testing.T) {
+		for _, n := range []int{0, 1, 3 << 20} {
+			body := make([]byte, n)
+			rand.Read(body)
+			local := filepath.Join(t.TempDir(), "body")
+			if err := os.WriteFile(local, body, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			key := put(t, fmt.Sprintf("file-%d", n), []byte("an earlier body"))
+			if err := b.PutFile(ctx, key, local); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := b.Get(ctx, key); err != nil || !bytes.Equal(got, body) {
+				t.Errorf("PutFile of %d bytes: %d came back, %v", n, len(got), err)
+			}
+			f, err := os.Create(filepath.Join(t.TempDir(), "got"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := b.Download(ctx, key, f)
+			got, readErr := os.ReadFile(f.Name())
+			if err := errors.Join(err, readErr, f.Close()); err != nil || !bytes.Equal(got, body) || info.Size != int64(n) || info.Key != key {
+				t.Errorf("Download of %d bytes: %d came, %+v, %v", n, len(got), info, err)
+			}
+			for _, r := range [][2]int{{0, 0}, {0, n}, {0, min(n, 7)}, {n - min(n, 9), min(n, 9)}, {n / 2, n / 3}} {
+				if got, err := b.GetRange(ctx, key, int64(r[0]), int64(r[1])); err != nil || !bytes.Equal(got, body[r[0]:r[0]+r[1]]) {
+					t.Errorf("%d bytes from %d on of %d: %d came, %v", r[1], r[0], n, len(got), err)
+				}
+			}
+			for _, r := range [][2]int{{n, 1}, {0, n + 1}, {n + 5, 3}, {-1, 1}, {0, -1}} {
+				if got, err := b.GetRange(ctx, key, int64(r[0]), int64(r[1])); err == nil || errors.Is(err, objectstore.ErrNotFound) {
+					t.Errorf("%d bytes from %d on of %d: %d came, %v", r[1], r[0], n, len(got), err)
+				}
+			}
+		}
+		if _, err := b.GetRange(ctx, dir+"none", 0, 1); !errors.Is(err, objectstore.ErrNotFound) {
+			t.Errorf("range of no object: %v", err)
+		}
+		if _, err := b.Download(ctx, dir+"none", discard{}); !errors.Is(err, objectstore.ErrNotFound) {
+			t.Errorf("download of no object: %v", err)
+		}
+		if err := b.PutFile(ctx, dir+"none", filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("put of no file: %v", err)
+		}
+	})
 	// Guards the keys that drains make: dates with '=', percent and plus signs, dots.
 	t.Run("keys survive", func(t *testing.T) {
 		for _, k := range []string{"date=2023-01-01/a-0.parquet", "type%2Fx/1/a+b", "events.raw/-_x/00000000000000000001.json"} {
@@ -525,6 +571,11 @@ func Store(t *testing.T, c objectstore.Config, kind Kind) {
 		}
 	}
 }
+
+// discard forgets what is written to it.
+type discard struct{}
+
+func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 func open(t *testing.T, c objectstore.Config) *objectstore.Bucket {
 	t.Helper()
