@@ -11,57 +11,25 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"millrace/shared/column"
 	"millrace/shared/contract"
 	"millrace/shared/rawjson"
 )
 
-// shape is what a field's column is.
-type shape uint8
-
-const (
-	asJSON shape = iota // JSON text
-	asStruct
-	asList
-	asScalar
-)
-
-func shapeOf(f contract.Field) shape {
-	switch f.Type {
-	case contract.Any:
-		return asJSON
-	case contract.Object:
-		if len(f.Fields) == 0 {
-			return asJSON
-		}
-		return asStruct
-	case contract.Array:
-		if f.Items == nil {
-			return asJSON
-		}
-		return asList
-	case contract.String, contract.Integer, contract.Number, contract.Decimal, contract.Boolean, contract.Date, contract.Timestamp, contract.Time:
-		return asScalar
-	}
-	return asJSON
-}
-
-// columnName is the name of a field's column.
-func columnName(f contract.Field) string { return strings.ToLower(f.Name) }
-
 // nodeOf returns the field's part of the schema.
 func nodeOf(f contract.Field) parquet.Node {
-	switch shapeOf(f) {
-	case asStruct:
+	switch column.Of(f) {
+	case column.Struct:
 		g := parquet.Group{}
 		for _, c := range f.Fields {
-			g[columnName(c)] = nodeOf(c)
+			g[column.Name(c)] = nodeOf(c)
 		}
 		return optional(g)
-	case asList:
+	case column.List:
 		return optional(parquet.List(nodeOf(*f.Items)))
-	case asJSON:
+	case column.JSON:
 		return optional(parquet.String())
-	case asScalar:
+	case column.Scalar:
 	}
 	switch f.Type {
 	case contract.Integer:
@@ -92,7 +60,7 @@ func nodeOf(f contract.Field) parquet.Node {
 // node is a field with its columns.
 type node struct {
 	field contract.Field
-	shape shape
+	shape column.Shape
 	def   int // the definition level where the value is there
 	rep   int // of a list: the repetition level of its second element
 
@@ -107,23 +75,23 @@ type node struct {
 
 // compile returns the node of the field whose column is at path, and which is at the definition and repetition levels.
 func (l *Layout) compile(f contract.Field, path []string, def, rep int) *node {
-	n := &node{field: f, shape: shapeOf(f), def: def}
+	n := &node{field: f, shape: column.Of(f), def: def}
 	below := func(name ...string) []string { return append(slices.Clone(path), name...) }
 	switch n.shape {
-	case asStruct:
+	case column.Struct:
 		n.names = map[string]int{}
 		for i, c := range f.Fields {
-			child := l.compile(c, below(columnName(c)), def+1, rep)
+			child := l.compile(c, below(column.Name(c)), def+1, rep)
 			n.names[c.Name] = i
 			n.children = append(n.children, child)
 			n.leaves = append(n.leaves, child.leaves...)
 		}
 		n.values = make([][]byte, len(n.children))
-	case asList:
+	case column.List:
 		n.rep = rep + 1
 		n.item = l.compile(*f.Items, below("list", "element"), def+2, rep+1)
 		n.leaves = n.item.leaves
-	case asJSON, asScalar:
+	case column.JSON, column.Scalar:
 		n.leaf = l.leaf(path...)
 		n.leaves = []*leaf{n.leaf}
 	}
@@ -194,20 +162,20 @@ func (n *node) write(r *rescue, value []byte, rep, def int) {
 	kind := rawjson.Kind(value)
 	if kind != 0 && kind != 'n' {
 		switch n.shape {
-		case asStruct:
+		case column.Struct:
 			if kind == '{' {
 				n.writeStruct(r, value, rep)
 				return
 			}
-		case asList:
+		case column.List:
 			if kind == '[' {
 				n.writeList(r, value, rep)
 				return
 			}
-		case asJSON:
+		case column.JSON:
 			n.leaf.add(parquet.ByteArrayValue(rawjson.Compact(nil, value)), rep)
 			return
-		case asScalar:
+		case column.Scalar:
 			v, ok, exact := scalar(&n.field, kind, value)
 			if !exact {
 				r.keep(value, "")
@@ -217,7 +185,7 @@ func (n *node) write(r *rescue, value []byte, rep, def int) {
 				return
 			}
 		}
-		if n.shape != asScalar {
+		if n.shape != column.Scalar {
 			r.keep(value, "")
 		}
 	}
