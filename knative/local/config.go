@@ -29,6 +29,8 @@ type environment struct {
 	S3Endpoint       string   `envconfig:"S3_ENDPOINT"`   // http or https URL
 	S3Region         string   `envconfig:"S3_REGION"`
 	ElasticsearchURL string   `envconfig:"ELASTICSEARCH_URL"` // http or https URL
+	CatalogURL       string   `envconfig:"CATALOG_URL"`       // sqlite:FILE, postgres://... or http(s)://...; may hold a password
+	TrinoURL         string   `envconfig:"TRINO_URL"`         // http or https URL
 	Contracts        string   `envconfig:"CONTRACTS"`         // a directory of contracts beside the embedded ones
 
 	// How they are reached, by the variables that the functions have.
@@ -56,6 +58,7 @@ embedded servers for Kafka, object storage and search. Ctrl-C drains and stops; 
 
   make run                                  # http://127.0.0.1:8080, data in .millrace
   make run ARGS="-dir /data/m -tick 5s"     # with flags
+  make run ARGS="-cron 0"                   # without curate, which needs a C compiler
   make run ARGS="-overlay direct"           # functions take events straight from Kafka: knative/direct in place of knative and triggers
 
 Variables: KAFKA_BROKERS, S3_ENDPOINT and ELASTICSEARCH_URL name real servers, used in place of the embedded ones. How these are reached, the functions
@@ -66,6 +69,8 @@ and this command take from the variables of the functions; files are read again 
   S3_ENDPOINT        AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, S3_PRIVATE_ACCESS_KEY_ID and S3_PRIVATE_SECRET_ACCESS_KEY,
                      or AWS_SHARED_CREDENTIALS_FILE, AWS_PROFILE, S3_PRIVATE_PROFILE; S3_REGION, S3_CA
   ELASTICSEARCH_URL  ELASTICSEARCH_API_KEY or ELASTICSEARCH_API_KEY_FILE, ELASTICSEARCH_CA
+
+CATALOG_URL names the catalog of the lake's tables, postgres://... or http(s)://... (REST), in place of a file in DIR; TRINO_URL a Trino on the same catalog, for curate.
 
 CONTRACTS names a directory of your own contracts, *.odcs.yaml. OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT has the functions send
 spans there, as the other OTEL_ variables of their --help say.
@@ -97,6 +102,7 @@ func load(args []string) (platform.Config, error) {
 	flags.StringVar(&cfg.S3, "s3", "127.0.0.1:9000", "`address` of the embedded object storage; the variable S3_ENDPOINT names a real one")
 	flags.StringVar(&cfg.Search, "search", "127.0.0.1:9200", "`address` of the embedded search; the variable ELASTICSEARCH_URL names a real one")
 	flags.DurationVar(&cfg.Tick, "tick", 10*time.Second, "`time` between two ticks of each PingSource, in place of its schedule")
+	flags.DurationVar(&cfg.Cron, "cron", time.Minute, "`time` between two runs of each CronJob (curate), in place of its schedule; 0 runs none")
 	flags.StringVar(&manifests, "manifests", "", "`files` and directories of manifests, comma separated (default knative and triggers of this checkout)")
 	flags.StringVar(&overlay, "overlay", "", "`name` of a directory in knative that is run in place of knative and triggers: direct")
 	flags.IntVar(&cfg.Feed, "feed", 10000, "feed a new directory with this `number` of generated trips; 0 is none")
@@ -108,7 +114,7 @@ func load(args []string) (platform.Config, error) {
 		return platform.Config{}, fmt.Errorf("no arguments are known, only flags: %q", flags.Args())
 	}
 	if env.Sourced != "" {
-		return platform.Config{}, fmt.Errorf("this shell has read %s, whose variables name the servers of a platform, and here would mean real servers: use another shell, or unset MILLRACE_ENV, KAFKA_BROKERS, S3_ENDPOINT and ELASTICSEARCH_URL", env.Sourced)
+		return platform.Config{}, fmt.Errorf("this shell has read %s, whose variables name the servers of a platform, and here would mean real servers: use another shell, or unset MILLRACE_ENV, KAFKA_BROKERS, S3_ENDPOINT, ELASTICSEARCH_URL and CATALOG_URL", env.Sourced)
 	}
 	root, err := build.Root(".", "millrace")
 	if err != nil {
@@ -128,6 +134,10 @@ func load(args []string) (platform.Config, error) {
 	}
 	cfg.Servers = platform.Servers{
 		KafkaBrokers: list(env.KafkaBrokers), S3Endpoint: env.S3Endpoint, S3Region: env.S3Region, ElasticsearchURL: env.ElasticsearchURL,
+		TrinoURL: env.TrinoURL,
+	}
+	if cfg.Servers.CatalogURL, err = catalog(env.CatalogURL); err != nil {
+		return platform.Config{}, err
 	}
 	if err := env.secure(&cfg.Servers); err != nil {
 		return platform.Config{}, err
@@ -169,6 +179,35 @@ func load(args []string) (platform.Config, error) {
 	info, err := os.Stdout.Stat()
 	cfg.Color = err == nil && info.Mode()&os.ModeCharDevice != 0 && env.NoColor == "" && env.Term != "dumb"
 	return cfg, validate(cfg)
+}
+
+// catalog checks the catalog's URL, which errors never quote, and makes the name of a file absolute: curate runs in another directory than this command.
+func catalog(address string) (string, error) {
+	if address == "" {
+		return "", nil
+	}
+	u, err := url.Parse(address)
+	if err == nil {
+		switch u.Scheme {
+		case "postgres", "postgresql", "http", "https":
+			if u.Host != "" {
+				return address, nil
+			}
+		case "sqlite":
+			name := u.Path
+			if u.Opaque != "" {
+				name = u.Opaque
+			}
+			if name == "" || u.Host != "" {
+				break
+			}
+			if name, err = filepath.Abs(name); err != nil {
+				return "", fmt.Errorf("CATALOG_URL: %w", err)
+			}
+			return (&url.URL{Scheme: u.Scheme, Path: name, RawQuery: u.RawQuery}).String(), nil
+		}
+	}
+	return "", errors.New("CATALOG_URL must be sqlite:FILE, or a URL of postgres, http or https")
 }
 
 // secure says how the real servers are reached. Credentials of another purpose that happen to be set are not for the embedded ones. Functions run in another directory than this
@@ -240,7 +279,7 @@ func validate(cfg platform.Config) error {
 			errs = append(errs, fmt.Errorf("-%s must be an address such as 127.0.0.1:8080: %w", one.flag, err))
 		}
 	}
-	for _, one := range []struct{ variable, address string }{{"S3_ENDPOINT", cfg.Servers.S3Endpoint}, {"ELASTICSEARCH_URL", cfg.Servers.ElasticsearchURL}} {
+	for _, one := range []struct{ variable, address string }{{"S3_ENDPOINT", cfg.Servers.S3Endpoint}, {"ELASTICSEARCH_URL", cfg.Servers.ElasticsearchURL}, {"TRINO_URL", cfg.Servers.TrinoURL}} {
 		if u, err := url.Parse(one.address); one.address != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 			errs = append(errs, fmt.Errorf("%s must be an http or https URL", one.variable))
 		}
@@ -250,6 +289,9 @@ func validate(cfg platform.Config) error {
 	}
 	if cfg.Tick <= 0 {
 		errs = append(errs, errors.New("-tick must be above zero"))
+	}
+	if cfg.Cron < 0 {
+		errs = append(errs, errors.New("-cron must not be negative"))
 	}
 	if cfg.Feed < 0 {
 		errs = append(errs, errors.New("-feed must not be negative"))

@@ -18,7 +18,7 @@ import (
 func clean(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{
-		"KAFKA_BROKERS", "CONTRACTS", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_CA", "MILLRACE_ENV", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
+		"KAFKA_BROKERS", "CONTRACTS", "CATALOG_URL", "TRINO_URL", "S3_ENDPOINT", "S3_REGION", "ELASTICSEARCH_URL", "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_CA", "MILLRACE_ENV", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
 		"KAFKA_CA_FILE", "KAFKA_CERT_FILE", "KAFKA_KEY_FILE", "KAFKA_SERVER_NAME", "KAFKA_SASL_MECHANISM", "KAFKA_USER", "KAFKA_PASSWORD", "KAFKA_PASSWORD_FILE",
 		"ELASTICSEARCH_API_KEY_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "S3_PRIVATE_PROFILE", "S3_PRIVATE_ACCESS_KEY_ID", "S3_PRIVATE_SECRET_ACCESS_KEY", "S3_CA",
 		"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS_FILE",
@@ -45,17 +45,17 @@ func TestDefaultsAndFlags(t *testing.T) {
 	}
 	want := platform.Config{
 		Root: root, Dir: ".millrace", Manifests: []string{filepath.Join(root, "knative"), filepath.Join(root, "triggers")},
-		Listen: "127.0.0.1:8080", Kafka: "127.0.0.1:9092", S3: "127.0.0.1:9000", Search: "127.0.0.1:9200", Tick: 10 * time.Second, Feed: 10000,
+		Listen: "127.0.0.1:8080", Kafka: "127.0.0.1:9092", S3: "127.0.0.1:9000", Search: "127.0.0.1:9200", Tick: 10 * time.Second, Cron: time.Minute, Feed: 10000,
 		Environment: map[string]string{"PATH": "/bin", "HOME": "/home/x"}, Out: got.Out, Color: got.Color,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
-	got, err = load([]string{"-dir", "d", "--listen=127.0.0.1:1", "-kafka=127.0.0.1:2", "-s3", "127.0.0.1:3", "-search", "127.0.0.1:4", "-tick", "1s", "-feed", "0", "-manifests", "a, b"})
+	got, err = load([]string{"-dir", "d", "--listen=127.0.0.1:1", "-kafka=127.0.0.1:2", "-s3", "127.0.0.1:3", "-search", "127.0.0.1:4", "-tick", "1s", "-cron", "0", "-feed", "0", "-manifests", "a, b"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Dir, want.Listen, want.Kafka, want.S3, want.Search, want.Tick, want.Feed, want.Manifests = "d", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4", time.Second, 0, []string{"a", "b"}
+	want.Dir, want.Listen, want.Kafka, want.S3, want.Search, want.Tick, want.Cron, want.Feed, want.Manifests = "d", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4", time.Second, 0, 0, []string{"a", "b"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
@@ -136,6 +136,30 @@ func TestServers(t *testing.T) {
 	}
 }
 
+// The catalog goes on to a process in another directory, so a file's name becomes absolute; one that is none is refused without its password.
+func TestCatalog(t *testing.T) {
+	clean(t)
+	here, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]string{
+		"": "", "sqlite:c.db": "sqlite://" + filepath.Join(here, "c.db"), "sqlite:///a/c%20d.db": "sqlite:///a/c%20d.db", "postgres://u:p%40@h:5432/lake?sslmode=disable": "postgres://u:p%40@h:5432/lake?sslmode=disable",
+		"https://rest/catalog": "https://rest/catalog",
+	} {
+		t.Setenv("CATALOG_URL", given)
+		if cfg, err := load(nil); err != nil || cfg.Servers.CatalogURL != want {
+			t.Errorf("%s: got %q, %v; want %q", given, cfg.Servers.CatalogURL, err, want)
+		}
+	}
+	for _, given := range []string{"catalog.db", "sqlite:", "sqlite://secret/c.db", "postgres:secret", "mysql://u:secret@h/lake", "postgres://u:se%cret@h/lake"} {
+		t.Setenv("CATALOG_URL", given)
+		if _, err := load(nil); err == nil || !strings.Contains(err.Error(), "CATALOG_URL") || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "se%cret") {
+			t.Errorf("%s: %v", given, err)
+		}
+	}
+}
+
 // Spans of a pipeline on one machine go where OpenTelemetry's variables say, each function under its own name.
 func TestSpans(t *testing.T) {
 	clean(t)
@@ -175,8 +199,9 @@ func TestHelpNamesVariables(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	clean(t)
 	t.Setenv("S3_ENDPOINT", "minio:9000")
-	_, err := load([]string{"-listen", "8080", "-tick", "0", "-feed", "-1", "-dir", ""})
-	for _, want := range []string{"-listen must be", "-tick must be", "-feed must", "-dir must", "S3_ENDPOINT must be an http or https URL"} {
+	t.Setenv("TRINO_URL", "trino:8080")
+	_, err := load([]string{"-listen", "8080", "-tick", "0", "-cron", "-1s", "-feed", "-1", "-dir", ""})
+	for _, want := range []string{"-listen must be", "-tick must be", "-cron must", "TRINO_URL must be an http or https URL", "-feed must", "-dir must", "S3_ENDPOINT must be an http or https URL"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}

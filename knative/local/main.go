@@ -1,10 +1,10 @@
 // Command local runs the manifests of knative/ and triggers/ on this machine: functions as processes that start at their first
-// request, Brokers and Triggers with Knative's delivery rules, PingSources, and embedded servers for Kafka, object storage and search.
+// request, Brokers and Triggers with Knative's delivery rules, PingSources, CronJobs, and embedded servers for Kafka, object storage and search.
 //
 //	go run ./knative/local        (make run)
 //
 // Flags are in config.go, as are the variables that put real servers in the place of embedded ones, KAFKA_BROKERS, S3_ENDPOINT,
-// ELASTICSEARCH_URL, and those by which these are reached. Ctrl-C finishes what is in flight and stops everything in
+// ELASTICSEARCH_URL, CATALOG_URL, and those by which these are reached. Ctrl-C finishes what is in flight and stops everything in
 // order; a second one stops at once. What was acknowledged survives either, and SIGKILL.
 package main
 

@@ -111,7 +111,7 @@ type Platform struct {
 	Root   string    // of the module
 	Dir    string    // for all its data
 	Listen string    // of its gateway, host:port
-	Flags  []string  // beside these: -dir, -listen, -feed 0
+	Flags  []string  // beside these: -dir, -listen, -feed 0, -cron 0
 	Env    []string  // all of its environment
 	Output io.Writer // what it and its functions say
 
@@ -131,7 +131,7 @@ func (p *Platform) Start(ctx context.Context) error {
 		return errors.New("the platform runs already")
 	}
 	// The context ends the waiting, not the process: how that ends is for Stop to say.
-	command := exec.Command(p.Binary, append([]string{"-dir", p.Dir, "-feed", "0", "-listen", p.Listen}, p.Flags...)...) //nolint:noctx // see above
+	command := exec.Command(p.Binary, append([]string{"-dir", p.Dir, "-feed", "0", "-cron", "0", "-listen", p.Listen}, p.Flags...)...) //nolint:noctx // see above
 	command.Dir, command.Env = p.Root, p.Env
 	command.Stdout, command.Stderr = p.Output, p.Output
 	command.SysProcAttr = Dependent()

@@ -36,7 +36,7 @@ type ping struct {
 }
 
 func (e *Eventing) newPing(c Config, m *manifest.PingSource) (*ping, error) {
-	if err := checkSchedule(m.Spec.Schedule); err != nil {
+	if err := manifest.CheckSchedule(m.Spec.Schedule); err != nil {
 		return nil, &manifest.Error{Pos: m.Pos, Message: fmt.Sprintf("PingSource %s: schedule: %v", m.Metadata.Name, err)}
 	}
 	data := []byte(m.Spec.Data)

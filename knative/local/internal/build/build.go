@@ -4,7 +4,7 @@
 // there are, and links only what changed. The package guarantees that a binary it returns was built from the tree as it is now, and
 // that the compiler's messages are shown whole.
 //
-// It builds for this machine only, knows none of ko's own settings (.ko.yaml), and makes no images.
+// It builds for this machine only and makes no images. Of ko's own settings (.ko.yaml) it knows one: which packages are built with CGO_ENABLED=1, and so need a C compiler ([Builder.NeedC], [Builder.Compiler]).
 package build
 
 import (

@@ -106,3 +106,36 @@ func TestRoot(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A machine without a C compiler must be told from one that has it, by the packages that ko's settings build with one: a link that fails would take every function with it.
+func TestCompiler(t *testing.T) {
+	root := module(t, map[string]string{".ko.yaml": "defaultEnv: [CGO_ENABLED=0]\nbuilds:\n  - {id: a, dir: ., main: ./functions/a, env: [CGO_ENABLED=1, X=y], ldflags: [-s]}\n  - {id: b, main: functions/b}\n"})
+	b := &Builder{Root: root}
+	need, err := b.NeedC()
+	if err != nil || len(need) != 1 || !need["ko://example/functions/a"] {
+		t.Errorf("%v, %v", need, err)
+	}
+	if need, err := (&Builder{Root: module(t, map[string]string{})}).NeedC(); err != nil || len(need) > 0 {
+		t.Errorf("without settings: %v, %v", need, err)
+	}
+	go1, err := exec.LookPath("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	t.Setenv("CGO_ENABLED", "1")
+	t.Setenv("CC", go1+" -flag") // a program that is there will do
+	t.Setenv("CXX", go1)
+	if why, err := b.Compiler(t.Context()); err != nil || why != "" {
+		t.Errorf("%q, %v", why, err)
+	}
+	t.Setenv("CC", filepath.Join(bin, "none")+" -m64")
+	if why, err := b.Compiler(t.Context()); err != nil || why != filepath.Join(bin, "none")+" is not found" {
+		t.Errorf("no compiler: %q, %v", why, err)
+	}
+	t.Setenv("CC", go1)
+	t.Setenv("CGO_ENABLED", "0")
+	if why, err := b.Compiler(t.Context()); err != nil || why != "CGO_ENABLED is 0" {
+		t.Errorf("without cgo: %q, %v", why, err)
+	}
+}

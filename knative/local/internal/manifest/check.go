@@ -45,18 +45,42 @@ func finishService(d *decoder, n *yaml.Node, s *Service) {
 	checkPod(d, at(n, "spec", "template"), spec.Containers, spec.Volumes)
 }
 
-func finishJob(d *decoder, n *yaml.Node, j *Job) {
-	pod := j.Spec.Template.Spec
+func finishJob(d *decoder, n *yaml.Node, j *Job) { checkJob(d, n, &j.Spec) }
+
+func checkJob(d *decoder, n *yaml.Node, spec *JobSpec) {
+	pod := spec.Template.Spec
 	if p := pod.RestartPolicy; p != "Never" && p != "OnFailure" {
 		d.errorf(at(n, "spec", "template", "spec", "restartPolicy"), "a Job's restartPolicy must be Never or OnFailure, not %q", p)
 	}
-	if b := j.Spec.BackoffLimit; b != nil && *b < 0 {
+	if b := spec.BackoffLimit; b != nil && *b < 0 {
 		d.errorf(at(n, "spec", "backoffLimit"), "backoffLimit must not be negative")
 	}
-	if a := j.Spec.ActiveDeadlineSeconds; a != nil && *a < 1 {
+	if a := spec.ActiveDeadlineSeconds; a != nil && *a < 1 {
 		d.errorf(at(n, "spec", "activeDeadlineSeconds"), "activeDeadlineSeconds must be above 0")
 	}
 	checkPod(d, at(n, "spec", "template"), pod.Containers, pod.Volumes)
+}
+
+// longestCronJob is how long a CronJob's name may be: a cluster appends eleven characters to it for each Job.
+const longestCronJob = 52
+
+func finishCronJob(d *decoder, n *yaml.Node, c *CronJob) {
+	spec := child(n, "spec")
+	if len(c.Metadata.Name) > longestCronJob {
+		d.errorf(at(n, "metadata", "name"), "a CronJob's name has at most %d characters", longestCronJob)
+	}
+	if err := CheckSchedule(c.Spec.Schedule); err != nil {
+		d.errorf(at(n, "spec", "schedule"), "schedule: %v", err)
+	}
+	if c.Spec.TimeZone != "" {
+		if _, err := time.LoadLocation(c.Spec.TimeZone); err != nil {
+			d.errorf(at(n, "spec", "timeZone"), "timeZone: %v", err)
+		}
+	}
+	if p := c.Spec.ConcurrencyPolicy; p != ForbidConcurrent {
+		d.errorf(at(n, "spec", "concurrencyPolicy"), "concurrencyPolicy must be %s to run here, not %q", ForbidConcurrent, p)
+	}
+	checkJob(d, at(spec, "jobTemplate"), &c.Spec.JobTemplate.Spec)
 }
 
 func finishDeployment(d *decoder, n *yaml.Node, v *Deployment) {
@@ -322,6 +346,11 @@ func (s *Set) Check() error {
 	}
 	for _, job := range Sorted(s.Jobs) {
 		if _, err := s.Environment(job.Metadata.Namespace, job.Metadata.Name, job.Container()); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, c := range Sorted(s.CronJobs) {
+		if _, err := s.Environment(c.Metadata.Namespace, c.Metadata.Name, c.Container()); err != nil {
 			errs = append(errs, err)
 		}
 	}

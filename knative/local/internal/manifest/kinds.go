@@ -457,6 +457,42 @@ type JobSpec struct {
 	Suspend                 Ignored `yaml:"suspend"`
 }
 
+// CronJob is a batch/v1 CronJob, whose Job runs again and again.
+type CronJob struct {
+	Object
+	Spec CronJobSpec `yaml:"spec"`
+}
+
+// CronJobSpec is the specification of a CronJob. Its only concurrencyPolicy here is ForbidConcurrent, under which a run that is due while the last one is at work is left out.
+type CronJobSpec struct {
+	// Schedule is a cron expression of five fields, or @every DURATION and the like.
+	Schedule          string `yaml:"schedule"`
+	TimeZone          string `yaml:"timeZone"`
+	ConcurrencyPolicy string `yaml:"concurrencyPolicy"`
+	// Suspend keeps it from running.
+	Suspend     bool        `yaml:"suspend"`
+	JobTemplate JobTemplate `yaml:"jobTemplate"`
+
+	StartingDeadlineSeconds    Ignored `yaml:"startingDeadlineSeconds"`
+	SuccessfulJobsHistoryLimit Ignored `yaml:"successfulJobsHistoryLimit"`
+	FailedJobsHistoryLimit     Ignored `yaml:"failedJobsHistoryLimit"`
+}
+
+// ForbidConcurrent is the concurrencyPolicy by which no two runs are at work at once.
+const ForbidConcurrent = "Forbid"
+
+// JobTemplate is what the Jobs of a CronJob are made from.
+type JobTemplate struct {
+	Metadata Metadata `yaml:"metadata"`
+	Spec     JobSpec  `yaml:"spec"`
+}
+
+// Container returns the Job's one container.
+func (c *CronJob) Container() *Container { return &c.Spec.JobTemplate.Spec.Template.Spec.Containers[0] }
+
+// Job returns the Job that one run is, under the CronJob's name.
+func (c *CronJob) Job() *Job { return &Job{Object: c.Object, Spec: c.Spec.JobTemplate.Spec} }
+
 // Deployment is an apps/v1 Deployment with one container: a function that runs without being asked. There is one process of it here, whatever its number of replicas.
 type Deployment struct {
 	Object

@@ -18,8 +18,10 @@ func TestBadManifestsAreRefusedWithTheirPlace(t *testing.T) {
 	service := "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: collect, namespace: m}\nspec:\n  template:\n"
 	trigger := "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t, namespace: m}\nspec:\n  broker: raw\n  subscriber: {uri: 'http://x'}\n"
 	deployment := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: enrich, namespace: m}\nspec:\n"
+	cron := "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: c}\nspec:\n"
+	template := "  jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{image: x}]}}}}\n"
 	tests := []struct{ name, yaml, want string }{
-		{"unknown kind", "apiVersion: policy/v1\nkind: Gizmo\n", `f.yaml:2: kind "Gizmo" (policy/v1) does not run here; known here: Broker (eventing.knative.dev/v1), ConfigMap (v1), Deployment (apps/v1), Job (batch/v1), Namespace (v1), PingSource (sources.knative.dev/v1), Secret (v1), Service (serving.knative.dev/v1), ServiceAccount (v1), Trigger (eventing.knative.dev/v1)`},
+		{"unknown kind", "apiVersion: policy/v1\nkind: Gizmo\n", `f.yaml:2: kind "Gizmo" (policy/v1) does not run here; known here: Broker (eventing.knative.dev/v1), ConfigMap (v1), CronJob (batch/v1), Deployment (apps/v1), Job (batch/v1), Namespace (v1), PingSource (sources.knative.dev/v1), Secret (v1), Service (serving.knative.dev/v1), ServiceAccount (v1), Trigger (eventing.knative.dev/v1)`},
 		{"misspelt kind", "apiVersion: v1\nkind: ConfgMap\n", `f.yaml:2: kind "ConfgMap" (v1) does not run here; did you mean "ConfigMap (v1)"?`},
 		{"another version", "apiVersion: v1\nkind: Service\n", `f.yaml:1: Service of apiVersion "v1" does not run here; its apiVersion is "serving.knative.dev/v1"`},
 		{"no kind", "a: b\n", `f.yaml:1: apiVersion and kind are missing`},
@@ -54,6 +56,13 @@ func TestBadManifestsAreRefusedWithTheirPlace(t *testing.T) {
 		{"replicas", deployment + "  replicas: -1\n  selector: {matchLabels: {app: e}}\n  template: {metadata: {labels: {app: e}}, spec: {containers: [{image: x}]}}\n", `f.yaml:5: replicas must not be negative`},
 		{"restart policy of a Deployment", deployment + "  selector: {matchLabels: {app: e}}\n  template: {metadata: {labels: {app: e}}, spec: {restartPolicy: Never, containers: [{image: x}]}}\n", `f.yaml:6: a Deployment's restartPolicy must be Always, not "Never"`},
 		{"restart policy", "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec:\n  template:\n    spec: {containers: [{image: x}]}\n", `f.yaml:6: a Job's restartPolicy must be Never or OnFailure, not ""`},
+		{"schedule of a CronJob", cron + "  schedule: '61 * * * *'\n  concurrencyPolicy: Forbid\n" + template, `f.yaml:5: schedule: minute "61": "61" is not between 0 and 59`},
+		{"time zone of a CronJob", cron + "  schedule: '@hourly'\n  timeZone: Nowhere\n  concurrencyPolicy: Forbid\n" + template, `f.yaml:6: timeZone: unknown time zone Nowhere`},
+		{"runs side by side", cron + "  schedule: '@hourly'\n" + template, `f.yaml:5: concurrencyPolicy must be Forbid to run here, not ""`},
+		{"field of a CronJob", cron + "  schedule: '@hourly'\n  concurencyPolicy: Forbid\n" + template, `f.yaml:6: unknown field "concurencyPolicy" in CronJob.spec; did you mean "concurrencyPolicy"?`},
+		{"restart policy of a CronJob", cron + "  schedule: '@hourly'\n  concurrencyPolicy: Forbid\n  jobTemplate: {spec: {template: {spec: {restartPolicy: Always, containers: [{image: x}]}}}}\n", `f.yaml:7: a Job's restartPolicy must be Never or OnFailure, not "Always"`},
+		{"deadline of a CronJob", cron + "  schedule: '@hourly'\n  concurrencyPolicy: Forbid\n  jobTemplate: {spec: {activeDeadlineSeconds: 0, template: {spec: {restartPolicy: Never, containers: [{image: x}]}}}}\n", `f.yaml:7: activeDeadlineSeconds must be above 0`},
+		{"name of a CronJob", strings.Replace(cron, "name: c", "name: "+strings.Repeat("c", 53), 1) + "  schedule: '@hourly'\n  concurrencyPolicy: Forbid\n" + template, `f.yaml:3: a CronJob's name has at most 52 characters`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

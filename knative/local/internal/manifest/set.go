@@ -30,6 +30,7 @@ type Set struct {
 	Triggers        map[Key]*Trigger
 	PingSources     map[Key]*PingSource
 	Jobs            map[Key]*Job
+	CronJobs        map[Key]*CronJob
 }
 
 // NewSet returns a Set without objects.
@@ -37,7 +38,7 @@ func NewSet() *Set {
 	return &Set{
 		Namespaces: map[Key]*Namespace{}, ConfigMaps: map[Key]*ConfigMap{}, Secrets: map[Key]*Secret{},
 		ServiceAccounts: map[Key]*ServiceAccount{}, Services: map[Key]*Service{}, Deployments: map[Key]*Deployment{}, Brokers: map[Key]*Broker{},
-		Triggers: map[Key]*Trigger{}, PingSources: map[Key]*PingSource{}, Jobs: map[Key]*Job{},
+		Triggers: map[Key]*Trigger{}, PingSources: map[Key]*PingSource{}, Jobs: map[Key]*Job{}, CronJobs: map[Key]*CronJob{},
 	}
 }
 
@@ -72,6 +73,7 @@ var kinds = []kind{
 	{"eventing.knative.dev/v1", "Trigger", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.Triggers, finishTrigger) }},
 	{"sources.knative.dev/v1", "PingSource", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.PingSources, finishPingSource) }},
 	{"batch/v1", "Job", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.Jobs, finishJob) }},
+	{"batch/v1", "CronJob", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.CronJobs, finishCronJob) }},
 }
 
 // Load reads files, and of directories the *.yaml and *.yml files directly in them, as kubectl apply does. What it returns is

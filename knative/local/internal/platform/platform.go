@@ -34,6 +34,7 @@ const (
 	secretName    = "millrace-s3"
 	searchSecret  = "millrace-search"
 	maskSecret    = "millrace-mask"
+	catalogSecret = "millrace-catalog"
 )
 
 // grace is how long a process may take to end after SIGTERM.
@@ -50,6 +51,8 @@ type Config struct {
 	Listen, Kafka, S3, Search string
 	// Tick is the time between two ticks of every PingSource.
 	Tick time.Duration
+	// Cron is the time between two runs of every CronJob, in place of its schedule; 0 is that none runs.
+	Cron time.Duration
 	// Feed is how many generated trips a new directory is fed with.
 	Feed int
 	// Servers are used in place of embedded ones.
@@ -71,6 +74,10 @@ type Servers struct {
 	S3Endpoint       string
 	S3Region         string
 	ElasticsearchURL string
+	// CatalogURL is the Iceberg catalog's, sqlite:FILE, postgres://... or http(s)://...; the default is a file in the directory. It may hold a password.
+	CatalogURL string
+	// TrinoURL is passed on; there is no embedded Trino.
+	TrinoURL string
 	// Kafka, Search and Keys are how real servers are reached, with absolute names of files.
 	Kafka  kafka.Security
 	Search search.Access
@@ -158,6 +165,9 @@ func (p *Platform) run(ctx, force context.Context, parts Parts) error {
 	if err := p.set.Check(); err != nil {
 		return err
 	}
+	if err := p.leaveOut(ctx); err != nil {
+		return err
+	}
 	if err := p.build(ctx, jobs); err != nil {
 		return err
 	}
@@ -199,6 +209,7 @@ func (p *Platform) run(ctx, force context.Context, parts Parts) error {
 		p.dispatch(force, dispatcher)
 	}
 	p.serve(public, p.router.Public(), "gateway")
+	p.runCronJobs(ctx, force)
 	p.log.Info("running; Ctrl-C stops", "collect", "http://"+public.Addr().String(), "kafka", strings.Join(p.servers.KafkaBrokers, ","), "s3", p.servers.S3Endpoint, "search", redacted(p.servers.ElasticsearchURL))
 	if err := p.feed(ctx, force, jobs.produce, "http://"+public.Addr().String()); err != nil {
 		return err
@@ -271,6 +282,13 @@ func (p *Platform) configure() error {
 		}
 		p.servers.Keys = objectstore.Keys{AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey}
 	}
+	if p.servers.CatalogURL == "" {
+		url, err := catalogURL(p.cfg.Dir)
+		if err != nil {
+			return err
+		}
+		p.servers.CatalogURL = url
+	}
 	values := map[string]string{
 		"KAFKA_BROKERS": strings.Join(p.servers.KafkaBrokers, ","), "S3_ENDPOINT": p.servers.S3Endpoint, "ELASTICSEARCH_URL": p.servers.ElasticsearchURL,
 		"ALLOW_FEWER_REPLICAS": "true",
@@ -308,7 +326,7 @@ func (s *Servers) settings() map[string]string {
 	settings := map[string]string{
 		"KAFKA_CA_FILE": k.CAFile, "KAFKA_CERT_FILE": k.CertFile, "KAFKA_KEY_FILE": k.KeyFile, "KAFKA_SERVER_NAME": k.ServerName,
 		"KAFKA_SASL_MECHANISM": k.Mechanism, "KAFKA_USER": k.User, "KAFKA_PASSWORD_FILE": k.PasswordFile, "KAFKA_PASSWORD": string(k.Password),
-		"ELASTICSEARCH_CA": s.Search.CA, "ELASTICSEARCH_API_KEY_FILE": s.Search.APIKeyFile,
+		"TRINO_URL": s.TrinoURL, "ELASTICSEARCH_CA": s.Search.CA, "ELASTICSEARCH_API_KEY_FILE": s.Search.APIKeyFile,
 		"AWS_SHARED_CREDENTIALS_FILE": s.Keys.File, "S3_CA": s.Keys.CA,
 	}
 	if k.TLS {
@@ -327,7 +345,8 @@ func (s *Servers) secrets() map[string]map[string]string {
 			"AWS_ACCESS_KEY_ID": s.Keys.AccessKey, "AWS_SECRET_ACCESS_KEY": s.Keys.SecretKey,
 			"S3_PRIVATE_ACCESS_KEY_ID": s.Keys.PrivateAccessKey, "S3_PRIVATE_SECRET_ACCESS_KEY": s.Keys.PrivateSecretKey,
 		},
-		searchSecret: {"ELASTICSEARCH_API_KEY": s.Search.APIKey},
+		searchSecret:  {"ELASTICSEARCH_API_KEY": s.Search.APIKey},
+		catalogSecret: {"CATALOG_URL": s.CatalogURL},
 	}
 }
 
@@ -364,7 +383,12 @@ func (p *Platform) jobs() (known, error) {
 
 func (p *Platform) fedFile() string { return filepath.Join(p.cfg.Dir, "fed") }
 
-// build builds what the Services, the Deployments and the jobs need.
+// builder builds from this checkout into the directory.
+func (p *Platform) builder() *build.Builder {
+	return &build.Builder{Root: p.cfg.Root, Bin: filepath.Join(p.cfg.Dir, "bin"), Progress: p.console.Prefixed("build")}
+}
+
+// build builds what the Services, the Deployments, the CronJobs and the jobs need.
 func (p *Platform) build(ctx context.Context, jobs known) error {
 	var images []string
 	for _, service := range p.set.Services {
@@ -373,15 +397,17 @@ func (p *Platform) build(ctx context.Context, jobs known) error {
 	for _, deployment := range p.set.Deployments {
 		images = append(images, deployment.Container().Image)
 	}
+	for _, c := range p.set.CronJobs {
+		images = append(images, c.Container().Image)
+	}
 	for _, job := range p.set.Jobs {
 		images = append(images, job.Container().Image)
 	}
 	if jobs.produce != nil {
 		images = append(images, jobs.produce.Container().Image)
 	}
-	builder := &build.Builder{Root: p.cfg.Root, Bin: filepath.Join(p.cfg.Dir, "bin"), Progress: p.console.Prefixed("build")}
 	var err error
-	p.binaries, err = builder.Build(ctx, images)
+	p.binaries, err = p.builder().Build(ctx, images)
 	return err
 }
 
@@ -513,7 +539,7 @@ func (p *Platform) environ(name, pod string, container *manifest.Container, env 
 // direct are the hosts of real servers, to which processes connect without the internal proxy.
 func (p *Platform) direct() string {
 	hosts := []string{"127.0.0.1", "localhost"}
-	for _, address := range []string{p.servers.S3Endpoint, p.servers.ElasticsearchURL} {
+	for _, address := range []string{p.servers.S3Endpoint, p.servers.ElasticsearchURL, p.servers.CatalogURL, p.servers.TrinoURL} {
 		if u, err := url.Parse(address); err == nil && u.Hostname() != "" {
 			hosts = append(hosts, u.Hostname())
 		}
@@ -707,7 +733,7 @@ func (p *Platform) writeShell(collect string) error {
 	if m := p.set.ConfigMaps[manifest.Key{Namespace: namespace, Name: configMapName}]; m != nil {
 		maps.Copy(values, m.Data)
 	}
-	for _, name := range []string{secretName, searchSecret} {
+	for _, name := range []string{secretName, searchSecret, catalogSecret} {
 		if secret := p.set.Secrets[manifest.Key{Namespace: namespace, Name: name}]; secret != nil {
 			maps.Copy(values, secret.Data)
 		}

@@ -1,4 +1,4 @@
-package broker
+package manifest
 
 import (
 	"errors"
@@ -21,8 +21,8 @@ var cronFields = [...]struct {
 	{"day of the week", 0, 6, "sun mon tue wed thu fri sat"},
 }
 
-// checkSchedule reports what is wrong with a PingSource's schedule: five fields of *, ?, numbers, names, ranges, lists and steps, or @hourly and the like, or @every DURATION.
-func checkSchedule(s string) error {
+// CheckSchedule reports what is wrong with the schedule of a PingSource or a CronJob: five fields of *, ?, numbers, names, ranges, lists and steps, or @hourly and the like, or @every DURATION.
+func CheckSchedule(s string) error {
 	if rest, ok := strings.CutPrefix(s, "@every "); ok {
 		if d, err := time.ParseDuration(rest); err != nil || d <= 0 {
 			return fmt.Errorf("%q is no duration such as 90s or 1h30m", rest)
