@@ -85,7 +85,7 @@ func recur(ctx context.Context, ticks <-chan time.Time, log *slog.Logger, run fu
 		select {
 		case <-ctx.Done():
 			if working {
-				_ = <-ended // how it ended is told by itself: it was stopped
+				log.Debug("the run was stopped", "how", <-ended)
 			}
 			return
 		case err := <-ended:

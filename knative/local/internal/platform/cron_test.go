@@ -130,7 +130,7 @@ func TestRecur(t *testing.T) {
 		}
 		answers <- errors.New("stopped")
 		<-done
-		if got := text.String(); strings.Count(got, "tick left out") != 1 || strings.Count(got, "the run failed; the next tick runs again") != 1 || !strings.Contains(got, "the store is away") || strings.Contains(got, "stopped") {
+		if got := text.String(); strings.Count(got, "tick left out") != 1 || strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, `the run failed; the next tick runs again" error="the store is away"`) {
 			t.Error(got)
 		}
 	})
