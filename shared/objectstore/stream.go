@@ -15,16 +15,8 @@ import (
 
 // GetRange returns length bytes of the object from offset on. ErrNotFound (wrapped) where there is no object; a range that the object does not have whole is another error.
 func (b *Bucket) GetRange(ctx context.Context, key string, offset, length int64) ([]byte, error) {
-	if offset < 0 || length < 0 {
-		return nil, fmt.Errorf("get %s/%s: %d bytes from %d on are no range", b.name, key, length, offset)
-	}
-	if length == 0 {
-		return nil, nil
-	}
-	ctx, cancel := b.begin(ctx)
-	defer cancel()
-	buf := make([]byte, length)
-	if _, err := b.download(ctx, key, section{buf}, offset, length); err != nil {
+	buf := make([]byte, max(length, 0))
+	if err := b.DownloadRange(ctx, key, section{buf}, offset, length); err != nil {
 		return nil, err
 	}
 	return buf, nil
@@ -47,6 +39,20 @@ func (b *Bucket) Download(ctx context.Context, key string, w io.WriterAt) (Info,
 	ctx, cancel := b.begin(ctx)
 	defer cancel()
 	return b.download(ctx, key, w, 0, -1)
+}
+
+// DownloadRange writes length bytes of the object from offset on to w, from w's offset 0 on; otherwise it is as GetRange and Download.
+func (b *Bucket) DownloadRange(ctx context.Context, key string, w io.WriterAt, offset, length int64) error {
+	if offset < 0 || length < 0 {
+		return fmt.Errorf("get %s/%s: %d bytes from %d on are no range", b.name, key, length, offset)
+	}
+	if length == 0 {
+		return nil
+	}
+	ctx, cancel := b.begin(ctx)
+	defer cancel()
+	_, err := b.download(ctx, key, w, offset, length)
+	return err
 }
 
 // download writes length bytes of the object from offset on (-1: all that there are) to w, from w's offset 0 on.

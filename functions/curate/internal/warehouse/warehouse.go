@@ -1,21 +1,33 @@
-// Package warehouse is the lake's Iceberg tables as curate sees them: a catalog, tables that grow columns, files that are fetched to local disk and files that are committed.
-//
-// It guarantees: a commit adds and removes data files and sets table properties in one step, or does none of it; a commit that another writer beat is an error (ErrConflict),
-// never a merge; objects are uploaded whole before they are named; what is fetched has the bytes that the table names.
-//
-// It does not: run SQL (package duck does), decide what to write, delete objects of its own accord (package maintain does), or touch landing objects.
 package warehouse
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/catalog"
+	"github.com/apache/iceberg-go/catalog/rest"
+	sqlcat "github.com/apache/iceberg-go/catalog/sql"
 	"github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
+	_ "modernc.org/sqlite"             // the driver sqlite
 
 	"millrace/shared/objectstore"
 )
+
+// Namespaces are the namespaces of the lake.
+var Namespaces = []string{"events", "ops", "star"}
 
 var (
 	// ErrNoTable is what Load returns (wrapped) where the catalog has no such table.
@@ -60,102 +72,269 @@ type Spec struct {
 }
 
 // Warehouse is an open catalog with its objects. It is safe for concurrent use.
-type Warehouse struct{}
+type Warehouse struct {
+	config   Config
+	id       string // in the registry of file systems
+	kind     string // sqlite, postgres or rest
+	path     string // of SQLite's database
+	location string
+	cat      catalog.Catalog
+	db       *sql.DB // nil for REST
+	scratch  *scratch
+	objects  *objectCache
+
+	mu    sync.Mutex
+	files map[string]*local // by the object's path
+}
+
+// Validate returns all that is wrong with the configuration, joined; nil where nothing is.
+func (c Config) Validate() error {
+	var errs []error
+	if _, _, err := parseCatalog(c.Catalog); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Name == "" {
+		errs = append(errs, errors.New("the catalog's name is empty"))
+	}
+	if c.Store == nil {
+		errs = append(errs, errors.New("the warehouse has no bucket"))
+	}
+	if c.Prefix == "" || strings.HasPrefix(c.Prefix, "/") || strings.HasSuffix(c.Prefix, "/") {
+		errs = append(errs, fmt.Errorf("the warehouse's prefix %q: want a folder, without slashes at its ends", c.Prefix))
+	}
+	if c.Scratch == "" {
+		errs = append(errs, errors.New("the scratch directory is empty"))
+	}
+	return errors.Join(errs...)
+}
+
+// parseCatalog returns the kind of the catalog and its address for the driver. Errors do not hold the URL, which may hold a password.
+func parseCatalog(raw string) (kind, address string, err error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", "", errors.New("the catalog's URL cannot be parsed: want sqlite:///path, postgres://host/database or http(s)://host")
+	}
+	switch u.Scheme {
+	case "sqlite":
+		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.Path == "/" {
+			return "", "", errors.New("the catalog's URL: want sqlite:///path, three slashes and an absolute path")
+		}
+		return "sqlite", u.Path, nil
+	case "postgres", "postgresql":
+		return "postgres", raw, nil
+	case "http", "https":
+		return "rest", raw, nil
+	}
+	return "", "", fmt.Errorf("the catalog's URL has the scheme %q: want sqlite:///path, postgres://host/database or http(s)://host", u.Scheme)
+}
 
 // Open connects to the catalog, makes its tables and namespaces where they are missing. A catalog that is away is an error.
-func Open(ctx context.Context, c Config) (*Warehouse, error) { panic("skeleton") }
+//
+// For REST, a user in the URL is the client's credential (user:password) and the query's warehouse= its name of the warehouse.
+func Open(ctx context.Context, c Config) (_ *Warehouse, err error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	w := &Warehouse{config: c, id: uuid.NewString(), location: cmp.Or(strings.TrimRight(c.Location, "/"), "s3://"+c.Store.Name()+"/"+c.Prefix), objects: newObjectCache(), files: map[string]*local{}}
+	if w.scratch, err = newScratch(c.Scratch); err != nil {
+		return nil, err
+	}
+	warehouses.Store(w.id, w)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.Close())
+		}
+	}()
+	w.kind, w.path, err = parseCatalog(c.Catalog)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.connect(ctx); err != nil {
+		return nil, fmt.Errorf("open the catalog: %w", w.redact(err))
+	}
+	for _, n := range Namespaces {
+		if err := w.ensureNamespace(ctx, n); err != nil {
+			return nil, fmt.Errorf("make the namespace %s: %w", n, w.redact(err))
+		}
+	}
+	return w, nil
+}
+
+// connect opens the catalog.
+func (w *Warehouse) connect(ctx context.Context) error {
+	props := iceberg.Properties{warehouseKey: w.id, "warehouse": w.location}
+	switch w.kind {
+	case "rest":
+		u, err := url.Parse(w.path)
+		if err != nil {
+			return err
+		}
+		opts := []rest.Option{rest.WithAdditionalProps(iceberg.Properties{warehouseKey: w.id})}
+		if u.User != nil {
+			opts = append(opts, rest.WithCredential(u.User.String()))
+			u.User = nil
+		}
+		if name := u.Query().Get("warehouse"); name != "" {
+			opts = append(opts, rest.WithWarehouseLocation(name))
+		}
+		u.RawQuery = ""
+		w.cat, err = rest.NewCatalog(ctx, w.config.Name, u.String(), opts...)
+		return err
+	case "sqlite":
+		if err := os.MkdirAll(filepath.Dir(w.path), 0o750); err != nil {
+			return err
+		}
+		// Readers (a query while a run commits) never wait, and writers wait for each other.
+		dsn := (&url.URL{Scheme: "file", OmitHost: true, Path: w.path, RawQuery: "_pragma=busy_timeout(15000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"}).String()
+		db, err := sql.Open("sqlite", dsn)
+		if err != nil {
+			return err
+		}
+		w.db = db
+		return w.openSQL(ctx, sqlcat.SQLite, props)
+	default:
+		db, err := sql.Open("pgx", w.path)
+		if err != nil {
+			return err
+		}
+		w.db = db
+		return w.openSQL(ctx, sqlcat.Postgres, props)
+	}
+}
+
+func (w *Warehouse) openSQL(ctx context.Context, dialect sqlcat.SupportedDialect, props iceberg.Properties) error {
+	if err := w.db.PingContext(ctx); err != nil {
+		return err
+	}
+	cat, err := sqlcat.NewCatalog(w.config.Name, w.db, dialect, props)
+	if err != nil {
+		// Two that make the tables at once can meet in Postgres' own catalog in spite of IF NOT EXISTS; the second attempt finds them made.
+		var again error
+		if cat, again = sqlcat.NewCatalog(w.config.Name, w.db, dialect, props); again != nil {
+			return err
+		}
+	}
+	w.cat = cat
+	return nil
+}
+
+// redact takes the catalog's URL and its password out of an error's text, for a caller that prints it.
+func (w *Warehouse) redact(err error) error {
+	if err == nil || w.kind == "sqlite" {
+		return err
+	}
+	secrets := []string{w.config.Catalog}
+	if u, parseErr := url.Parse(w.config.Catalog); parseErr == nil {
+		if password, ok := u.User.Password(); ok && password != "" {
+			secrets = append(secrets, password, url.QueryEscape(password))
+		}
+	}
+	text := err.Error()
+	for _, s := range secrets {
+		text = strings.ReplaceAll(text, s, "***")
+	}
+	if text == err.Error() {
+		return err
+	}
+	return redacted{text, err}
+}
+
+// redacted is an error whose text holds no secret.
+type redacted struct {
+	text string
+	err  error
+}
+
+func (r redacted) Error() string { return r.text }
+func (r redacted) Unwrap() error { return r.err }
+
+func (w *Warehouse) ensureNamespace(ctx context.Context, name string) error {
+	ok, err := w.cat.CheckNamespaceExists(ctx, table.Identifier{name})
+	if err != nil || ok {
+		return err
+	}
+	err = w.cat.CreateNamespace(ctx, table.Identifier{name}, nil)
+	if err == nil || errors.Is(err, catalog.ErrNamespaceAlreadyExists) {
+		return nil
+	}
+	// Another process may have made it meanwhile, which not each catalog says so.
+	if ok, checkErr := w.cat.CheckNamespaceExists(ctx, table.Identifier{name}); checkErr == nil && ok {
+		return nil
+	}
+	return err
+}
 
 // Close lets go of the catalog and removes the scratch files.
-func (w *Warehouse) Close() error { panic("skeleton") }
+func (w *Warehouse) Close() error {
+	warehouses.Delete(w.id)
+	var errs []error
+	if closer, ok := w.cat.(catalog.Closer); ok {
+		errs = append(errs, closer.Close())
+	}
+	if w.db != nil {
+		errs = append(errs, w.db.Close())
+	}
+	return errors.Join(append(errs, w.scratch.remove())...)
+}
 
-// Lock keeps other runs out until unlock is called or the process dies. ErrBusy (wrapped): another one is at work. With a REST catalog it locks nothing: commits alone decide.
-func (w *Warehouse) Lock(ctx context.Context) (unlock func() error, err error) { panic("skeleton") }
+// Location returns where the tables lie, as the catalog has it: s3://bucket/prefix, or what Config.Location says.
+func (w *Warehouse) Location() string { return w.location }
+
+// Store returns the bucket and the prefix of the keys under which the tables lie, for maintenance.
+func (w *Warehouse) Store() (bucket *objectstore.Bucket, prefix string) {
+	return w.config.Store, w.config.Prefix
+}
+
+// Key returns the key of the object that a table names by path. One that is not in the warehouse's bucket is an error.
+func (w *Warehouse) Key(path string) (string, error) {
+	if rest, ok := strings.CutPrefix(path, w.location+"/"); ok {
+		return w.config.Prefix + "/" + rest, nil
+	}
+	scheme, rest, ok := strings.Cut(path, "://")
+	if ok && (scheme == "s3" || scheme == "s3a" || scheme == "s3n") {
+		if key, ok := strings.CutPrefix(rest, w.config.Store.Name()+"/"); ok {
+			return key, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not in the bucket %s", path, w.config.Store.Name())
+}
 
 // Tables returns all tables of the namespaces events, ops and star, sorted.
-func (w *Warehouse) Tables(ctx context.Context) ([]Name, error) { panic("skeleton") }
+func (w *Warehouse) Tables(ctx context.Context) ([]Name, error) {
+	var names []Name
+	for _, n := range Namespaces {
+		for id, err := range w.cat.ListTables(ctx, table.Identifier{n}) {
+			if err != nil {
+				return nil, fmt.Errorf("list the tables of %s: %w", n, w.redact(err))
+			}
+			names = append(names, Name{n, id[len(id)-1]})
+		}
+	}
+	slices.SortFunc(names, func(a, b Name) int { return strings.Compare(a.String(), b.String()) })
+	return names, nil
+}
 
 // Load returns the table as it is now. ErrNoTable (wrapped).
-func (w *Warehouse) Load(ctx context.Context, name Name) (*Table, error) { panic("skeleton") }
-
-// Ensure returns the table, made where it is missing; columns that it lacks are added (nested ones too) and the name mapping renewed. A column whose type in spec differs from the table's
-// is an error that names both, and nothing is changed. Columns of the table that spec lacks stay.
-func (w *Warehouse) Ensure(ctx context.Context, name Name, spec Spec) (*Table, error) {
-	panic("skeleton")
+func (w *Warehouse) Load(ctx context.Context, name Name) (*Table, error) {
+	t, err := w.cat.LoadTable(ctx, name.identifier())
+	if errors.Is(err, catalog.ErrNoSuchTable) || errors.Is(err, catalog.ErrNoSuchNamespace) {
+		return nil, fmt.Errorf("load %s: %w: %w", name, ErrNoTable, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", name, w.redact(err))
+	}
+	return w.table(name, t), nil
 }
 
-// Drop forgets the table, its objects become orphans.
-func (w *Warehouse) Drop(ctx context.Context, name Name) error { panic("skeleton") }
+func (n Name) identifier() table.Identifier { return table.Identifier{n.Namespace, n.Table} }
 
-// Table is a table at one point in time. It never changes; Commit returns the next one.
-type Table struct {
-	Name Name
-}
-
-// Iceberg returns iceberg-go's view, for what this package has no words for (maintenance).
-func (t *Table) Iceberg() *table.Table { panic("skeleton") }
-
-// Schema returns the columns with their field ids.
-func (t *Table) Schema() *iceberg.Schema { panic("skeleton") }
-
-// Partition returns the names of the identity partition's columns.
-func (t *Table) Partition() []string { panic("skeleton") }
-
-// Properties returns the table's properties.
-func (t *Table) Properties() map[string]string { panic("skeleton") }
-
-// Snapshot returns the id of the current snapshot, 0 where the table has none.
-func (t *Table) Snapshot() int64 { panic("skeleton") }
-
-// File is a data file of a table.
-type File struct {
-	Path        string // s3://bucket/key
-	Rows, Bytes int64
-	Partition   map[string]any   // by column; dates as iceberg.Date
-	Deletes     []string         // paths of position delete files that apply to it (Trino's DELETE, UPDATE and MERGE write them)
-	Data        iceberg.DataFile // statistics and all else
-}
-
-// Plan returns the files that can hold rows that match the filter (nil: all). Rows that do not match can be in them.
-func (t *Table) Plan(ctx context.Context, filter iceberg.BooleanExpression) ([]File, error) {
-	panic("skeleton")
-}
-
-// Changes are the files by which two snapshots differ.
-type Changes struct {
-	Added, Removed []File
-}
-
-// Changes returns the files added and removed since the snapshot (0: all files are added), without those of compactions. ErrExpired (wrapped).
-func (t *Table) Changes(ctx context.Context, since int64) (Changes, error) { panic("skeleton") }
-
-// Local is a file on local disk.
-type Local struct {
-	Path    string // local
-	File    File
-	Columns []string // top-level columns whose bytes are there; nil: all. A file fetched in part is sparse: reading other columns fails.
-	Deletes []string // local paths of File.Deletes
-}
-
-// Fetch brings files to the scratch directory, where they stay until Close (what this process uploaded or fetched is there already); of each only the top-level columns named
-// (nil: all), by ranges. Some at a time; a missing or changed object is an error that names it.
-func (w *Warehouse) Fetch(ctx context.Context, files []File, columns []string) ([]Local, error) {
-	panic("skeleton")
-}
-
-// NewFile returns a local path for a data file that is to be committed to the table.
-func (w *Warehouse) NewFile(t *Table) string { panic("skeleton") }
-
-// Change is what a commit does.
-type Change struct {
-	Add        []string          // local paths of Parquet files with the table's field ids, each with one value of the partition's columns; uploaded by Commit
-	Remove     []File            // data files that are no longer the table's
-	RemoveAll  bool              // all data files of this Table's snapshot in place of Remove
-	Properties map[string]string // set; an empty value removes
-	Compaction bool              // the rows stay the same: a snapshot of operation replace
-}
-
-// Commit uploads the files and commits the change, in one transaction, against exactly the snapshot that t is of: ErrConflict (wrapped) where the table has moved on. A change without files
-// sets properties alone. After any other error the commit may still have happened: load the table and look at its properties.
-func (w *Warehouse) Commit(ctx context.Context, t *Table, c Change) (*Table, error) {
-	panic("skeleton")
+// Drop forgets the table, its objects become orphans. A table that is not there is no error.
+func (w *Warehouse) Drop(ctx context.Context, name Name) error {
+	if err := w.cat.DropTable(ctx, name.identifier()); err != nil && !errors.Is(err, catalog.ErrNoSuchTable) {
+		return fmt.Errorf("drop %s: %w", name, w.redact(err))
+	}
+	return nil
 }

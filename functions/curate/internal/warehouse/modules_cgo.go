@@ -1,5 +1,0 @@
-//go:build cgo
-
-package warehouse
-
-import _ "github.com/duckdb/duckdb-go/v2"
