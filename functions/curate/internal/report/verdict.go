@@ -40,7 +40,6 @@ type Verdict struct {
 // problem is one thing that somebody has to act on or should know of.
 type problem struct {
 	Level    Level
-	Kind     string // what kind of thing it is, in a word or two
 	Title    string
 	Where    string
 	Text     string
@@ -118,22 +117,26 @@ func (r Run) nothing() bool {
 func problems(r Run) []problem {
 	var all []problem
 	for _, e := range r.Errors {
-		all = append(all, problem{Level: Bad, Kind: "error", Title: "The run met an error in " + orElse(e.Step, "a step"), Text: e.Text})
+		all = append(all, problem{Level: Bad, Title: "The run met an error in " + orElse(e.Step, "a step"), Text: e.Text})
 	}
 	for _, s := range r.Steps {
 		told := slices.ContainsFunc(r.Errors, func(e Error) bool { return e.Step == s.Name })
 		if s.Error != "" && !told {
-			all = append(all, problem{Level: Bad, Kind: "step", Title: "Step " + s.Name + " failed", Text: s.Error})
+			all = append(all, problem{Level: Bad, Title: "Step " + s.Name + " failed", Text: s.Error})
 		}
 	}
 	for _, t := range r.Ingest {
 		for _, a := range t.Alarms {
-			all = append(all, problem{Level: Bad, Kind: "data", Title: alarmTitle(a.Kind), Where: t.Table, Text: a.Text})
+			all = append(all, problem{Level: Bad, Title: alarmTitle(a.Kind), Where: t.Table, Text: a.Text})
 		}
 	}
+	rules := r.Rules
 	for _, h := range r.Quarantine {
 		if h.Released {
 			continue
+		}
+		held := func(rule Rule) bool {
+			return rule.Table == h.Source && rule.Day == h.Day && rule.ID == h.Rule && !rule.Passed
 		}
 		text := h.Reason
 		if h.Value != "" {
@@ -142,16 +145,22 @@ func problems(r Run) []problem {
 		if h.Rows > 0 {
 			text += " " + plural(h.Rows, "row waits", "rows wait") + "."
 		}
-		all = append(all, problem{Level: Bad, Kind: "quarantine", Title: "A day is held back: " + h.Day, Where: h.Source, Text: strings.TrimSpace(text + " Held by rule " + h.Rule + " since " + clock(h.Since) + "."), Command: h.Release})
+		p := problem{Level: Bad, Title: "A day is held back: " + h.Day, Where: h.Source, Text: strings.TrimSpace(text + " Held by rule " + h.Rule + " since " + clock(h.Since) + "."), Command: h.Release}
+		// The rule that holds the day is told with it, once.
+		if at := slices.IndexFunc(rules, held); at >= 0 {
+			p.Note, p.Trend, p.Examples = rules[at].Description, spark(rules[at].Trend, rules[at].Limit, rules[at].Unit), rules[at].Examples
+			rules = slices.DeleteFunc(slices.Clone(rules), held)
+		}
+		all = append(all, p)
 	}
-	all = append(all, ruleProblems(r.Rules)...)
+	all = append(all, ruleProblems(rules)...)
 	for _, s := range r.SLAs {
 		switch {
 		case s.Error != "":
-			all = append(all, problem{Level: Warning, Kind: "SLA", Title: "SLA " + s.Property + " could not be measured", Where: where(s.Table, s.Element), Text: s.Error, Note: s.Description})
+			all = append(all, problem{Level: Warning, Title: "SLA " + s.Property + " could not be measured", Where: where(s.Table, s.Element), Text: s.Error, Note: s.Description})
 		case !s.Kept:
 			all = append(all, problem{
-				Level: Warning, Kind: "SLA", Title: "SLA " + s.Property + " was missed", Where: where(s.Table, s.Element), Text: found(s.Value, s.Unit, s.Threshold), Note: s.Description,
+				Level: Warning, Title: "SLA " + s.Property + " was missed", Where: where(s.Table, s.Element), Text: found(s.Value, s.Unit, s.Threshold), Note: s.Description,
 				Trend: spark(s.Trend, s.Limit, s.Unit),
 			})
 		}
@@ -161,7 +170,7 @@ func problems(r Run) []problem {
 	}
 	if n := len(r.Conflicts); n > 0 {
 		all = append(all, problem{
-			Level: Warning, Kind: "conflicts", Title: plural(n, "event arrived", "events arrived") + " with different data under one identity", Where: "ops.conflicts",
+			Level: Warning, Title: plural(n, "event arrived", "events arrived") + " with different data under one identity", Where: "ops.conflicts",
 			Text: "The copy with the highest replay count, then the earliest, is the one in the tables. All of them are in ops.conflicts.",
 		})
 	}
@@ -193,7 +202,7 @@ func ruleProblems(rules []Rule) []problem {
 		slices.SortStableFunc(failed, func(a, b Rule) int { return cmp.Compare(b.Day, a.Day) })
 		r := failed[0]
 		p := problem{
-			Level: ruleLevel(r), Kind: "quality", Title: "Rule " + r.ID + " failed", Where: where(r.Table, r.Column, r.Day), Text: found(r.Value, r.Unit, r.Threshold), Note: r.Description,
+			Level: ruleLevel(r), Title: "Rule " + r.ID + " failed", Where: where(r.Table, r.Column, r.Day), Text: found(r.Value, r.Unit, r.Threshold), Note: r.Description,
 			Trend: spark(r.Trend, r.Limit, r.Unit), Examples: r.Examples,
 		}
 		if r.Error != "" {
@@ -226,16 +235,16 @@ func modelProblems(m Model) []problem {
 	var all []problem
 	switch {
 	case m.Error != "":
-		all = append(all, problem{Level: Bad, Kind: "model", Title: "Model " + m.Name + " failed", Text: m.Error})
+		all = append(all, problem{Level: Bad, Title: "Model " + m.Name + " failed", Text: m.Error})
 	case m.Skipped != "":
-		all = append(all, problem{Level: Warning, Kind: "model", Title: "Model " + m.Name + " was not brought up to date", Text: m.Skipped})
+		all = append(all, problem{Level: Warning, Title: "Model " + m.Name + " was not brought up to date", Text: m.Skipped})
 	}
 	for _, t := range m.Tests {
 		if t.Passed && t.Error == "" {
 			continue
 		}
 		p := problem{
-			Level: Warning, Kind: "test", Title: "Test " + t.Name + " of model " + m.Name + " failed", Where: where(m.Name, t.Column), Text: plural(t.Failures, "row fails", "rows fail") + " it.", Examples: t.Examples,
+			Level: Warning, Title: "Test " + t.Name + " of model " + m.Name + " failed", Where: where(m.Name, t.Column), Text: plural(t.Failures, "row fails", "rows fail") + " it.", Examples: t.Examples,
 		}
 		if t.Severity == SeverityError {
 			p.Level = Bad

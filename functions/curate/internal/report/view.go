@@ -48,7 +48,7 @@ type ruleRow struct {
 func newView(r Run) view {
 	v := view{Run: r, Problems: problems(r), Wall: r.End.Sub(r.Start)}
 	v.Verdict = verdict(r, v.Problems)
-	v.Word = [...]string{Good: "Good", Warning: "Look at this", Bad: "Act"}[v.Verdict.Level]
+	v.Word = [...]string{Good: "Good", Warning: "Warnings", Bad: "Action needed"}[v.Verdict.Level]
 	if r.Start.IsZero() || r.End.IsZero() || v.Wall < 0 {
 		v.Wall = 0
 	}
@@ -171,19 +171,33 @@ func tiles(v view) []tile {
 	return append(all, tile{Figure: span(v.Wall), Label: "from start to end, " + span(v.CPU) + " of CPU", Target: "steps", Neutral: true})
 }
 
-// tests says how a model's tests came out.
-func tests(m Model) string {
+// outcome is how a model's tests came out.
+type outcome struct {
+	Level Level
+	Text  string
+}
+
+// tests is nil where the model has none.
+func tests(m Model) *outcome {
 	if len(m.Tests) == 0 {
-		return "none"
+		return nil
 	}
+	o := &outcome{}
 	bad := 0
 	for _, t := range m.Tests {
-		if !t.Passed || t.Error != "" {
-			bad++
+		if t.Passed && t.Error == "" {
+			continue
+		}
+		bad++
+		if t.Severity == SeverityError {
+			o.Level = Bad
+		} else {
+			o.Level = max(o.Level, Warning)
 		}
 	}
-	if bad == 0 {
-		return plural(len(m.Tests), "passed", "passed")
+	o.Text = count(int64(len(m.Tests))) + " passed"
+	if bad > 0 {
+		o.Text = count(int64(bad)) + " of " + count(int64(len(m.Tests))) + " failed"
 	}
-	return count(bad) + " of " + count(len(m.Tests)) + " failed"
+	return o
 }
