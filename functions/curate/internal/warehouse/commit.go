@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path"
@@ -28,6 +29,7 @@ func (w *Warehouse) NewFile(t *Table) string {
 // Change is what a commit does.
 type Change struct {
 	Add        []string          // local paths of Parquet files with the table's field ids, each with one value of the partition's columns; uploaded by Commit
+	Adopt      []File            // data files of another table of this warehouse with the same columns, field ids and partition: they become this table's where they lie
 	Remove     []File            // data files that are no longer the table's
 	RemoveAll  bool              // all data files of this Table's snapshot in place of Remove
 	Properties map[string]string // set; an empty value removes
@@ -46,12 +48,19 @@ func (w *Warehouse) Commit(ctx context.Context, t *Table, c Change) (*Table, err
 			return nil, err
 		}
 	}
-	if c.Compaction && (len(c.Add) == 0 || len(remove) == 0) {
+	if c.Compaction && (len(c.Add)+len(c.Adopt) == 0 || len(remove) == 0) {
 		return nil, fmt.Errorf("commit to %s: a compaction puts files in the place of others", t.Name)
 	}
 	added, err := w.upload(ctx, t, c.Add)
 	if err != nil {
 		return nil, fmt.Errorf("commit to %s: %w", t.Name, err)
+	}
+	for _, f := range c.Adopt {
+		d, err := t.adopted(f)
+		if err != nil {
+			return nil, fmt.Errorf("commit to %s: adopting %s: %w", t.Name, f.Path, err)
+		}
+		added = append(added, d)
 	}
 	deletes, err := t.spent(ctx, remove)
 	if err != nil {
@@ -88,6 +97,17 @@ func (w *Warehouse) Commit(ctx context.Context, t *Table, c Change) (*Table, err
 		return nil, fmt.Errorf("commit to %s: %w", t.Name, err)
 	}
 	return t.commit(ctx, tx, "commit to")
+}
+
+// adopted is another table's data file as one of this table.
+func (t *Table) adopted(f File) (iceberg.DataFile, error) {
+	if len(f.Deletes) > 0 {
+		return nil, errors.New("it has position deletes")
+	}
+	if got := slices.Sorted(maps.Keys(f.Partition)); !slices.Equal(got, slices.Sorted(slices.Values(t.Partition()))) {
+		return nil, fmt.Errorf("it is partitioned by %q", got)
+	}
+	return renamed(t, f.Data, f.Path)
 }
 
 // setProperties stages the properties; an empty value removes.

@@ -167,7 +167,7 @@ func (w *Warehouse) create(ctx context.Context, name Name, spec Spec) (*Table, e
 		partition[i] = iceberg.PartitionField{SourceIDs: []int{f.ID}, FieldID: 1000 + i, Name: column, Transform: iceberg.IdentityTransform{}}
 	}
 	ps := iceberg.NewPartitionSpec(partition...)
-	t, err := w.cat.CreateTable(ctx, name.identifier(), schema, catalog.WithLocation(w.location+"/"+name.Namespace+"/"+name.Table), catalog.WithPartitionSpec(&ps), catalog.WithProperties(props))
+	t, err := w.cat.CreateTable(ctx, w.identifier(name), schema, catalog.WithLocation(w.location+"/"+name.Namespace+"/"+name.Table), catalog.WithPartitionSpec(&ps), catalog.WithProperties(props))
 	if errors.Is(err, catalog.ErrTableAlreadyExists) {
 		return w.Load(ctx, name)
 	}

@@ -49,6 +49,8 @@ type Config struct {
 	Scratch  string              // directory for fetched files; made, and emptied of what earlier processes left
 	Logger   *slog.Logger
 	Location string // where it differs from s3://<bucket>/<prefix>, for catalogs that map it
+
+	NamespacePrefix string // of the namespaces' names in the catalog, so that several warehouses can share one: "" or such as "test_"
 }
 
 // Name is a table's name.
@@ -156,7 +158,7 @@ func Open(ctx context.Context, c Config) (_ *Warehouse, err error) {
 		return nil, fmt.Errorf("open the catalog: %w", w.redact(err))
 	}
 	for _, n := range Namespaces {
-		if err := w.ensureNamespace(ctx, n); err != nil {
+		if err := w.ensureNamespace(ctx, c.NamespacePrefix+n); err != nil {
 			return nil, fmt.Errorf("make the namespace %s: %w", n, w.redact(err))
 		}
 	}
@@ -306,7 +308,7 @@ func (w *Warehouse) Key(path string) (string, error) {
 func (w *Warehouse) Tables(ctx context.Context) ([]Name, error) {
 	var names []Name
 	for _, n := range Namespaces {
-		for id, err := range w.cat.ListTables(ctx, table.Identifier{n}) {
+		for id, err := range w.cat.ListTables(ctx, table.Identifier{w.config.NamespacePrefix + n}) {
 			if err != nil {
 				return nil, fmt.Errorf("list the tables of %s: %w", n, w.redact(err))
 			}
@@ -319,7 +321,7 @@ func (w *Warehouse) Tables(ctx context.Context) ([]Name, error) {
 
 // Load returns the table as it is now. ErrNoTable (wrapped).
 func (w *Warehouse) Load(ctx context.Context, name Name) (*Table, error) {
-	t, err := w.cat.LoadTable(ctx, name.identifier())
+	t, err := w.cat.LoadTable(ctx, w.identifier(name))
 	if errors.Is(err, catalog.ErrNoSuchTable) || errors.Is(err, catalog.ErrNoSuchNamespace) {
 		return nil, fmt.Errorf("load %s: %w: %w", name, ErrNoTable, err)
 	}
@@ -329,11 +331,18 @@ func (w *Warehouse) Load(ctx context.Context, name Name) (*Table, error) {
 	return w.table(name, t), nil
 }
 
-func (n Name) identifier() table.Identifier { return table.Identifier{n.Namespace, n.Table} }
+// Identifier returns the table's namespace and name as the catalog, and so Trino, has them.
+func (w *Warehouse) Identifier(n Name) (namespace, table string) {
+	return w.config.NamespacePrefix + n.Namespace, n.Table
+}
+
+func (w *Warehouse) identifier(n Name) table.Identifier {
+	return table.Identifier{w.config.NamespacePrefix + n.Namespace, n.Table}
+}
 
 // Drop forgets the table, its objects become orphans. A table that is not there is no error.
 func (w *Warehouse) Drop(ctx context.Context, name Name) error {
-	if err := w.cat.DropTable(ctx, name.identifier()); err != nil && !errors.Is(err, catalog.ErrNoSuchTable) {
+	if err := w.cat.DropTable(ctx, w.identifier(name)); err != nil && !errors.Is(err, catalog.ErrNoSuchTable) {
 		return fmt.Errorf("drop %s: %w", name, w.redact(err))
 	}
 	return nil
