@@ -151,7 +151,11 @@ func (e *Eventing) target(c Config, d *manifest.Destination, namespace string, r
 	if key.Namespace == "" {
 		key.Namespace = namespace
 	}
-	base, err := url.Parse("http://" + key.Name + "." + key.Namespace + ".svc.cluster.local")
+	address := "http://" + key.Name + "." + key.Namespace + ".svc.cluster.local"
+	if _, is := d.JobSink(namespace); is {
+		address = "http://" + manifest.JobSinkHost + "/" + key.Namespace + "/" + key.Name
+	}
+	base, err := url.Parse(address)
 	if err != nil {
 		return nil, &manifest.Error{Pos: d.Ref.Pos, Message: fmt.Sprintf("no address for %s: %v", key, err)}
 	}

@@ -10,15 +10,18 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -194,8 +197,8 @@ type UnknownError struct{ Host string }
 // Error implements error.
 func (e *UnknownError) Error() string { return fmt.Sprintf("%q is no function here", e.Host) }
 
-// Transport returns a RoundTripper for URLs as they stand in manifests: those of functions go to them without a connection of our
-// own, all others to forward. A Host header that differs from the URL is passed on but does not route.
+// Transport returns a RoundTripper for URLs as they stand in manifests: those of functions, and of hosts given to Handle, go to them without a connection of our
+// own, all others to forward. A handler's answer is gathered before it is returned. A Host header that differs from the URL is passed on but does not route.
 func (r *Router) Transport(forward http.RoundTripper) http.RoundTripper {
 	return transportFunc(func(req *http.Request) (*http.Response, error) {
 		host := req.URL.Hostname()
@@ -203,6 +206,8 @@ func (r *Router) Transport(forward http.RoundTripper) http.RoundTripper {
 		switch {
 		case to != nil:
 			return to.Transport.RoundTrip(req)
+		case r.hosts[host] != nil:
+			return answer(r.hosts[host], req), nil
 		case named || strings.HasSuffix(host, clusterDomain):
 			if req.Body != nil {
 				_ = req.Body.Close() // RoundTrip's contract
@@ -211,6 +216,48 @@ func (r *Router) Transport(forward http.RoundTripper) http.RoundTripper {
 		}
 		return forward.RoundTrip(req)
 	})
+}
+
+// answer has the handler answer the request in memory.
+func answer(handler http.Handler, req *http.Request) *http.Response {
+	in := req.Clone(req.Context())
+	in.RequestURI, in.Host = req.URL.RequestURI(), req.URL.Host
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	out := &gathered{header: http.Header{}}
+	handler.ServeHTTP(out, in)
+	_ = in.Body.Close() // RoundTrip's contract
+	if out.status == 0 {
+		out.status = http.StatusOK
+	}
+	return &http.Response{
+		Status: strconv.Itoa(out.status) + " " + http.StatusText(out.status), StatusCode: out.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: out.header, Body: io.NopCloser(&out.body), ContentLength: int64(out.body.Len()), Request: req,
+	}
+}
+
+// gathered is an answer in memory.
+type gathered struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header implements http.ResponseWriter.
+func (g *gathered) Header() http.Header { return g.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (g *gathered) WriteHeader(status int) {
+	if g.status == 0 {
+		g.status = status
+	}
+}
+
+// Write implements http.ResponseWriter.
+func (g *gathered) Write(b []byte) (int, error) {
+	g.WriteHeader(http.StatusOK)
+	return g.body.Write(b)
 }
 
 type transportFunc func(*http.Request) (*http.Response, error)

@@ -83,6 +83,10 @@ func finishCronJob(d *decoder, n *yaml.Node, c *CronJob) {
 	checkJob(d, at(spec, "jobTemplate"), &c.Spec.JobTemplate.Spec)
 }
 
+func finishJobSink(d *decoder, n *yaml.Node, s *JobSink) {
+	checkJob(d, at(child(n, "spec"), "job"), &s.Spec.Job.Spec)
+}
+
 func finishDeployment(d *decoder, n *yaml.Node, v *Deployment) {
 	if r := v.Spec.Replicas; r != nil && *r < 0 {
 		d.errorf(at(n, "spec", "replicas"), "replicas must not be negative")
@@ -306,8 +310,14 @@ func (s *Set) Check() error {
 		if v.Ref == nil {
 			return
 		}
+		if key, is := v.JobSink(namespace); is {
+			if s.JobSinks[key] == nil {
+				report(v.Ref.Pos, "there is no JobSink %s%s", key, suggest(key.String(), names(s.JobSinks)))
+			}
+			return
+		}
 		if v.Ref.APIVersion+" "+v.Ref.Kind != serviceRef {
-			report(v.Ref.Pos, "a ref to %s (%s) does not run here; known are Broker (eventing.knative.dev/v1) and Service (serving.knative.dev/v1)", v.Ref.Kind, v.Ref.APIVersion)
+			report(v.Ref.Pos, "a ref to %s (%s) does not run here; known are Broker (eventing.knative.dev/v1), Service (serving.knative.dev/v1) and JobSink (sinks.knative.dev/v1alpha1)", v.Ref.Kind, v.Ref.APIVersion)
 			return
 		}
 		if key := v.Ref.key(namespace); s.Services[key] == nil {
@@ -351,6 +361,11 @@ func (s *Set) Check() error {
 	}
 	for _, c := range Sorted(s.CronJobs) {
 		if _, err := s.Environment(c.Metadata.Namespace, c.Metadata.Name, c.Container()); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, sink := range Sorted(s.JobSinks) {
+		if _, err := s.Environment(sink.Metadata.Namespace, sink.Metadata.Name, sink.Container()); err != nil {
 			errs = append(errs, err)
 		}
 	}

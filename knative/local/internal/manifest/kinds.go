@@ -393,7 +393,15 @@ func (d *Destination) Broker(namespace string) (Key, bool) {
 	return Key{Namespace: at, Name: name}, true
 }
 
-// Reference names an object: a Broker or a Service. An absent namespace is the one of the object that refers.
+// JobSink returns the JobSink that the destination refers to; false for any other destination. That it exists is not said.
+func (d *Destination) JobSink(namespace string) (Key, bool) {
+	if d.Ref == nil || d.Ref.APIVersion+" "+d.Ref.Kind != jobSinkRef {
+		return Key{}, false
+	}
+	return d.Ref.key(namespace), true
+}
+
+// Reference names an object: a Broker, a Service or a JobSink. An absent namespace is the one of the object that refers.
 type Reference struct {
 	Pos        Pos
 	APIVersion string `yaml:"apiVersion"`
@@ -406,6 +414,7 @@ type Reference struct {
 const (
 	brokerRef  = "eventing.knative.dev/v1 Broker"
 	serviceRef = "serving.knative.dev/v1 Service"
+	jobSinkRef = "sinks.knative.dev/v1alpha1 JobSink"
 )
 
 // key is the object's, which lies in namespace where the Reference names none.
@@ -492,6 +501,26 @@ func (c *CronJob) Container() *Container { return &c.Spec.JobTemplate.Spec.Templ
 
 // Job returns the Job that one run is, under the CronJob's name.
 func (c *CronJob) Job() *Job { return &Job{Object: c.Object, Spec: c.Spec.JobTemplate.Spec} }
+
+// JobSink is a sinks.knative.dev/v1alpha1 JobSink, which makes a Job of each event.
+type JobSink struct {
+	Object
+	Spec JobSinkSpec `yaml:"spec"`
+}
+
+// JobSinkSpec is the specification of a JobSink.
+type JobSinkSpec struct {
+	Job JobTemplate `yaml:"job"`
+}
+
+// JobSinkHost is the name under which all JobSinks take events in a cluster; a JobSink's URL is http://JobSinkHost/NAMESPACE/NAME.
+const JobSinkHost = "job-sink.knative-eventing.svc.cluster.local"
+
+// Container returns the Job's one container.
+func (s *JobSink) Container() *Container { return &s.Spec.Job.Spec.Template.Spec.Containers[0] }
+
+// Job returns the Job that one event starts, under the JobSink's name.
+func (s *JobSink) Job() *Job { return &Job{Object: s.Object, Spec: s.Spec.Job.Spec} }
 
 // Deployment is an apps/v1 Deployment with one container: a function that runs without being asked. There is one process of it here, whatever its number of replicas.
 type Deployment struct {

@@ -21,7 +21,7 @@ func TestBadManifestsAreRefusedWithTheirPlace(t *testing.T) {
 	cron := "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: c}\nspec:\n"
 	template := "  jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{image: x}]}}}}\n"
 	tests := []struct{ name, yaml, want string }{
-		{"unknown kind", "apiVersion: policy/v1\nkind: Gizmo\n", `f.yaml:2: kind "Gizmo" (policy/v1) does not run here; known here: Broker (eventing.knative.dev/v1), ConfigMap (v1), CronJob (batch/v1), Deployment (apps/v1), Job (batch/v1), Namespace (v1), PingSource (sources.knative.dev/v1), Secret (v1), Service (serving.knative.dev/v1), ServiceAccount (v1), Trigger (eventing.knative.dev/v1)`},
+		{"unknown kind", "apiVersion: policy/v1\nkind: Gizmo\n", `f.yaml:2: kind "Gizmo" (policy/v1) does not run here; known here: Broker (eventing.knative.dev/v1), ConfigMap (v1), CronJob (batch/v1), Deployment (apps/v1), Job (batch/v1), JobSink (sinks.knative.dev/v1alpha1), Namespace (v1), PingSource (sources.knative.dev/v1), Secret (v1), Service (serving.knative.dev/v1), ServiceAccount (v1), Trigger (eventing.knative.dev/v1)`},
 		{"misspelt kind", "apiVersion: v1\nkind: ConfgMap\n", `f.yaml:2: kind "ConfgMap" (v1) does not run here; did you mean "ConfigMap (v1)"?`},
 		{"another version", "apiVersion: v1\nkind: Service\n", `f.yaml:1: Service of apiVersion "v1" does not run here; its apiVersion is "serving.knative.dev/v1"`},
 		{"no kind", "a: b\n", `f.yaml:1: apiVersion and kind are missing`},
@@ -191,7 +191,7 @@ func TestReferencesThatLeadNowhere(t *testing.T) {
 	want := []string{
 		`testdata/references.yaml:1: Trigger a: there is no Broker m/rwa; did you mean "m/raw"?`,
 		`testdata/references.yaml:7: there is no Service m/enrihc; did you mean "m/enrich"?`,
-		`testdata/references.yaml:10: a ref to Channel (messaging.knative.dev/v1) does not run here; known are Broker (eventing.knative.dev/v1) and Service (serving.knative.dev/v1)`,
+		`testdata/references.yaml:10: a ref to Channel (messaging.knative.dev/v1) does not run here; known are Broker (eventing.knative.dev/v1), Service (serving.knative.dev/v1) and JobSink (sinks.knative.dev/v1alpha1)`,
 		`testdata/references.yaml:28: there is no ConfigMap m/nothing; there is none`,
 		`testdata/references.yaml:30: there is no Secret m/nothing; there is none`,
 	}

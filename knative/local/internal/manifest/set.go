@@ -31,6 +31,7 @@ type Set struct {
 	PingSources     map[Key]*PingSource
 	Jobs            map[Key]*Job
 	CronJobs        map[Key]*CronJob
+	JobSinks        map[Key]*JobSink
 }
 
 // NewSet returns a Set without objects.
@@ -38,7 +39,7 @@ func NewSet() *Set {
 	return &Set{
 		Namespaces: map[Key]*Namespace{}, ConfigMaps: map[Key]*ConfigMap{}, Secrets: map[Key]*Secret{},
 		ServiceAccounts: map[Key]*ServiceAccount{}, Services: map[Key]*Service{}, Deployments: map[Key]*Deployment{}, Brokers: map[Key]*Broker{},
-		Triggers: map[Key]*Trigger{}, PingSources: map[Key]*PingSource{}, Jobs: map[Key]*Job{}, CronJobs: map[Key]*CronJob{},
+		Triggers: map[Key]*Trigger{}, PingSources: map[Key]*PingSource{}, Jobs: map[Key]*Job{}, CronJobs: map[Key]*CronJob{}, JobSinks: map[Key]*JobSink{},
 	}
 }
 
@@ -74,6 +75,7 @@ var kinds = []kind{
 	{"sources.knative.dev/v1", "PingSource", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.PingSources, finishPingSource) }},
 	{"batch/v1", "Job", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.Jobs, finishJob) }},
 	{"batch/v1", "CronJob", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.CronJobs, finishCronJob) }},
+	{"sinks.knative.dev/v1alpha1", "JobSink", func(s *Set, d *decoder, n *yaml.Node) { add(d, n, s.JobSinks, finishJobSink) }},
 }
 
 // Load reads files, and of directories the *.yaml and *.yml files directly in them, as kubectl apply does. What it returns is

@@ -22,10 +22,11 @@ func catalogURL(dir string) (string, error) {
 	return (&url.URL{Scheme: "sqlite", Path: file}).String(), nil
 }
 
-// leaveOut forgets the CronJobs that cannot or are not to run here: the suspended ones, all where no time between runs is set, and those that need a C compiler where there is none, which is said.
+// leaveOut forgets the CronJobs that cannot or are not to run here: the suspended ones, all where no time between runs is set, and those that need a C compiler where there is none, which is said. A JobSink
+// goes with the CronJob of its image for want of a compiler; its events are then answered with 404.
 func (p *Platform) leaveOut(ctx context.Context) error {
 	maps.DeleteFunc(p.set.CronJobs, func(_ manifest.Key, c *manifest.CronJob) bool { return p.cfg.Cron == 0 || c.Spec.Suspend })
-	if len(p.set.CronJobs) == 0 {
+	if len(p.set.CronJobs)+len(p.set.JobSinks) == 0 {
 		return nil
 	}
 	builder := p.builder()
@@ -36,6 +37,11 @@ func (p *Platform) leaveOut(ctx context.Context) error {
 	maps.DeleteFunc(needy, func(image string, _ bool) bool {
 		for _, c := range p.set.CronJobs {
 			if c.Container().Image == image {
+				return false
+			}
+		}
+		for _, s := range p.set.JobSinks {
+			if s.Container().Image == image {
 				return false
 			}
 		}
@@ -52,6 +58,12 @@ func (p *Platform) leaveOut(ctx context.Context) error {
 		if needy[c.Container().Image] {
 			p.log.Warn("left out: it needs a C compiler; all else runs", "cronjob", c.Metadata.Name, "why", why)
 			delete(p.set.CronJobs, c.Key())
+		}
+	}
+	for _, s := range manifest.Sorted(p.set.JobSinks) {
+		if needy[s.Container().Image] {
+			p.log.Warn("left out: it needs a C compiler; all else runs", "jobsink", s.Metadata.Name, "why", why)
+			delete(p.set.JobSinks, s.Key())
 		}
 	}
 	return nil

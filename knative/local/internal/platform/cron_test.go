@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,6 +66,73 @@ func TestCronJob(t *testing.T) {
 	b.stop()
 	if err := <-b.done; err != nil {
 		t.Error(err)
+	}
+}
+
+// jobSink makes a Job of the tests' program of each event.
+const jobSink = `
+apiVersion: sinks.knative.dev/v1alpha1
+kind: JobSink
+metadata: {name: curate, namespace: millrace}
+spec:
+  job:
+    spec:
+      backoffLimit: 0
+      template:
+        spec:
+          restartPolicy: Never
+          containers:
+            - image: ko://millrace/functions/program
+              args: [%q]
+              envFrom: [{secretRef: {name: millrace-catalog}}]
+`
+
+// An event must start a run under the address that it has in a cluster, the same event not twice, and what is no event none.
+func TestJobSink(t *testing.T) {
+	b := newBench(t)
+	file := filepath.Join(b.cfg.Dir, "..", "ran")
+	if err := write(filepath.Join(b.cfg.Manifests[0], "sink.yaml"), fmt.Sprintf(jobSink, file)); err != nil {
+		t.Fatal(err)
+	}
+	b.start(t)
+	send := func(path, id string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://job-sink.knative-eventing.svc.cluster.local"+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{"ce-specversion": "1.0", "ce-type": "millrace.curate.requested", "ce-source": "/me", "ce-id": id} {
+			if id != "" {
+				req.Header.Set(name, value)
+			}
+		}
+		resp, err := b.platform.Transport().RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := []int{send("/millrace/other", "1"), send("/millrace/curate", "")}; got[0] != http.StatusNotFound || got[1] != http.StatusBadRequest {
+		t.Errorf("no JobSink, no event: %v", got)
+	}
+	b.out.expect("the job is done")
+	if got := []int{send("/millrace/curate", "1"), send("/millrace/curate", "1")}; got[0] != http.StatusAccepted || got[1] != http.StatusAccepted {
+		t.Errorf("answers %v", got)
+	}
+	<-b.out.seen
+	b.out.expect("the job is done")
+	send("/millrace/curate", "2")
+	<-b.out.seen
+	b.stop()
+	if err := <-b.done; err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(b.out.String(), "the job is done") - 1; n != 2 { // one is provision's
+		t.Errorf("%d runs, want 2", n)
+	}
+	if content, err := os.ReadFile(file); err != nil || !strings.Contains(string(content), "\nCATALOG_URL=sqlite://") {
+		t.Errorf("%s, %v", content, err)
 	}
 }
 

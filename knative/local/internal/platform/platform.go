@@ -191,6 +191,7 @@ func (p *Platform) run(ctx, force context.Context, parts Parts) error {
 		}
 		dispatchers = append(dispatchers, dispatcher)
 	}
+	p.handleJobSinks(ctx, force)
 	p.serve(internal, p.router.Internal(http.DefaultTransport), "functions")
 	p.onStop(p.stopFunctions)
 	if jobs.provision != nil {
@@ -399,6 +400,9 @@ func (p *Platform) build(ctx context.Context, jobs known) error {
 	}
 	for _, c := range p.set.CronJobs {
 		images = append(images, c.Container().Image)
+	}
+	for _, s := range p.set.JobSinks {
+		images = append(images, s.Container().Image)
 	}
 	for _, job := range p.set.Jobs {
 		images = append(images, job.Container().Image)
