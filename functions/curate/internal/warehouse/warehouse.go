@@ -285,6 +285,9 @@ func (w *Warehouse) Close() error {
 // Location returns where the tables lie, as the catalog has it: s3://bucket/prefix, or what Config.Location says.
 func (w *Warehouse) Location() string { return w.location }
 
+// Scratch returns the directory of this process's own below Config.Scratch, for what else a run keeps on disk. Close removes it; that of a process that was killed goes when the next one opens.
+func (w *Warehouse) Scratch() string { return w.scratch.dir }
+
 // Store returns the bucket and the prefix of the keys under which the tables lie, for maintenance.
 func (w *Warehouse) Store() (bucket *objectstore.Bucket, prefix string) {
 	return w.config.Store, w.config.Prefix
