@@ -75,7 +75,8 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	if d.conn, err = d.pool.Conn(ctx); err != nil { // macros are of one connection
 		return nil, fmt.Errorf("connecting to duckdb: %w", err)
 	}
-	start := prelude + "set parquet_metadata_cache=true; set enable_progress_bar=false;\n"
+	// The file cache keeps bytes of files by their place, but those of a file fetched in part are filled in later.
+	start := prelude + "set parquet_metadata_cache=true; set enable_external_file_cache=false; set enable_progress_bar=false;\n"
 	for _, s := range schemas {
 		start += "create schema " + s + ";\n"
 	}
@@ -147,6 +148,7 @@ func (d *DB) Exec(ctx context.Context, query string, args ...any) error {
 }
 
 // Rows calls f with each row of the query; values as database/sql has them (lists []any, structs map[string]any, decimals duckdb.Decimal, UUIDs 16 bytes). f may keep the row.
+// DuckDB holds the whole result in memory, beyond Options.Memory, before f sees the first row: Stream is for large ones.
 func (d *DB) Rows(ctx context.Context, query string, f func(columns []string, row []any) error) (err error) {
 	rows, err := d.conn.QueryContext(ctx, query)
 	if err != nil {
@@ -178,6 +180,33 @@ func (d *DB) Rows(ctx context.Context, query string, f func(columns []string, ro
 	}
 	return nil
 }
+
+// Stream is Rows for results of any size, in the query's order: what does not fit into Options.Memory waits in the scratch directory. f must not call Stream.
+func (d *DB) Stream(ctx context.Context, query string, f func(columns []string, row []any) error) (err error) {
+	if err := d.Exec(ctx, "create or replace temp table "+streamed+" as (\n"+query+"\n)"); err != nil {
+		return err
+	}
+	defer func() {
+		// Also where ctx has ended: what the table holds is to be let go.
+		err = errors.Join(err, d.Exec(context.WithoutCancel(ctx), "drop table "+streamed))
+	}()
+	for at, n := 0, streamRows; n == streamRows; at += n {
+		n = 0
+		piece := fmt.Sprintf("select * from %s where rowid >= %d and rowid < %d order by rowid", streamed, at, at+streamRows)
+		if err := d.Rows(ctx, piece, func(columns []string, row []any) error {
+			n++
+			return f(columns, row)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	streamed   = "millrace_stream"
+	streamRows = 20_000
+)
 
 // Describe returns the query's columns without running it. What does not bind is an error that shows the place.
 func (d *DB) Describe(ctx context.Context, query string) ([]Column, error) {

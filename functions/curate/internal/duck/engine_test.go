@@ -442,6 +442,27 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// Guards large results: all rows once, in the query's order, with a table in pieces, and another Stream after an error of the caller's.
+func TestStream(t *testing.T) {
+	d := open(t)
+	errStop := errors.New("stop")
+	if err := d.Stream(t.Context(), "select 1", func([]string, []any) error { return errStop }); !errors.Is(err, errStop) {
+		t.Errorf("%v", err)
+	}
+	for _, n := range []int{0, 1, streamRows, 2*streamRows + 7} {
+		want := int64(n)
+		if err := d.Stream(t.Context(), fmt.Sprintf("select i from range(%d) t(i) order by i desc", n), func(_ []string, row []any) error {
+			want--
+			if row[0] != want {
+				t.Fatalf("%v, want %d", row[0], want)
+			}
+			return nil
+		}); err != nil || want != 0 {
+			t.Errorf("%d rows are missing, %v", want, err)
+		}
+	}
+}
+
 // Guards shutdown: a cancelled query ends, with an error that says so.
 func TestCancel(t *testing.T) {
 	d := open(t)

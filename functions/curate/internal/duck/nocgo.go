@@ -37,6 +37,9 @@ func (*DB) Exec(context.Context, string, ...any) error { return ErrNoCgo }
 // Rows returns ErrNoCgo.
 func (*DB) Rows(context.Context, string, func([]string, []any) error) error { return ErrNoCgo }
 
+// Stream returns ErrNoCgo.
+func (*DB) Stream(context.Context, string, func([]string, []any) error) error { return ErrNoCgo }
+
 // Describe returns ErrNoCgo.
 func (*DB) Describe(context.Context, string) ([]Column, error) { return nil, ErrNoCgo }
 
