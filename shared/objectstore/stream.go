@@ -8,18 +8,21 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 )
 
-// GetRange returns length bytes of the object from offset on. ErrNotFound (wrapped) where there is no object; a range that the object does not have whole is another error.
-func (b *Bucket) GetRange(ctx context.Context, key string, offset, length int64) ([]byte, error) {
+// GetRange returns length bytes of the object from offset on, and what the object is. ErrNotFound (wrapped) where there is no object; a range that the object does not have whole is another error.
+func (b *Bucket) GetRange(ctx context.Context, key string, offset, length int64) ([]byte, Info, error) {
 	buf := make([]byte, max(length, 0))
-	if err := b.DownloadRange(ctx, key, section{buf}, offset, length); err != nil {
-		return nil, err
+	info, err := b.DownloadRange(ctx, key, section{buf}, offset, length)
+	if err != nil {
+		return nil, Info{}, err
 	}
-	return buf, nil
+	return buf, info, nil
 }
 
 // section is memory that is written from its own beginning.
@@ -41,18 +44,14 @@ func (b *Bucket) Download(ctx context.Context, key string, w io.WriterAt) (Info,
 	return b.download(ctx, key, w, 0, -1)
 }
 
-// DownloadRange writes length bytes of the object from offset on to w, from w's offset 0 on; otherwise it is as GetRange and Download.
-func (b *Bucket) DownloadRange(ctx context.Context, key string, w io.WriterAt, offset, length int64) error {
-	if offset < 0 || length < 0 {
-		return fmt.Errorf("get %s/%s: %d bytes from %d on are no range", b.name, key, length, offset)
-	}
-	if length == 0 {
-		return nil
+// DownloadRange writes length bytes, at least one, of the object from offset on to w, from w's offset 0 on, and returns what the object is; otherwise it is as GetRange and Download.
+func (b *Bucket) DownloadRange(ctx context.Context, key string, w io.WriterAt, offset, length int64) (Info, error) {
+	if offset < 0 || length <= 0 {
+		return Info{}, fmt.Errorf("get %s/%s: %d bytes from %d on are no range", b.name, key, length, offset)
 	}
 	ctx, cancel := b.begin(ctx)
 	defer cancel()
-	_, err := b.download(ctx, key, w, offset, length)
-	return err
+	return b.download(ctx, key, w, offset, length)
 }
 
 // download writes length bytes of the object from offset on (-1: all that there are) to w, from w's offset 0 on.
@@ -73,7 +72,7 @@ func (b *Bucket) download(ctx context.Context, key string, w io.WriterAt, offset
 				return info, b.wrap(ctx, "get", key, err)
 			}
 		}
-		r, o, _, err := b.core.GetObject(ctx, b.name, key, opts)
+		r, o, header, err := b.core.GetObject(ctx, b.name, key, opts)
 		if err != nil {
 			// minio-go has repeated what could be repeated.
 			return info, b.wrap(ctx, "get", key, err)
@@ -82,6 +81,11 @@ func (b *Bucket) download(ctx context.Context, key string, w io.WriterAt, offset
 		if etag == "" {
 			etag = o.ETag
 			info = Info{Key: key, Size: size, Modified: o.LastModified}
+			if length >= 0 {
+				if info.Size, err = total(header.Get("Content-Range")); err != nil {
+					return info, b.wrap(ctx, "get", key, errors.Join(err, r.Close()))
+				}
+			}
 		}
 		want := length
 		if want < 0 {
@@ -110,6 +114,16 @@ func (b *Bucket) download(ctx context.Context, key string, w io.WriterAt, offset
 			return info, b.wrap(ctx, "get", key, fmt.Errorf("%d bytes of %d: %w", done, want, err))
 		}
 	}
+}
+
+// total returns the object's size of a Content-Range: bytes 0-9/100.
+func total(contentRange string) (int64, error) {
+	_, size, _ := strings.Cut(contentRange, "/")
+	n, err := strconv.ParseInt(size, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("the store answered a range with the Content-Range %q", contentRange)
+	}
+	return n, nil
 }
 
 // tally counts what was written, and keeps the writer's error apart from the reader's.

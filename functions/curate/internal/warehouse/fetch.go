@@ -153,9 +153,13 @@ func (w *Warehouse) fetchTo(ctx context.Context, key string, size int64, path st
 	}
 	info, err := w.config.Store.Download(ctx, key, f)
 	if err == nil && info.Size != size {
-		err = fmt.Errorf("the object has %d bytes, the table says %d", info.Size, size)
+		err = sizeError(info.Size, size)
 	}
 	return err == nil, err
+}
+
+func sizeError(got, want int64) error {
+	return fmt.Errorf("the object has %d bytes, the table says %d", got, want)
 }
 
 // span is a range of bytes, to exclusive.
@@ -165,7 +169,13 @@ type span struct{ from, to int64 }
 // open how much a column takes.
 func (w *Warehouse) fetchColumns(ctx context.Context, key string, size int64, f *os.File, columns []string) (whole bool, err error) {
 	store := w.config.Store
-	footer, from, err := readFooter(size, func(offset, length int64) ([]byte, error) { return store.GetRange(ctx, key, offset, length) })
+	footer, from, err := readFooter(size, func(offset, length int64) ([]byte, error) {
+		part, info, err := store.GetRange(ctx, key, offset, length)
+		if err == nil && info.Size != size {
+			err = sizeError(info.Size, size)
+		}
+		return part, err
+	})
 	if err != nil {
 		return false, err
 	}
@@ -190,7 +200,10 @@ func (w *Warehouse) fetchColumns(ctx context.Context, key string, size int64, f 
 		return false, err
 	}
 	for _, s := range spans {
-		if err := store.DownloadRange(ctx, key, io.NewOffsetWriter(f, s.from), s.from, s.to-s.from); err != nil {
+		if s.from == s.to {
+			continue
+		}
+		if _, err := store.DownloadRange(ctx, key, io.NewOffsetWriter(f, s.from), s.from, s.to-s.from); err != nil {
 			return false, err
 		}
 	}

@@ -203,11 +203,14 @@ func numberedType(t iceberg.Type, last *int) iceberg.Type {
 		return &iceberg.StructType{FieldList: numbered(t.FieldList, last)}
 	case *iceberg.ListType:
 		*last++
-		return &iceberg.ListType{ElementID: *last, Element: numberedType(t.Element, last)}
+		l := &iceberg.ListType{ElementID: *last}
+		l.Element = numberedType(t.Element, last)
+		return l
 	case *iceberg.MapType:
 		*last += 2
 		m := &iceberg.MapType{KeyID: *last - 1, ValueID: *last}
-		m.KeyType, m.ValueType = numberedType(t.KeyType, last), numberedType(t.ValueType, last)
+		m.KeyType = numberedType(t.KeyType, last)
+		m.ValueType = numberedType(t.ValueType, last)
 		return m
 	}
 	return t
