@@ -50,8 +50,8 @@ type Build struct {
 type Input struct {
 	Name    warehouse.Name
 	Table   *warehouse.Table
-	Columns []string                   // the top-level columns that the SQL can name, sorted; nil: all
-	Filter  iceberg.BooleanExpression  // rows that do not match it are not needed: for leaving files out. The SQL says the same, and exactly. nil: all rows
+	Columns []string                  // the top-level columns that the SQL can name, sorted; nil: all
+	Filter  iceberg.BooleanExpression // rows that do not match it are not needed: for leaving files out. The SQL says the same, and exactly. nil: all rows
 }
 
 // Partitions are values of a date column by which a table is partitioned.

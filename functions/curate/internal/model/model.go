@@ -138,22 +138,22 @@ type frontMatter struct {
 	Name         string      `yaml:"name"`
 	Description  string      `yaml:"description"`
 	Materialized string      `yaml:"materialized"`
-	UniqueKey    list        `yaml:"unique_key"`
-	OrderBy      list        `yaml:"order_by"`
+	UniqueKey    texts       `yaml:"unique_key"`
+	OrderBy      texts       `yaml:"order_by"`
 	Strategy     string      `yaml:"strategy"`
 	Upstream     string      `yaml:"upstream"`
 	Partition    string      `yaml:"partition"`
-	Tags         list        `yaml:"tags"`
+	Tags         texts       `yaml:"tags"`
 	Columns      []yaml.Node `yaml:"columns"`
 	Tests        []yaml.Node `yaml:"tests"`
 }
 
-// list is one string or several.
-type list []string
+// texts is one string or several.
+type texts []string
 
-func (l *list) UnmarshalYAML(n *yaml.Node) error {
+func (l *texts) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
-		*l = list{n.Value}
+		*l = texts{n.Value}
 		return nil
 	}
 	var s []string
@@ -190,7 +190,7 @@ func (p *fileProblems) yaml(err error) {
 	for _, s := range texts {
 		line := 1
 		if m := yamlLine.FindStringSubmatch(s); m != nil {
-			line, _ = strconv.Atoi(m[1]) //nolint:errcheck // digits by the pattern
+			line, _ = strconv.Atoi(m[1])
 			s = s[len(m[0]):]
 		}
 		p.add(line, "front matter: %s", strings.ReplaceAll(strings.ReplaceAll(s, " in type model.frontMatter", ""), " in type model.columnMatter", " of a column"))
@@ -532,8 +532,8 @@ func icebergType(t string) (iceberg.Type, error) {
 		return p.TimestampTz, nil
 	}
 	if m := decimalForm.FindStringSubmatch(t); m != nil {
-		precision, _ := strconv.Atoi(m[1]) //nolint:errcheck // digits by the pattern
-		scale, _ := strconv.Atoi(m[2])     //nolint:errcheck // digits by the pattern
+		precision, _ := strconv.Atoi(m[1])
+		scale, _ := strconv.Atoi(m[2])
 		if precision >= 1 && precision <= 38 && scale <= precision {
 			return iceberg.DecimalTypeOf(precision, scale), nil
 		}

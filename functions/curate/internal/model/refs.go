@@ -68,7 +68,7 @@ func references(ts []token) (refs []reference, own []string) {
 				own = append(own, top.name)
 				top.with = 3
 			}
-		case t.is("with") && top.with == 0 && !top.query && i+1 < len(ts) && (ts[i+1].name()):
+		case t.is("with") && top.with == 0 && !top.query && i+1 < len(ts) && ts[i+1].name():
 			top.query, top.with, top.expect = true, 1, false
 		case top.with == 1 && t.is("recursive") && i+1 < len(ts) && ts[i+1].name():
 			top.add(ts[i+1].text)
@@ -80,7 +80,7 @@ func references(ts []token) (refs []reference, own []string) {
 			top.query, top.expect, top.tables, top.with = true, false, false, 0
 		case t.is(afterTable...):
 			top.expect, top.tables = false, false
-		case t.is("from") && top.query && !top.call && !(i > 1 && ts[i-1].is("distinct") && ts[i-2].is("is", "not")):
+		case t.is("from") && top.query && !top.call && (i < 2 || !ts[i-1].is("distinct") || !ts[i-2].is("is", "not")):
 			top.expect, top.tables = true, true
 		case t.is("join") && (top.query || top.tables):
 			top.expect, top.tables = true, true
@@ -145,7 +145,7 @@ func words(ts []token) (names []string, star bool) {
 		case t.name() && !seen[strings.ToLower(t.text)]:
 			seen[strings.ToLower(t.text)] = true
 			names = append(names, strings.ToLower(t.text))
-		case t.is("*") && i > 0 && (ts[i-1].is("select", ",", ".", "distinct", "all")):
+		case t.is("*") && i > 0 && ts[i-1].is("select", ",", ".", "distinct", "all"):
 			star = true
 		}
 	}

@@ -10,10 +10,10 @@ import (
 type kind int
 
 const (
-	word   kind = iota // an identifier or keyword without quotes; text is lower case
-	quoted             // an identifier in double quotes; text without them
-	str                // a string literal; text is its value
-	prefixed           // a string literal with something before it (X'00', E'', U&''); text is what is before it, lower case
+	word     kind = iota // an identifier or keyword without quotes; text is lower case
+	quoted               // an identifier in double quotes; text without them
+	str                  // a string literal; text is its value
+	prefixed             // a string literal with something before it (X'00', E'', U&''); text is what is before it, lower case
 	number
 	symbol
 	end
