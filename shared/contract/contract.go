@@ -284,7 +284,7 @@ func (p *parser) field(c *Contract, in *property, where, name string, depth int)
 		return f
 	}
 	for _, q := range in.Quality {
-		q.Element = f.pointer
+		q.Element, q.Part = f.pointer, p.part
 		c.Quality = append(c.Quality, q)
 	}
 	switch in.LogicalType {

@@ -87,7 +87,7 @@ func TestEmbeddedTaxi(t *testing.T) {
 	if len(c.Enrichment) != 7 || c.Enrichment[0].Name != "pickup_borough" || c.Enrichment[6].Items.Type != String {
 		t.Errorf("enrichment %+v", c.Enrichment)
 	}
-	if len(c.Quality) != 5 || c.Quality[2].Element != "/passenger_count" || c.Quality[2].Arguments["minimum"] != 1 || len(c.SLA) != 2 {
+	if len(c.Quality) != 7 || c.Quality[3].Element != "/passenger_count" || c.Quality[3].Part != "payload" || c.Quality[3].Arguments["minimum"] != 1 || len(c.SLA) != 3 {
 		t.Errorf("quality %+v, SLA %+v", c.Quality, c.SLA)
 	}
 	s, _ := Embedded()

@@ -46,6 +46,14 @@
 //     and binary (base64) are checked; others are notes.
 //   - quality rules are kept (Contract.Quality) and never enforced here: they are curation's.
 //
+// # Quality rules
+//
+// They are the standard's, and package quality of functions/curate says how each is run. Beside the standard's arguments, invalidValues takes minimum, maximum, exclusiveMinimum, exclusiveMaximum,
+// minLength and maxLength. Custom properties of a rule:
+//
+//   - blocking, true or false: whether a day that fails is held back from the facts. Without it rules of severity error do that, and no others.
+//   - flag, true, of a duplicateValues rule: the rows that share these values are written to ops.near_duplicates, group by group. They stay in all tables.
+//
 // The time of Check grows linearly with the payload, except for uniqueItems (sorting); nothing in the payload can make it panic.
 // It reads no files and no network; [Open] does.
 //

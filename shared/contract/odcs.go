@@ -112,6 +112,8 @@ type options struct {
 type Quality struct {
 	// Element is the JSON pointer of the field that carries the rule, or "" for a rule over the whole object.
 	Element string `yaml:"-"`
+	// Part is where Element is looked up: "payload" or "enrichment".
+	Part string `yaml:"-"`
 
 	ID             string         `yaml:"id"`
 	Name           string         `yaml:"name"`
