@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/pflag"
+
+	"millrace/functions/curate/internal/ingest"
+	"millrace/functions/curate/internal/model"
+	"millrace/functions/curate/internal/quality"
+	"millrace/functions/curate/internal/warehouse"
+)
+
+// outcome is all that a run did and found: what the report, lineage, metrics and ops.runs are made of.
+type outcome struct {
+	id         string
+	start, end time.Time
+	steps      []step
+	ingest     ingest.Result
+	quality    quality.Result
+	models     model.Result
+}
+
+// step is one step of a run, with what it cost.
+type step struct {
+	name      string
+	wall, cpu time.Duration
+	err       error
+}
+
+// worked says whether anything was new.
+func (o *outcome) worked() bool {
+	return o.ingest.Rows() > 0 || len(o.ingest.Alarms) > 0 || len(o.quality.Days) > 0 || len(o.quality.Began)+len(o.quality.Ended) > 0 || o.failed() != nil ||
+		slices.ContainsFunc(o.models.Models, func(m model.Outcome) bool { return m.Status == model.Built || m.Status == model.Failed })
+}
+
+// failed joins what went wrong.
+func (o *outcome) failed() error {
+	var errs []error
+	for _, s := range o.steps {
+		if s.err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.name, s.err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// do runs a step and notes what it took.
+func (o *outcome) do(name string, f func() error) {
+	start, cpu := time.Now(), used()
+	err := f()
+	o.steps = append(o.steps, step{name, time.Since(start), used() - cpu, err})
+}
+
+// used is the processor time that this process took until now, DuckDB's threads included.
+func used() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+const runText = `curate run takes what landed since the last run into the warehouse's tables: it verifies the landing log, checks quality, removes duplicates, builds the
+star schema and measures the service levels. It is what the CronJob calls; where another run is at work it says so and ends with 0.
+
+A run that is killed leaves nothing half done: the next one goes on. Where something is wrong with one table or model the others are brought up to date, and the
+run ends with 1.
+
+Flags:
+`
+
+type runFlags struct{ sla time.Duration }
+
+func (f *runFlags) set() *pflag.FlagSet {
+	set := pflag.NewFlagSet("curate run", pflag.ContinueOnError)
+	set.SortFlags = false
+	set.Usage = func() {}
+	set.DurationVar(&f.sla, "sla-interval", 15*time.Minute, "measure service levels again after this `time`, also where nothing is new")
+	return set
+}
+
+func runRun(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	var f runFlags
+	set := f.set()
+	if err := set.Parse(args); err != nil {
+		return misused(err, stdout, runText+set.FlagUsages()+variables())
+	}
+	if set.NArg() > 0 {
+		return fmt.Errorf("%w: run takes no arguments: %q", errUsage, set.Args())
+	}
+	s, err := open(ctx, stderr, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	unlock, err := s.warehouse.Lock(ctx)
+	if errors.Is(err, warehouse.ErrBusy) {
+		s.log.Info("nothing done: " + err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	o := s.run(ctx, f)
+	return errors.Join(o.failed(), s.publish(context.WithoutCancel(ctx), o))
+}
+
+// run does the steps. Each catches up from its tables' own checkpoints, so that one that fails keeps back no more than what needs it.
+func (s *session) run(ctx context.Context, f runFlags) *outcome {
+	id, err := uuid.NewV7()
+	o := &outcome{id: id.String(), start: s.clock().UTC()}
+	if err != nil {
+		o.steps = append(o.steps, step{name: "run id", err: err})
+		return o
+	}
+	o.do("ingest", func() (err error) {
+		o.ingest, err = ingest.Run(ctx, s.ingest(ctx))
+		return errors.Join(err, o.ingest.Stopped())
+	})
+	o.do("quality", func() (err error) {
+		o.quality, err = quality.Run(ctx, s.quality(o.id))
+		return err
+	})
+	o.do("models", func() (err error) {
+		o.models, err = model.Run(ctx, s.model(o.quality.Held))
+		if failed := o.models.Failed(); len(failed) > 0 {
+			err = errors.Join(err, fmt.Errorf("not built: %q", failed))
+		}
+		return err
+	})
+	o.end = s.clock().UTC()
+	return o
+}
+
+func (s *session) quality(id string) quality.Options {
+	return quality.Options{Warehouse: s.warehouse, DB: s.duck, Contracts: s.contracts, RunID: id, Clock: s.clock, Logger: s.log}
+}
+
+func (s *session) model(held quality.Holds) model.Options {
+	return model.Options{
+		Set: s.models, Warehouse: s.warehouse, Engine: s.engine, Held: held.Held, Window: s.config.DedupWindow, Now: s.clock, Logger: s.log,
+	}
+}
+
+// version is the program's, for reports.
+func version() string { return runtime.Version() }
