@@ -161,8 +161,11 @@ func columnsAreAdded(t *testing.T, l *lake) {
 	tbl := ensure(t, w, events, old)
 	tbl = commit(t, w, tbl, Change{Add: []string{write(t, w, tbl, `[{"id":"old","s":{"a":1},"l":[{"x":1}],"day":"2026-11-20"}]`)}, Properties: map[string]string{"p": "1"}})
 	wider := Spec{Columns: []Column{
-		{Name: "id", Type: text}, {Name: "s", Type: structOf("a", long, "b", text, "deep", structOf("c", long))}, {Name: "l", Type: list("x", long, "y", structOf("z", text))},
-		{Name: "new", Type: structOf("a", long, "b", list("q", date))}, {Name: "tail", Type: iceberg.PrimitiveTypes.TimestampTz},
+		{Name: "id", Type: text},
+		{Name: "s", Type: structOf("a", long, "b", text, "deep", structOf("c", long))},
+		{Name: "l", Type: list("x", long, "y", structOf("z", text))},
+		{Name: "new", Type: structOf("a", long, "b", list("q", date))},
+		{Name: "tail", Type: iceberg.PrimitiveTypes.TimestampTz},
 	}, Partition: []string{"day"}}
 	next := ensure(t, w, events, wider)
 	next = commit(t, w, next, Change{Add: []string{write(t, w, next, `[{"id":"new","s":{"a":2,"b":"b","deep":{"c":3}},"l":[{"x":1,"y":{"z":"z"}}],"day":"2026-11-21","new":{"a":1,"b":[{"q":"2026-11-21"}]}}]`)}})
