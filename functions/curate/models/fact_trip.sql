@@ -6,12 +6,12 @@ unique_key: [root_id]
 order_by: [replay_count desc, arrived_at, kafka_partition, kafka_offset]
 partition: pickup_date
 columns:
-  - {name: root_id, type: varchar, description: Identity of the event, from source and id., tests: [not_null, unique]}
+  - {name: root_id, type: varchar, description: "Identity of the event, from source and id.", tests: [not_null, unique]}
   - {name: event_id, type: varchar, description: The producer's id.}
   - {name: event_source, type: varchar, description: The producer's source.}
   - {name: schema_version, type: varchar, description: MODEL-REVISION-ADDITION of the contract.}
   - {name: data_hash, type: varchar, description: SHA-256 of the payload as it was sent.}
-  - {name: replay_count, type: bigint, description: How often the event was replayed, 0 for never., tests: [not_null]}
+  - {name: replay_count, type: bigint, description: "How often the event was replayed, 0 for never.", tests: [not_null]}
   - {name: arrived_at, type: timestamptz, description: When Kafka took the copy.}
   - {name: arrival_date, type: date, description: UTC day of arrived_at.}
   - {name: kafka_partition, type: integer, description: Where the copy lay.}

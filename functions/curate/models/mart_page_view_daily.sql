@@ -23,10 +23,10 @@ select
   count(distinct f.host) as hosts,
   count(distinct f.path) as paths,
   cast(sum(case when f.bytes < 1000000000000000 then cast(f.bytes as decimal(38, 0)) end) as bigint) as bytes,
-  count_if(f.status_class = 2) as successes,
-  count_if(f.status_class = 3) as redirects,
-  count_if(f.is_client_error) as client_errors,
-  count_if(f.is_server_error) as server_errors,
-  cast(count_if(f.is_client_error or f.is_server_error) as double) / nullif(cast(count(*) as double), 0) as error_share
+  count(*) filter (where f.status_class = 2) as successes,
+  count(*) filter (where f.status_class = 3) as redirects,
+  count(*) filter (where f.is_client_error) as client_errors,
+  count(*) filter (where f.is_server_error) as server_errors,
+  cast(count(*) filter (where f.is_client_error or f.is_server_error) as double) / nullif(cast(count(*) as double), 0) as error_share
 from fact_page_view f
 group by f.view_date

@@ -42,7 +42,7 @@ select
   z.borough as pickup_borough,
   z.zone as pickup_zone,
   count(*) as trips,
-  count_if(t.is_reversal) as reversals,
+  count(*) filter (where t.is_reversal) as reversals,
   cast(sum(t.passenger_count) as bigint) as passengers,
   cast(sum(t.trip_distance) as double) / 1e2 as distance_miles,
   cast(sum(t.tip_amount) as double) / 1e2 as tip_amount,

@@ -3,12 +3,12 @@ name: stg_air_quality
 description: Every landed copy of a sensor's reading, flat. The source's code for missing, -200, is null.
 materialized: ephemeral
 columns:
-  - {name: root_id, type: varchar, description: Identity of the event, from source and id.}
+  - {name: root_id, type: varchar, description: "Identity of the event, from source and id."}
   - {name: event_id, type: varchar, description: The producer's id.}
   - {name: event_source, type: varchar, description: The producer's source.}
   - {name: schema_version, type: varchar, description: MODEL-REVISION-ADDITION of the contract.}
   - {name: data_hash, type: varchar, description: SHA-256 of the payload as it was sent.}
-  - {name: replay_count, type: bigint, description: How often the event was replayed, 0 for never.}
+  - {name: replay_count, type: bigint, description: "How often the event was replayed, 0 for never."}
   - {name: arrived_at, type: timestamptz, description: When Kafka took the copy.}
   - {name: arrival_date, type: date, description: UTC day of arrived_at.}
   - {name: kafka_partition, type: integer, description: Where the copy lay.}
