@@ -152,7 +152,7 @@ func (d *DB) Exec(ctx context.Context, query string, args ...any) error {
 func (d *DB) Rows(ctx context.Context, query string, f func(columns []string, row []any) error) (err error) {
 	rows, err := d.conn.QueryContext(ctx, query)
 	if err != nil {
-		return fmt.Errorf("running %s: %w", brief(query), err)
+		return fmt.Errorf("running %s: %w", brief(strings.TrimPrefix(query, describe)), err)
 	}
 	defer func() {
 		if c := rows.Close(); err == nil && c != nil {
@@ -208,16 +208,32 @@ const (
 	streamRows = 20_000
 )
 
+const describe = "describe "
+
 // Describe returns the query's columns without running it. What does not bind is an error that shows the place.
 func (d *DB) Describe(ctx context.Context, query string) ([]Column, error) {
 	var columns []Column
-	err := d.Rows(ctx, "describe "+query, func(_ []string, row []any) error {
+	err := d.Rows(ctx, describe+query, func(_ []string, row []any) error {
 		name, _ := row[0].(string)
 		typ, _ := row[1].(string)
 		columns = append(columns, Column{name, typ})
 		return nil
 	})
-	return columns, err
+	if err == nil {
+		return columns, nil
+	}
+	if s, own := d.conn.PrepareContext(ctx, query); own != nil {
+		err = fmt.Errorf("running %s: %w", brief(query), own) // shows the query without our own word before it
+	} else {
+		err = errors.Join(err, s.Close())
+	}
+	return nil, err
+}
+
+// IsUnbound says whether the error is that of a query which names what there is not, or gives a function what it does not take.
+func IsUnbound(err error) bool {
+	var e *duckdb.Error
+	return errors.As(err, &e) && (e.Type == duckdb.ErrorTypeBinder || e.Type == duckdb.ErrorTypeCatalog)
 }
 
 // Write runs the query, whose columns are those of the schema by name in any order, and writes its rows as Parquet (zstd, the schema's field ids and types, all optional), one or more files

@@ -56,3 +56,6 @@ func (*DB) References(context.Context, string) ([]string, error) { return nil, E
 
 // Columns returns ErrNoCgo.
 func (*DB) Columns(context.Context, string) ([]string, bool, error) { return nil, false, ErrNoCgo }
+
+// IsUnbound returns false.
+func IsUnbound(error) bool { return false }
