@@ -1,5 +1,5 @@
 // Package landing is the landing log: which objects of the lake hold which offsets of which topic. load-lake appends to it;
-// curate, replay and reconcile read it. The objects it names are complete and never rewritten; an object it does not name
+// curate, replay and reconcile read it. The objects it names are complete and never rewritten, but for the erasure of a person, which is published before (below); an object it does not name
 // does not count.
 //
 // It guarantees: entries of one topic id form one sequence without gaps, since an entry is one conditional PUT of the next
@@ -43,4 +43,14 @@
 // entry behind n" is one listing with start-after; steps double from the last tail known (or 0), then halve. Consequences:
 // one request where the hint is fresh, about twice the logarithm of the pages where it is not; old entries may be removed
 // by a retention rule, the newest must not.
+//
+// # Decision 2026-11-21: an erasure rewrites objects where they lie, and is published beside the log
+//
+// Context: a person's events are to leave the lake on request, and objects that entries name never change otherwise. An entry of the log that says "X is replaced by Y" would be read by whoever follows the log from
+// X's entry only after X; would make drains that race with it drop their work; and readers of version 1 that do not know it would miss X, as the sweep of garbage would take Y for some. Decision: the object keeps its
+// key and loses the rows. Before that is done, landing/_erased/<topic>/<topic id>/<sequence, 20 digits>.json says which SHA-256, rows and bytes the object will have and which offsets are gone from it (Erase); entries
+// stay as they are, and say what was drained. A reader that finds other bytes than the entry's looks there (Versions) and takes what it finds, so an object has its entry's bytes, or those of one of its erasures, at every
+// moment, however the erasure ended; what has neither is damaged, as before. Consequences: positions, sums and sequences of the log do not move, so nobody reads a row again; readers ask for erasures only where
+// a hash differs; those that compare hashes and do not know of erasures refuse the object, and those that do not compare read it without the rows. Offsets that are gone stay accounted for as rows of their entry. A bucket
+// that keeps versions of its objects keeps the old one until its own rule removes it.
 package landing
