@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,11 @@ import (
 func commands() []command {
 	return []command{
 		{"run", "take in what landed and bring all tables up to date: what the CronJob calls", runRun},
+		{"plan", "say what a run would do now, and write nothing", runPlan},
+		{"query", "answer a SELECT over the tables", runQuery},
+		{"release", "let a day out of quarantine", runRelease},
+		{"backfill", "make days of events.* anew from the landing log", runBackfill},
+		{"rebuild", "make all of events.* anew from the landing log, for a catalog that is lost or stale", runRebuild},
 	}
 }
 
@@ -29,13 +35,46 @@ func help() string {
 	return b.String()
 }
 
-func variables() string { return "\nVariables:\n\n" + usage.Variables(config{}) }
+// flags are those of a command for people: its own, and where make run has its data.
+type flags struct {
+	*pflag.FlagSet
+	text string // what it does
+	dir  string
+}
+
+// newFlags returns the flags of a command that says text of itself.
+func newFlags(name, text string) *flags {
+	f := &flags{FlagSet: pflag.NewFlagSet("curate "+name, pflag.ContinueOnError), text: text}
+	f.SortFlags = false
+	f.Usage = func() {} // parse prints it
+	f.StringVar(&f.dir, "dir", ".millrace", "the `directory` of make run, whose servers are asked where the variables name no others")
+	return f
+}
+
+// parse reads the arguments, of which want are no flags; it gives help where that is asked for.
+func (f *flags) parse(args []string, stdout io.Writer, want int) error {
+	if err := f.Parse(args); err != nil {
+		return f.misused(err, stdout)
+	}
+	if f.NArg() != want {
+		return fmt.Errorf("%w: %d arguments wanted, there are %d: %q", errUsage, want, f.NArg(), f.Args())
+	}
+	return nil
+}
 
 // misused gives help where that was asked for, and calls every other error of the arguments a mistake of the caller's.
-func misused(err error, stdout io.Writer, help string) error {
+func (f *flags) misused(err error, stdout io.Writer) error {
 	if errors.Is(err, pflag.ErrHelp) {
-		fmt.Fprint(stdout, help)
+		fmt.Fprint(stdout, f.text+"\nFlags:\n"+f.FlagUsages()+"\nVariables:\n\n"+usage.Variables(config{}))
 		return err
 	}
 	return fmt.Errorf("%w: %w", errUsage, err)
+}
+
+// forPerson opens the session of a command that somebody types, against make run where no servers are named.
+func (f *flags) forPerson(ctx context.Context, stderr io.Writer) (*session, error) {
+	if err := borrow(f.dir); err != nil {
+		return nil, err
+	}
+	return open(ctx, stderr, true)
 }

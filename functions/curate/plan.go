@@ -1,5 +1,3 @@
-//go:build ignore
-
 package main
 
 import (
@@ -11,8 +9,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/spf13/pflag"
-
 	"millrace/functions/curate/internal/ingest"
 	"millrace/functions/curate/internal/model"
 	"millrace/functions/curate/internal/quality"
@@ -20,8 +16,6 @@ import (
 
 const planText = `curate plan says what a run would do now: which entries of the landing log it would take in, which models it would build and why. It writes nothing and
 takes no lock. Models that read what is not yet taken in will have more to do than is shown.
-
-Flags:
 `
 
 // plan is what a run would do.
@@ -32,17 +26,15 @@ type plan struct {
 }
 
 func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
-	set := pflag.NewFlagSet("curate plan", pflag.ContinueOnError)
-	set.SortFlags = false
-	set.Usage = func() {}
-	format := set.String("format", "table", "`table`, or json for machines")
-	if err := set.Parse(args); err != nil {
-		return misused(err, stdout, planText+set.FlagUsages()+variables())
+	f := newFlags("plan", planText)
+	format := f.String("format", "table", "`table`, or json for machines")
+	if err := f.parse(args, stdout, 0); err != nil {
+		return err
 	}
-	if set.NArg() > 0 || *format != "table" && *format != "json" {
-		return fmt.Errorf("%w: plan takes no arguments, and --format is table or json", errUsage)
+	if *format != "table" && *format != "json" {
+		return fmt.Errorf("%w: --format must be table or json", errUsage)
 	}
-	s, err := open(ctx, stderr, true)
+	s, err := f.forPerson(ctx, stderr)
 	if err != nil {
 		return err
 	}

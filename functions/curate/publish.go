@@ -7,21 +7,29 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"time"
 
+	"millrace/functions/curate/internal/jobmetrics"
+	"millrace/functions/curate/internal/model"
 	"millrace/functions/curate/internal/report"
 )
 
 // publish tells of the run, where there is something to tell: the report, beside the tables and in a file.
 func (s *session) publish(ctx context.Context, o *outcome) error {
+	var errs []error
+	if s.config.PushgatewayURL != "" {
+		if err := jobmetrics.Push(ctx, s.config.PushgatewayURL, o.metrics()); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if !o.worked() {
 		s.log.Info("nothing new", "duration", o.end.Sub(o.start))
-		return nil
+		return errors.Join(errs...)
 	}
 	var page bytes.Buffer
 	if err := report.Render(&page, s.report(o)); err != nil {
 		return err
 	}
-	var errs []error
 	if err := s.record(ctx, o); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", tableRuns, err))
 	}
@@ -34,6 +42,61 @@ func (s *session) publish(ctx context.Context, o *outcome) error {
 			errs = append(errs, fmt.Errorf("REPORT: %w", err))
 		}
 	}
+	if err := s.trace(ctx, o); err != nil {
+		// Who reads the tables does not wait for who draws them.
+		s.log.Warn("lineage was not sent", "error", err)
+	}
 	s.log.Info("run", "run_id", o.id, "rows", o.ingest.Rows(), "duration", o.end.Sub(o.start), "report", key)
 	return errors.Join(errs...)
+}
+
+// metrics is what the run tells Prometheus.
+func (o *outcome) metrics() jobmetrics.Run {
+	r := jobmetrics.Run{
+		Ended: o.end, Duration: o.end.Sub(o.start), Steps: map[string]time.Duration{}, Succeeded: o.failed() == nil,
+		Rows: map[string]int64{}, Alarms: map[jobmetrics.Alarm]int64{}, Lost: map[string]int64{}, Failed: map[string]int64{},
+	}
+	for _, x := range o.steps {
+		r.Steps[x.name] = x.wall
+	}
+	for _, t := range o.ingest.Tables {
+		r.Rows[t.Name.String()] += t.Rows
+	}
+	for _, a := range o.ingest.Alarms {
+		r.Alarms[jobmetrics.Alarm{Topic: a.Topic, Code: string(a.Code)}]++
+	}
+	for _, l := range o.ingest.Logs {
+		if l.Lost > 0 {
+			r.Lost[l.Topic] += l.Lost
+		}
+	}
+	if o.did("quality") {
+		r.Held = map[string]int64{}
+		for _, h := range o.quality.Held {
+			r.Held[h.Source]++
+		}
+	}
+	for _, m := range o.models.Models {
+		if m.Status != model.Failed && !m.Blocked {
+			continue
+		}
+		n := int64(0)
+		for _, t := range m.Tests {
+			if !t.Passed {
+				n++
+			}
+		}
+		r.Failed[m.Name] = max(n, 1)
+	}
+	return r
+}
+
+// did says whether a step came to its end.
+func (o *outcome) did(name string) bool {
+	for _, x := range o.steps {
+		if x.name == name {
+			return x.err == nil
+		}
+	}
+	return false
 }

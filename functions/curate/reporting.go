@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"millrace/functions/curate/internal/model"
@@ -160,9 +159,11 @@ func modelOf(m model.Outcome) report.Model {
 	switch m.Status {
 	case model.Failed:
 		out.Error = m.Cause
-	case model.Skipped, model.Current:
-		out.Skipped = strings.TrimSpace(string(m.Status) + ": " + m.Cause)
-	case model.Built:
+	case model.Skipped:
+		if m.Blocked { // any other waits for a table that nobody has sent events for, which is no fault
+			out.Skipped = m.Cause
+		}
+	case model.Built, model.Current:
 	}
 	for _, t := range m.Tests {
 		out.Tests = append(out.Tests, report.Test{

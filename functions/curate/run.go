@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/spf13/pflag"
 
 	"millrace/functions/curate/internal/ingest"
 	"millrace/functions/curate/internal/model"
@@ -74,28 +73,16 @@ star schema and measures the service levels. It is what the CronJob calls; where
 
 A run that is killed leaves nothing half done: the next one goes on. Where something is wrong with one table or model the others are brought up to date, and the
 run ends with 1.
-
-Flags:
 `
 
-type runFlags struct{ sla time.Duration }
-
-func (f *runFlags) set() *pflag.FlagSet {
-	set := pflag.NewFlagSet("curate run", pflag.ContinueOnError)
-	set.SortFlags = false
-	set.Usage = func() {}
-	set.DurationVar(&f.sla, "sla-interval", 15*time.Minute, "measure service levels again after this `time`, also where nothing is new")
-	return set
-}
-
 func runRun(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
-	var f runFlags
-	set := f.set()
-	if err := set.Parse(args); err != nil {
-		return misused(err, stdout, runText+set.FlagUsages()+variables())
+	f := newFlags("run", runText)
+	every := f.Duration("sla-interval", 15*time.Minute, "measure service levels again after this `time`, also where nothing is new")
+	if err := f.parse(args, stdout, 0); err != nil {
+		return err
 	}
-	if set.NArg() > 0 {
-		return fmt.Errorf("%w: run takes no arguments: %q", errUsage, set.Args())
+	if err := borrow(f.dir); err != nil {
+		return err
 	}
 	s, err := open(ctx, stderr, false)
 	if err != nil {
@@ -111,12 +98,12 @@ func runRun(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	o := s.run(ctx, f)
+	o := s.run(ctx, *every)
 	return errors.Join(o.failed(), s.publish(context.WithoutCancel(ctx), o))
 }
 
 // run does the steps. Each catches up from its tables' own checkpoints, so that one that fails keeps back no more than what needs it.
-func (s *session) run(ctx context.Context, f runFlags) *outcome {
+func (s *session) run(ctx context.Context, every time.Duration) *outcome {
 	id, err := uuid.NewV7()
 	o := &outcome{id: id.String(), start: s.clock().UTC()}
 	if err != nil {
