@@ -26,6 +26,7 @@ type lake struct {
 	t       *testing.T
 	w       *warehouse.Warehouse
 	server  *objectstoretest.Server
+	catalog string
 	db      *duck.DB
 	set     *contract.Set
 	model   contract.Model
@@ -40,26 +41,35 @@ func newLake(t *testing.T, set *contract.Set, eventType string) *lake {
 	t.Helper()
 	server := objectstoretest.NewServer("lake")
 	t.Cleanup(server.Close)
-	store, err := objectstore.Open(server.Config("lake", 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := warehouse.Open(t.Context(), warehouse.Config{
-		Catalog: "sqlite://" + filepath.Join(t.TempDir(), "catalog.db"), Name: "lake", Store: store, Prefix: "warehouse", Scratch: t.TempDir(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	m, err := set.Model(eventType, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &lake{t: t, w: w, server: server, db: open(t), set: set, model: m, table: Source(eventType, 0), now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
+	l := &lake{
+		t: t, server: server, catalog: "sqlite://" + filepath.Join(t.TempDir(), "catalog.db"), db: open(t), set: set, model: m, table: Source(eventType, 0),
+		now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC),
+	}
+	l.w = l.reopen()
+	return l
+}
+
+// reopen opens the warehouse as a new process does.
+func (l *lake) reopen() *warehouse.Warehouse {
+	l.t.Helper()
+	store, err := objectstore.Open(l.server.Config("lake", 1))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	w, err := warehouse.Open(l.t.Context(), warehouse.Config{Catalog: l.catalog, Name: "lake", Store: store, Prefix: "warehouse", Scratch: l.t.TempDir()})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			l.t.Error(err)
+		}
+	})
+	return w
 }
 
 func icebergType(f contract.Field) iceberg.Type {

@@ -159,12 +159,6 @@ func (o *output) commit(ctx context.Context, r *Result, sources []*source) error
 			return err
 		}
 	}
-	r.Held = nil
-	for _, h := range o.quarantine.rows {
-		if h.ReleasedAt.IsZero() {
-			r.Held = append(r.Held, h)
-		}
-	}
 	properties := map[string]string{}
 	for _, s := range sources {
 		if s.checkpoint {

@@ -39,9 +39,22 @@ type Hold struct {
 // Holds are the days that are held now, by source, day and rule.
 type Holds []Hold
 
+// anyDay stands in a Hold for every day of the source, or with anySource for every day there is: nothing was proven.
+const (
+	anyDay    = "*"
+	anySource = "*"
+)
+
+// everything holds all days, since what is held could not be found out.
+func everything(why error) Holds {
+	return Holds{{Source: anySource, Day: anyDay, Reason: why.Error()}}
+}
+
 // Held reports whether the day of the source is held.
 func (h Holds) Held(source, day string) bool {
-	return slices.ContainsFunc(h, func(x Hold) bool { return x.Source == source && x.Day == day })
+	return slices.ContainsFunc(h, func(x Hold) bool {
+		return (x.Source == source || x.Source == anySource) && (x.Day == day || x.Day == anyDay)
+	})
 }
 
 // Days returns the days of the source that are held, in order.
@@ -150,28 +163,35 @@ func openQuarantine(ctx context.Context, w *warehouse.Warehouse, db *duck.DB) (*
 	return q, err
 }
 
+// open returns the holds that last.
+func (q *quarantine) open() Holds {
+	var open Holds
+	for _, h := range q.rows {
+		if h.ReleasedAt.IsZero() {
+			open = append(open, h)
+		}
+	}
+	return open
+}
+
 // commit replaces the table's rows.
 func (q *quarantine) commit(ctx context.Context, w *warehouse.Warehouse, db *duck.DB) error {
 	slices.SortFunc(q.rows, func(a, b Hold) int {
 		return strings.Compare(a.Source+"\x00"+a.Day+"\x00"+a.Rule+a.Since.Format(time.RFC3339Nano), b.Source+"\x00"+b.Day+"\x00"+b.Rule+b.Since.Format(time.RFC3339Nano))
 	})
 	values := make([][]string, len(q.rows))
-	open := Holds{}
 	for i, h := range q.rows {
 		v := Value{}
 		if h.Value != nil {
 			v = number(*h.Value)
 		}
 		values[i] = []string{sqlText(h.Source), sqlDate(h.Day), sqlText(h.Rule), sqlText(h.Reason), sqlNumber(v), sqlInstant(h.Since), sqlText(h.RunID), sqlInstant(h.ReleasedAt), sqlText(h.ReleasedBy)}
-		if h.ReleasedAt.IsZero() {
-			open = append(open, h)
-		}
 	}
 	files, err := write(ctx, w, db, q.table, specQuarantine, values)
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(open)
+	text, err := json.Marshal(q.open())
 	if err != nil {
 		return err
 	}

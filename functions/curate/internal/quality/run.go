@@ -50,8 +50,9 @@ type Result struct {
 	Days      []Day  // by source and day; none where nothing was new
 	Began     []Hold // days that are held from now on
 	Ended     []Hold // days that this run released
-	Held      Holds  // all that are held now
-	Rows      int64  // written to ops.quality
+	// Held is what the facts must not take now: the holds of ops.quarantine; after an error also the days that could not be looked at, and everything where nothing could.
+	Held Holds
+	Rows int64 // written to ops.quality
 }
 
 // Day is what was found in one day of a source.
@@ -83,6 +84,7 @@ type source struct {
 	days       []string
 	trend      map[string][]trendPoint
 	checkpoint bool // is set by this run
+	lost       bool // what changed could not be found out
 }
 
 // trendPoint is a rule's last value on a day, as the table's property keeps it.
@@ -103,25 +105,34 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := Result{RunID: o.RunID, Evaluated: o.Clock().UTC().Truncate(time.Microsecond)}
-	quarantined, err := load(ctx, o.Warehouse, TableQuarantine)
-	if err != nil {
+	var err error
+	if r.Held, err = Held(ctx, o.Warehouse); err != nil {
+		r.Held = everything(err)
 		return r, err
 	}
-	if quarantined != nil {
-		if r.Held, err = held(quarantined); err != nil {
-			return r, err
+	sources, errs := o.sources(ctx, r)
+	if sources == nil {
+		r.Held = everything(errs[0])
+		return r, errors.Join(errs...)
+	}
+	var unproven Holds
+	for _, s := range sources {
+		if s.lost {
+			unproven = append(unproven, Hold{Source: s.name, Day: anyDay, Reason: "what changed could not be found out", Since: r.Evaluated, RunID: o.RunID})
 		}
 	}
-	sources, errs := o.sources(ctx, r)
 	if !slices.ContainsFunc(sources, func(s *source) bool { return len(s.days) > 0 }) {
+		r.Held = append(r.Held, unproven...)
 		return r, errors.Join(errs...)
 	}
 	db, err := o.DB(ctx)
 	if err != nil {
+		r.Held = everything(err)
 		return r, err
 	}
 	pending, err := openOutput(ctx, o.Warehouse, db, r)
 	if err != nil {
+		r.Held = everything(err)
 		return r, err
 	}
 	for _, s := range sources {
@@ -132,10 +143,13 @@ func Run(ctx context.Context, o Options) (Result, error) {
 				r.Days = append(r.Days, d)
 				continue
 			}
+			err = fmt.Errorf("quality of %s on %s: %w", s.name, day, err)
 			if ctx.Err() != nil {
+				r.Held = everything(err)
 				return r, err
 			}
-			errs = append(errs, fmt.Errorf("quality of %s on %s: %w", s.name, day, err))
+			errs = append(errs, err)
+			unproven = append(unproven, Hold{Source: s.name, Day: day, Reason: err.Error(), Since: r.Evaluated, RunID: o.RunID})
 			s.checkpoint = false
 		}
 		if !s.checkpoint && o.Days == nil { // all of its days are taken up again, and written then
@@ -146,6 +160,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		began, ended, changed := pending.quarantine.apply(&r.Days[i], o.RunID, r.Evaluated)
 		r.Began, r.Ended, pending.held = append(r.Began, began...), append(r.Ended, ended...), pending.held || changed
 	}
+	r.Held = append(pending.quarantine.open(), unproven...)
 	if err := pending.commit(ctx, &r, sources); err != nil {
 		return r, errors.Join(append(errs, err)...)
 	}
@@ -166,7 +181,7 @@ func Source(eventType string, model int) warehouse.Name {
 	return warehouse.Name{Namespace: "events", Table: fmt.Sprintf("enriched_%s_%d", name, model)}
 }
 
-// sources returns the tables of events with the days of each that are to be looked at. What is wrong with one keeps no other from being there.
+// sources returns the tables of events with the days of each that are to be looked at. What is wrong with one keeps no other from being there; nil: nothing could be read.
 func (o *Options) sources(ctx context.Context, r Result) ([]*source, []error) {
 	names, err := o.Warehouse.Tables(ctx)
 	if err != nil {
@@ -194,11 +209,11 @@ func (o *Options) sources(ctx context.Context, r Result) ([]*source, []error) {
 		s.contract = ruling(s.model)
 		if err := s.find(ctx, o, name, properties, r); err != nil {
 			errs = append(errs, fmt.Errorf("quality of %s: %w", name, err))
-			continue
+			s.days, s.lost = nil, true
 		}
 		list = append(list, s)
 	}
-	return list, errs
+	return append([]*source{}, list...), errs
 }
 
 // ruling returns the version whose rules are run: the newest active one, else the newest.
@@ -264,7 +279,7 @@ func (s *source) changed(ctx context.Context, days map[string]bool) error {
 	files := slices.Concat(changes.Added, changes.Removed)
 	if errors.Is(err, warehouse.ErrExpired) {
 		// Rows behind the position lie in files whose statistics say so; what was removed meanwhile (an erasure) is not seen.
-		files, err = s.table.Plan(ctx, behind(s.was.Position))
+		files, err = s.table.Plan(ctx, behind(s.was.Position, s.now.Position))
 	}
 	if err != nil {
 		return err
@@ -279,22 +294,18 @@ func (s *source) changed(ctx context.Context, days map[string]bool) error {
 	return nil
 }
 
-// behind is the filter for rows that landed after the position.
-func behind(position map[string]int64) iceberg.BooleanExpression {
-	if len(position) == 0 {
+// behind is the filter for rows that landed between two positions.
+func behind(was, now map[string]int64) iceberg.BooleanExpression {
+	if len(now) == 0 {
 		return iceberg.AlwaysTrue{}
 	}
-	var filter iceberg.BooleanExpression
-	logs := slices.Sorted(maps.Keys(position))
-	for _, log := range logs {
-		part := iceberg.NewAnd(iceberg.EqualTo(iceberg.Reference("landing_log"), log), iceberg.GreaterThan(iceberg.Reference("landing_sequence"), position[log]))
-		if filter == nil {
-			filter = part
-		} else {
-			filter = iceberg.NewOr(filter, part)
+	var filter iceberg.BooleanExpression = iceberg.AlwaysFalse{}
+	for _, log := range slices.Sorted(maps.Keys(now)) {
+		if now[log] > was[log] {
+			filter = iceberg.NewOr(filter, iceberg.NewAnd(iceberg.EqualTo(iceberg.Reference("landing_log"), log), iceberg.GreaterThan(iceberg.Reference("landing_sequence"), was[log])))
 		}
 	}
-	return iceberg.NewOr(filter, iceberg.NotIn(iceberg.Reference("landing_log"), logs...))
+	return filter
 }
 
 // day evaluates one day of a source, and adds what it found to the output.
