@@ -88,7 +88,7 @@ func (b *batch) pick(ctx context.Context, e landing.Entry) (pieces []*piece, sto
 			if !fresh {
 				continue // it was alarmed when the entry was new, and given up
 			}
-			a := b.alarmOf(e, o, CodeObjectDiffers, err)
+			a := alarmOf(b.source, e, o, CodeObjectDiffers, err)
 			if b.run.accepted(b.source, e.Sequence) {
 				a.Stops = false
 				b.run.alarm(a)
@@ -98,6 +98,9 @@ func (b *batch) pick(ctx context.Context, e landing.Entry) (pieces []*piece, sto
 		}
 		if o.Kind == landing.KindRaw {
 			continue
+		}
+		if b.run.whole {
+			b.run.name(b.source, o)
 		}
 		t, err := b.run.target(ctx, b.source, e, p)
 		if err != nil {
@@ -152,8 +155,8 @@ func (b *batch) caughtUp() {
 	}
 }
 
-func (b *batch) alarmOf(e landing.Entry, o landing.Object, code Code, err error) Alarm {
-	at := b.source.bucket.Name() + "/" + o.Key
+func alarmOf(s *source, e landing.Entry, o landing.Object, code Code, err error) Alarm {
+	at := s.bucket.Name() + "/" + o.Key
 	return Alarm{Code: code, Topic: e.Topic, TopicID: e.TopicID, Sequence: e.Sequence, Object: at, Stops: true, Message: at + ": " + err.Error()}
 }
 
@@ -274,10 +277,10 @@ func (b *batch) fetch(ctx context.Context) (bad *Alarm, gone, err error) {
 			b.cut(p.entry.Sequence)
 			return nil, fmt.Errorf("fetching %s of entry %d: %w", p.object.Key, p.entry.Sequence, err), nil
 		}
-		a := b.alarmOf(*p.entry, p.object, v.code, err)
+		a := alarmOf(b.source, *p.entry, p.object, v.code, err)
 		switch {
 		case r.accepted(b.source, p.entry.Sequence):
-			a.Stops, a.Message = false, a.Message+"; it was given up by an operator's word"
+			a.Stops, a.Message = false, a.Message+givenUp
 			r.alarm(a)
 			p.target = nil
 		case p.entry.Sequence <= b.source.done: // the log was read further; only the table is behind
@@ -340,6 +343,7 @@ func (b *batch) write(ctx context.Context) error {
 		if b.run.dry {
 			for _, p := range byTable[t] {
 				t.take(p)
+				t.result.Bytes += p.object.Bytes
 			}
 			continue
 		}
@@ -351,6 +355,11 @@ func (b *batch) write(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
+	return b.clean()
+}
+
+// clean removes the local copies of the batch's objects.
+func (b *batch) clean() error {
 	for _, p := range b.pieces {
 		if p.path != "" {
 			if err := os.Remove(p.path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -367,21 +376,26 @@ func (t *target) take(p *piece) {
 	t.result.Days[p.place.date] += p.object.Rows
 }
 
-// append commits the pieces to their table.
+// append commits the pieces to their table, as far as they fit.
 func (b *batch) append(ctx context.Context, t *target, pieces []*piece) error {
 	r := b.run
-	id := b.source.log.TopicID()
-	if err := r.ensure(ctx, t, pieces); err != nil {
-		var v *verdict
-		if !errors.As(err, &v) {
-			return err
-		}
-		r.alarm(Alarm{Code: v.code, Topic: b.source.log.Topic(), TopicID: id, Sequence: pieces[0].entry.Sequence, Table: t.name.String(), Stops: true, Message: err.Error()})
-		b.fail(t, pieces[0].entry.Sequence-1)
+	id, upTo := b.source.log.TopicID(), b.entries[len(b.entries)-1].Sequence
+	pieces, want, misfit, why := r.fit(t, b.source, pieces)
+	if misfit != nil {
+		upTo = misfit.entry.Sequence - 1
+		a := alarmOf(b.source, *misfit.entry, misfit.object, CodeType, why)
+		a.Table, a.Message = t.name.String(), why.Error()
+		r.alarm(a)
+		defer b.fail(t, upTo)
+	}
+	if len(pieces) == 0 {
 		return nil
 	}
+	if err := r.ensure(ctx, t, want); err != nil {
+		return err
+	}
 	next := maps.Clone(t.position)
-	next[id] = b.entries[len(b.entries)-1].Sequence
+	next[id] = upTo
 	added, err := r.append(ctx, t, pieces, map[string]string{PositionProperty: next.String()})
 	if err != nil {
 		return err
@@ -396,3 +410,6 @@ func (b *batch) append(ctx context.Context, t *target, pieces []*piece) error {
 	}
 	return nil
 }
+
+// givenUp is what the message of an alarm ends with that an operator's word made harmless.
+const givenUp = "; it was given up by an operator's word"

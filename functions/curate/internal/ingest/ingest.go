@@ -113,7 +113,7 @@ type Progress struct {
 	Rows     int64 // committed by the run so far
 }
 
-// Options are what a run needs. All but Limits, Progress, Accept and Scratch must be there.
+// Options are what a run needs. All up to Clock must be there.
 type Options struct {
 	Warehouse *warehouse.Warehouse
 	// DB gives the engine. It is asked only once there is something to write; who gives it closes it.
@@ -129,10 +129,17 @@ type Options struct {
 	// Accept names entries, <topic id>@<sequence>, that an operator gives up: what is missing or wrong of them is left out, with an alarm that stops nothing.
 	Accept []string
 
+	// Partial lets Rebuild and Backfill go on where landing has less than the warehouse, and so lose the difference.
+	Partial bool
+
 	write writeFunc // in place of the engine, for tests
 }
 
 type writeFunc func(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, next func() string) ([]duck.Written, error)
+
+func duckWrite(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, next func() string) ([]duck.Written, error) {
+	return db.Write(ctx, query, t.Schema(), t.Partition(), next)
+}
 
 // TableResult is what a run did to one table.
 type TableResult struct {
@@ -213,7 +220,9 @@ type run struct {
 	started time.Time
 	result  Result
 	sources []*source
-	dry     bool // nothing is fetched or written
+	dry     bool                                     // nothing is fetched or written
+	whole   bool                                     // of a dry run: as if there were no tables, and named is filled
+	named   map[*objectstore.Bucket]map[string]int64 // objects of events and their sizes
 
 	ops      *warehouse.Table // nil where there is none
 	position Position         // of ops.landing: read and not yet committed included
@@ -240,21 +249,25 @@ type source struct {
 	result *LogResult
 }
 
-// begin loads the position.
-func begin(ctx context.Context, o Options) (*run, error) {
+// newRun is a run that knows of nothing that was ingested.
+func newRun(o Options) *run {
 	o.Limits = o.Limits.orDefault()
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
 	if o.write == nil {
-		o.write = func(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, next func() string) ([]duck.Written, error) {
-			return db.Write(ctx, query, t.Schema(), t.Partition(), next)
-		}
+		o.write = duckWrite
 	}
-	r := &run{
+	return &run{
 		o: o, started: o.Clock(), position: Position{}, behind: map[string]Position{}, topics: map[string]string{},
 		saved: map[string]string{}, tables: map[warehouse.Name]*target{}, collided: map[[2]string]bool{},
+		named: map[*objectstore.Bucket]map[string]int64{},
 	}
+}
+
+// begin loads the position.
+func begin(ctx context.Context, o Options) (*run, error) {
+	r := newRun(o)
 	t, err := o.Warehouse.Load(ctx, Landing)
 	if errors.Is(err, warehouse.ErrNoTable) {
 		return r, nil
@@ -344,6 +357,9 @@ func (r *run) alarm(a Alarm) {
 	say := r.o.Logger.Warn
 	if a.Stops {
 		say = r.o.Logger.Error
+	}
+	if r.dry {
+		return
 	}
 	say("ingest: "+a.Message, "code", a.Code, "topic", a.Topic, "sequence", a.Sequence, "object", a.Object, "table", a.Table, "hint", a.Hint)
 }

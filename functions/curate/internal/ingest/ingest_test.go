@@ -21,6 +21,7 @@ const (
 
 // Guards the main path: rows of all topics are where they belong, once, with their day, log, entry and object; what is private stays out; a second run takes nothing and opens no engine.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	l := newLake(t)
 	l.land(enriched, plain("A.b-C", 3), plainOn("A.b-C", "2026-11-19", 2), plain("D", 1))
 	l.land(raw, rawObject(7))
@@ -64,6 +65,7 @@ events.raw events-raw-id 1 2026-11-21T12:00:00 raw <nil> 2026-11-20T00:00:00 7 t
 // Guards exactly once over each point at which a process can be killed: while files are uploaded, between upload and commit, between the tables' commits, before ops.landing has the position, and with
 // commits whose answer is lost. Each must be an error, and the next run must make it good.
 func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	for _, point := range []struct {
 		name  string
 		fault objectstoretest.Fault
@@ -81,6 +83,7 @@ func TestKilledAnywhere(t *testing.T) {
 		{"ops.landing committed", objectstoretest.Refuse, uploads("/landing/metadata/"), 3},
 	} {
 		t.Run(point.name, func(t *testing.T) {
+			t.Parallel()
 			l := newLake(t)
 			l.land(enriched, plain("A", 3), plain("B", 2))
 			l.land(enriched, plain("B", 4))
@@ -126,6 +129,7 @@ func (l *lake) whole(eventType string, n int) {
 // Guards against entries and objects that are missing or lie: the topic stops in front of them with an alarm that says which and what to do, what lies before them is committed, other topics go on, and once the
 // thing is mended, the next run goes on.
 func TestBadEntry(t *testing.T) {
+	t.Parallel()
 	flip := func(b []byte) []byte { b[len(b)/2] ^= 1; return b }
 	for _, c := range []struct {
 		name  string
@@ -166,6 +170,7 @@ func TestBadEntry(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			l := newLake(t)
 			l.land(enriched, plain("A", 3))
 			mend := c.spoil(l, l.entry(enriched, plain("A", 2), plain("B", 2)))
@@ -218,6 +223,7 @@ func (l *lake) put(key string, body []byte) {
 // Guards against entries whose sums are right and whose objects are not what they say: rows of other offsets, of skipped ones, of another day, two of one offset, another number of rows, another kind or type than
 // the key's, no Parquet at all.
 func TestLyingEntry(t *testing.T) {
+	t.Parallel()
 	other := func(change func(e *landing.Entry)) func(l *lake) {
 		return func(l *lake) {
 			e := l.entry(enriched, plain("A", 4))
@@ -263,6 +269,7 @@ func TestLyingEntry(t *testing.T) {
 		{"no key of a drain", CodeObjectDiffers, other(func(e *landing.Entry) { e.Objects[0].Key = "landing/enriched/A/0/date=soon/x-0.parquet" })},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			l := newLake(t)
 			l.land(enriched, plain("A", 1))
 			c.land(l)

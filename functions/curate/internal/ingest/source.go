@@ -162,7 +162,7 @@ func (r *run) gap(s *source, at *landing.Entry, next string) (on bool) {
 	var behind int64
 	if _, err := fmt.Sscanf(next[len(dirOf(s.log)):], "%d.json", &behind); err == nil && r.accepted(s, a.Sequence) {
 		*at, on = landing.Entry{Sequence: behind - 1}, true
-		a.Message += "; it was given up by an operator's word"
+		a.Message += givenUp
 	}
 	a.Stops = !on
 	r.alarm(a)

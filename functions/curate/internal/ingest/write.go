@@ -30,6 +30,7 @@ func (r *run) target(ctx context.Context, s *source, e landing.Entry, p place) (
 			return nil, err
 		}
 		r.tables[name] = t
+		r.fits(t, s, e)
 	}
 	if t.kind == p.Kind && t.eventType == eventType && t.model == model {
 		return t, nil
@@ -47,7 +48,10 @@ func (r *run) target(ctx context.Context, s *source, e landing.Entry, p place) (
 // open loads a table, or prepares one that is not there yet.
 func (r *run) open(ctx context.Context, name warehouse.Name, kind, eventType, model string) (*target, error) {
 	t := &target{name: name, kind: kind, eventType: eventType, model: model, position: Position{}, result: TableResult{Name: name, Days: map[string]int64{}}}
-	table, err := r.o.Warehouse.Load(ctx, name)
+	table, err := (*warehouse.Table)(nil), fmt.Errorf("%s: %w", name, warehouse.ErrNoTable)
+	if !r.whole {
+		table, err = r.o.Warehouse.Load(ctx, name)
+	}
 	switch {
 	case errors.Is(err, warehouse.ErrNoTable):
 		if kind == landing.KindEnriched && !r.o.Contracts.Known(eventType) {
@@ -75,25 +79,62 @@ func (r *run) open(ctx context.Context, name warehouse.Name, kind, eventType, mo
 	return t, nil
 }
 
-// ensure makes the table as the contract and the pieces need it. A type that changed is a verdict, and changes nothing.
-func (r *run) ensure(ctx context.Context, t *target, pieces []*piece) error {
-	want := t.contracted
+// fits says by an alarm where the contract has other types than the table, which is then left alone.
+func (r *run) fits(t *target, s *source, e landing.Entry) {
+	if t.table == nil {
+		return
+	}
+	if _, err := merge(columnsOf(t.table.Schema()), t.contracted); err != nil {
+		t.failed = true
+		r.alarm(Alarm{
+			Code: CodeType, Topic: e.Topic, TopicID: s.log.TopicID(), Sequence: e.Sequence, Table: t.name.String(), Stops: true,
+			Message: fmt.Sprintf("the table, and the contract of %s: %v", t.eventType, err),
+		})
+	}
+}
+
+// name notes an object that the logs name.
+func (r *run) name(s *source, o landing.Object) {
+	if r.named[s.bucket] == nil {
+		r.named[s.bucket] = map[string]int64{}
+	}
+	r.named[s.bucket][o.Key] = o.Bytes
+}
+
+// fit returns the pieces whose columns are those of the table, or can be added to it, up to the first that has another type: misfit, and why. Those of entries that were given up are left out. want is what
+// the table has to have for them.
+func (r *run) fit(t *target, s *source, pieces []*piece) (fitting []*piece, want []warehouse.Column, misfit *piece, why error) {
+	want = t.contracted
+	if t.table != nil {
+		var err error
+		if want, err = merge(columnsOf(t.table.Schema()), want); err != nil {
+			return nil, nil, pieces[0], fmt.Errorf("the table, and the contract of %s: %w", t.eventType, err)
+		}
+	}
 	for _, p := range pieces {
 		all, err := merge(want, shown(t.kind, p.found.columns))
-		if err != nil {
-			return &verdict{CodeType, fmt.Errorf("the contract or earlier rows, and %s: %w", p.object.Key, err)}
+		if err == nil {
+			fitting, want = append(fitting, p), all
+			continue
 		}
-		want = all
+		err = fmt.Errorf("the table or its contract, and %s/%s: %w", s.bucket.Name(), p.object.Key, err)
+		if !r.accepted(s, p.entry.Sequence) {
+			return slices.DeleteFunc(fitting, func(f *piece) bool { return f.entry.Sequence == p.entry.Sequence }), want, p, err
+		}
+		a := alarmOf(s, *p.entry, p.object, CodeType, err)
+		a.Stops, a.Table, a.Message = false, t.name.String(), a.Message+givenUp
+		r.alarm(a)
 	}
-	want = tableOf(want)
-	if t.table != nil {
-		have := columnsOf(t.table.Schema())
-		if _, err := merge(have, want); err != nil {
-			return &verdict{CodeType, fmt.Errorf("the table, and the contract or rows that were landed: %w", err)}
-		}
-		if covers(have, want) {
-			return nil
-		}
+	return fitting, want, nil, nil
+}
+
+// ensure makes the table have the columns.
+func (r *run) ensure(ctx context.Context, t *target, want []warehouse.Column) error {
+	if t.table != nil && covers(columnsOf(t.table.Schema()), want) {
+		return nil
+	}
+	if t.table == nil {
+		want = tableOf(want)
 	}
 	created := t.table == nil
 	table, err := r.o.Warehouse.Ensure(ctx, t.name, warehouse.Spec{
