@@ -26,7 +26,14 @@
 // Consequences: the process needs Options.Memory and about 400 MiB: a row group in work for each thread, Go's heap, the program. The benchmark of package curate states what was measured.
 package duck
 
-import "github.com/apache/iceberg-go"
+import (
+	"errors"
+
+	"github.com/apache/iceberg-go"
+)
+
+// ErrNoCgo is what everything of DB returns where the program was built without cgo.
+var ErrNoCgo = errors.New("this program was built without DuckDB: build it with a C compiler and CGO_ENABLED=1")
 
 // Options bound an engine.
 type Options struct {

@@ -4,15 +4,11 @@ package duck
 
 import (
 	"context"
-	"errors"
 
 	"github.com/apache/iceberg-go"
 
 	"millrace/functions/curate/internal/warehouse"
 )
-
-// ErrNoCgo is what everything here returns where the program was built without cgo.
-var ErrNoCgo = errors.New("this program was built without DuckDB: build it with a C compiler and CGO_ENABLED=1")
 
 // DB stands for DuckDB where there is none.
 type DB struct{}
