@@ -301,7 +301,7 @@ func DeadLetters(t *testing.T, url, prefix string) {
 }
 
 // Finding holds the server at url, one that can search, against Find: all documents of a root id, in indexes of both kinds, the earliest first, and none where there are no
-// indexes. prefix is as for [Run].
+// indexes; and against FindBy and Delete, by which a person's documents go. prefix is as for [Run].
 func Finding(t *testing.T, url, prefix string) {
 	c := New(t, search.Options{URL: url, Prefix: prefix})
 	if found, err := c.Find(t.Context(), "none"); err != nil || len(found) != 0 {
@@ -336,6 +336,19 @@ func Finding(t *testing.T, url, prefix string) {
 	}
 	if err != nil || !slices.Equal(found, expected) {
 		t.Errorf("found %v, %v; want %v", found, err, expected)
+	}
+	held, more, err := c.FindBy(t.Context(), "root_id", []string{"r", "none"})
+	if err != nil || more || len(held) != 3 || held[0].RootID != "r" {
+		t.Errorf("by root id: %v, %t, %v", held, more, err)
+	}
+	refs := []search.Ref{{Index: today, ID: "r"}, {Index: old, ID: "r"}, {Index: dead, ID: "r:enrich:0"}, {Index: dead, ID: "none"}}
+	for range 2 { // the second time they are gone already
+		if err := c.Delete(t.Context(), refs); err != nil {
+			t.Error(err)
+		}
+	}
+	if held, _, err := c.FindBy(t.Context(), "root_id", []string{"r", "s"}); err != nil || len(held) != 1 || held[0].ID != "s" {
+		t.Errorf("after they were deleted: %v, %v", held, err)
 	}
 }
 
