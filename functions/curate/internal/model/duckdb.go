@@ -109,13 +109,16 @@ func (s *duckStaged) countRemoved() {
 
 // coming is the schema that the table has when the rows are committed: its own with the columns that it lacks behind, as Ensure gives them ids, or a new table's.
 func (s *duckStaged) coming() *iceberg.Schema {
-	var fields []iceberg.NestedField
-	last := 0
 	if t := s.b.Target; t != nil && !s.b.Recreate {
-		fields = slices.Clone(t.Schema().Fields())
-		last = t.Iceberg().Metadata().LastColumnID()
+		return fresh(t.Schema().Fields(), t.Iceberg().Metadata().LastColumnID(), s.b.Spec)
 	}
-	for _, c := range s.b.Spec.Columns {
+	return fresh(nil, 0, s.b.Spec)
+}
+
+// fresh is the fields with the columns that they lack behind.
+func fresh(have []iceberg.NestedField, last int, spec warehouse.Spec) *iceberg.Schema {
+	fields := slices.Clone(have)
+	for _, c := range spec.Columns {
 		if !slices.ContainsFunc(fields, func(f iceberg.NestedField) bool { return f.Name == c.Name }) {
 			last++
 			fields = append(fields, iceberg.NestedField{ID: last, Name: c.Name, Type: c.Type, Doc: c.Doc})

@@ -126,19 +126,21 @@ type cte struct {
 
 // SQL is the build's SELECT: the inputs' delta and ephemeral models as common table expressions, the model in the middle, its columns cast to their types in their order.
 func (b *Build) SQL(d Dialect) string {
+	columns := make([]string, len(b.Model.Columns))
+	for i, c := range b.Model.Columns {
+		columns[i] = "cast(" + quote(c.Name) + " as " + d.spell(c.Type) + ") as " + quote(c.Name)
+	}
+	return b.query(d, strings.Join(columns, ", "))
+}
+
+// query is SQL with another select list.
+func (b *Build) query(d Dialect, columns string) string {
 	var w strings.Builder
 	w.WriteString("with ")
 	for _, c := range b.ctes {
 		w.WriteString(c.name + " as " + d.Inline + " (" + c.text(d) + "\n),\n")
 	}
-	w.WriteString(outer + " as " + d.Inline + " (\n" + b.Model.body + "\n)\nselect ")
-	for i, c := range b.Model.Columns {
-		if i > 0 {
-			w.WriteString(", ")
-		}
-		w.WriteString("cast(" + quote(c.Name) + " as " + d.spell(c.Type) + ") as " + quote(c.Name))
-	}
-	w.WriteString(" from " + outer)
+	w.WriteString(outer + " as " + d.Inline + " (\n" + b.Model.body + "\n)\nselect " + columns + " from " + outer)
 	return w.String()
 }
 

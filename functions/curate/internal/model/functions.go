@@ -1,0 +1,183 @@
+package model
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// arity is how many arguments a function takes that both engines answer alike; most -1: any number.
+type arity struct{ least, most int }
+
+// shared are the functions of the common language. Those that are not here are refused, whether or not an engine knows them.
+var shared = map[string]arity{
+	// numbers
+	"abs": {1, 1}, "ceil": {1, 1}, "floor": {1, 1}, "round": {1, 2}, "truncate": {1, 1}, "sign": {1, 1}, "mod": {2, 2}, "power": {2, 2}, "sqrt": {1, 1}, "ln": {1, 1}, "log": {2, 2}, "log10": {1, 1},
+	"is_nan": {1, 1}, "greatest": {2, 2}, "least": {2, 2},
+	// strings
+	"lower": {1, 1}, "upper": {1, 1}, "trim": {1, 1}, "ltrim": {1, 1}, "rtrim": {1, 1}, "length": {1, 1}, "substr": {2, 3}, "substring": {1, 3}, "strpos": {2, 2}, "position": {1, 1}, "replace": {3, 3},
+	"reverse": {1, 1}, "lpad": {3, 3}, "rpad": {3, 3}, "split_part": {3, 3}, "split": {2, 2}, "starts_with": {2, 2}, "concat_ws": {2, -1}, "regexp_like": {2, 2}, "regexp_extract": {2, 3}, "regexp_replace": {3, 3},
+	"to_hex": {1, 1}, "md5": {1, 1}, "to_utf8": {1, 1}, "from_base64": {1, 1},
+	// dates and times
+	"date_trunc": {2, 2}, "extract": {1, 1}, "year": {1, 1}, "quarter": {1, 1}, "month": {1, 1}, "week": {1, 1}, "day": {1, 1}, "hour": {1, 1}, "minute": {1, 1}, "second": {1, 1}, "day_of_week": {1, 1},
+	"last_day_of_month": {1, 1}, "date_diff": {3, 3}, "date_add": {3, 3}, "to_unixtime": {1, 1}, "from_unixtime": {1, 1}, "from_iso8601_timestamp": {1, 1}, "now": {0, 0},
+	// choice and conversion
+	"cast": {1, 1}, "try_cast": {1, 1}, "try": {1, 1}, "coalesce": {1, -1}, "nullif": {2, 2}, "if": {2, 3},
+	// JSON
+	"json_extract": {2, 2}, "json_extract_scalar": {2, 2}, "json_format": {1, 1}, "json_parse": {1, 1}, "json_array_length": {1, 1},
+	// arrays, maps and rows
+	"cardinality": {1, 1}, "element_at": {2, 2}, "contains": {2, 2}, "array_distinct": {1, 1}, "array_sort": {1, 1}, "array_join": {2, 2}, "filter": {2, 2}, "sequence": {2, 2}, "unnest": {1, 1},
+	"map": {2, 2}, "map_keys": {1, 1}, "map_from_entries": {1, 1}, "row": {1, -1},
+	// aggregates
+	"count": {0, 1}, "count_if": {1, 1}, "sum": {1, 1}, "avg": {1, 1}, "min": {1, 1}, "max": {1, 1}, "any_value": {1, 1}, "arbitrary": {1, 1}, "bool_and": {1, 1}, "bool_or": {1, 1}, "array_agg": {1, 1},
+	"histogram": {1, 1}, "stddev": {1, 1}, "stddev_pop": {1, 1}, "stddev_samp": {1, 1}, "variance": {1, 1}, "var_pop": {1, 1}, "var_samp": {1, 1}, "max_by": {2, 2}, "min_by": {2, 2}, "grouping": {1, -1},
+	// windows
+	"row_number": {0, 0}, "rank": {0, 0}, "dense_rank": {0, 0}, "percent_rank": {0, 0}, "cume_dist": {0, 0}, "ntile": {1, 1}, "lag": {1, 3}, "lead": {1, 3}, "first_value": {1, 1}, "last_value": {1, 1}, "nth_value": {2, 2},
+	// grouping
+	"rollup": {1, -1}, "cube": {1, -1},
+}
+
+// refused are functions of which it can be said what to write instead.
+var refused = map[string]string{
+	"concat": "use ||", "string_agg": "use array_join(array_agg(...), ',')", "listagg": "use array_join(array_agg(...), ',')", "group_concat": "use array_join(array_agg(...), ',')",
+	"date_format": "use date_trunc, extract or cast(date as varchar)", "strftime": "use date_trunc, extract or cast(date as varchar)", "format_datetime": "use date_trunc, extract or cast(date as varchar)",
+	"json_value": "use json_extract_scalar", "json_query": "use json_extract", "json_exists": "use json_extract(...) is not null",
+	"json_extract_string": "use json_extract_scalar", "approx_percentile": "the engines interpolate differently", "approx_distinct": "the engines estimate differently on many values; use count(distinct ...)",
+	"map_agg": "the engines order its keys differently", "typeof": "the engines spell types differently", "string_split": "use split", "dayofweek": "use day_of_week", "epoch": "use to_unixtime",
+	"to_timestamp": "use from_unixtime", "isnan": "use is_nan", "trunc": "use truncate", "last_day": "use last_day_of_month", "generate_series": "use sequence", "array_to_string": "use array_join",
+	"transform": "use unnest", "reduce": "use unnest", "any_match": "use cardinality(filter(...)) > 0", "all_match": "use cardinality(filter(...))", "format": "use ||", "at_timezone": "use at time zone 'UTC'",
+	"sha256": "use to_hex(md5(to_utf8(...)))", "random": "a model gives the same rows each time", "uuid": "a model gives the same rows each time", "gen_random_uuid": "a model gives the same rows each time",
+}
+
+var extractFields = []string{"year", "quarter", "month", "week", "day", "hour", "minute", "second"}
+
+var (
+	groupReference = regexp.MustCompile(`[$\\]\d|\$\{`)
+	endsInUTC      = regexp.MustCompile(` UTC$`)
+)
+
+func (l *linter) call(i int) {
+	name := l.ts[i].text
+	args := l.args(i)
+	if instead, ok := refused[name]; ok {
+		l.add(i, "%s is not of the common language: %s", name, instead)
+		return
+	}
+	n, ok := shared[name]
+	if !ok {
+		l.add(i, "function %s is not known to be the same on DuckDB and Trino", name)
+		return
+	}
+	count := len(args)
+	if name == "substring" && count == 1 && !slices.ContainsFunc(l.ts[args[0][0]:args[0][1]], func(t token) bool { return t.is("from") }) {
+		count = 0
+	}
+	if count < n.least || n.most >= 0 && count > n.most {
+		l.add(i, "%s with %d argument(s) is not the same on DuckDB and Trino", name, count)
+		return
+	}
+	typ := func(k int) string { return l.typeOf(args[k][0], args[k][1]) }
+	to := l.primary(i)
+	switch name {
+	case "cast", "try_cast":
+		l.cast(i)
+	case "mod":
+		if !l.nonZero(args[1][0], args[1][1]) {
+			l.add(i, "mod by what may be zero: use nullif(..., 0)")
+		}
+	case "avg":
+		if typ(0) == "decimal" {
+			l.add(i, "avg of a decimal: DuckDB gives a double, Trino a rounded decimal; cast to double")
+		}
+	case "round":
+		if count == 2 && typ(0) == "decimal" {
+			l.add(i, "round of a decimal to places: the engines give different scales; cast the result to a decimal, or the argument to double")
+		}
+	case "sum":
+		if typ(0) == "integer" && l.castTo(i, to) == "" {
+			l.add(i, "sum of integers: DuckDB gives a HUGEINT; write cast(sum(...) as bigint)")
+		}
+	case "date_add":
+		if t := l.castTo(i, to); t != "date" && t != "timestamp" {
+			l.add(i, "date_add: DuckDB gives a timestamp of a date; write cast(... as date)")
+		}
+	case "date_trunc":
+		if typ(1) == "date" && l.castTo(i, to) != "date" {
+			l.add(i, "date_trunc of a date: DuckDB gives a timestamp, Trino a date; write cast(... as date)")
+		}
+	case "extract":
+		if f := l.at(args[0][0]); !slices.Contains(extractFields, f.text) {
+			instead := strings.Join(extractFields, ", ")
+			if f.is("dow", "day_of_week") {
+				instead = "day_of_week(...), which is 7 on Sundays on both"
+			}
+			l.add(i, "extract(%s ...): use %s", f.text, instead)
+		}
+	case "regexp_extract":
+		if !l.inNullif(i, to) {
+			l.add(i, "regexp_extract where nothing matches: DuckDB gives '', Trino null; write nullif(regexp_extract(...), '')")
+		}
+	case "regexp_replace":
+		if t := l.at(args[2][0]); t.kind != str || groupReference.MatchString(t.text) {
+			l.add(i, "groups in a replacement: DuckDB says \\1, Trino $1; use a plain string")
+		}
+	case "max_by", "min_by":
+		if !l.at(args[0][0]).is("coalesce") {
+			l.add(i, "%s: DuckDB leaves out rows whose value is null; write %s(coalesce(...), ...)", name, name)
+		}
+	case "contains":
+		if t := typ(0); t == "varchar" || t == "json" {
+			l.add(i, "contains of a string: use strpos(...) > 0; the engines share contains(array, value)")
+		}
+	case "md5":
+		if !l.at(i-1).is("(") || !l.at(i-2).is("to_hex") || !l.at(args[0][0]).is("to_utf8") {
+			l.add(i, "md5 is text on DuckDB and bytes on Trino: write to_hex(md5(to_utf8(...)))")
+		}
+	case "unnest":
+		l.unnest(i, args)
+	case "greatest", "least":
+	}
+}
+
+// inNullif says whether the call is what nullif takes ” away from.
+func (l *linter) inNullif(i, to int) bool {
+	return l.at(i-1).is("(") && l.at(i-2).is("nullif") && l.at(to).is(",") && l.at(to+1).kind == str && l.at(to+1).text == ""
+}
+
+func (l *linter) cast(i int) {
+	as := l.castAs(i)
+	if as < 0 {
+		return
+	}
+	to := l.typeName(as+1, l.match[i+1])
+	from := l.typeOf(i+2, as)
+	switch to {
+	case "varchar":
+		switch from {
+		case "double", "timestamp", "timestamptz", "json", "interval":
+			l.add(i, "cast(%s as varchar): the engines spell it differently", from)
+		}
+	case "timestamptz":
+		if l.at(i+2).kind != str || as != i+3 || !endsInUTC.MatchString(l.at(i+2).text) {
+			l.add(i, "cast(... as timestamp with time zone): the engines disagree about precision and zones; use at time zone 'UTC', or a literal that ends in UTC")
+		}
+	}
+}
+
+// unnest refuses maps, which DuckDB does not unnest.
+func (l *linter) unnest(i int, args [][2]int) {
+	if t := l.typeOf(args[0][0], args[0][1]); t == "map" {
+		l.add(i, "unnest of a map: DuckDB only unnests arrays")
+		return
+	}
+	j := l.match[i+1] + 1
+	if l.at(j).is("with") {
+		return
+	}
+	if l.at(j).is("as") {
+		j++
+	}
+	if l.at(j).name() && l.at(j+1).is("(") && len(l.args(j)) > 1 {
+		l.add(i, "unnest of a map: DuckDB only unnests arrays")
+	}
+}
