@@ -73,6 +73,9 @@ func newSystem(t testing.TB) *system {
 // binaries is where built has put them; "" before.
 var binaries string
 
+// compiled says that there is a C compiler, and so curate.
+var compiled bool
+
 // built is a directory with the binaries that tests run in bin, and those that the platform itself would build in functions: made once for all tests.
 var built = sync.OnceValues(func() (string, error) {
 	root, err := pipeline.Root()
@@ -88,6 +91,13 @@ var built = sync.OnceValues(func() (string, error) {
 	functions := []string{"./functions/provision"}
 	for _, name := range pipeline.Functions {
 		functions = append(functions, "./functions/"+name)
+	}
+	cgo, err := exec.Command("go", "env", "CGO_ENABLED").Output()
+	if err != nil {
+		return "", err
+	}
+	if compiled = strings.TrimSpace(string(cgo)) == "1"; compiled {
+		functions = append(functions, "./functions/curate")
 	}
 	return binaries, pipeline.Build(context.Background(), root, filepath.Join(binaries, "functions"), functions...)
 })
