@@ -298,7 +298,7 @@ func TestKill(t *testing.T) {
 	scratch := t.TempDir()
 	last := 0
 	seen := map[int]bool{}
-	for round := range 20 {
+	for round := range 10 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), committerVariable+"="+strings.Join([]string{l.server.URL, l.catalog, scratch}, " "))
 		cmd.Stderr = os.Stderr
@@ -306,7 +306,7 @@ func TestKill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		requests, after := 0, 3+round*2
+		requests, after := 0, 3+round*4
 		reached := make(chan struct{})
 		l.server.Fail(func(string, string, string) objectstoretest.Fault {
 			if requests++; requests == after {

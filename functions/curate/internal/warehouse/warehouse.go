@@ -344,7 +344,24 @@ func (w *Warehouse) identifier(n Name) table.Identifier {
 }
 
 // Drop forgets the table, its objects become orphans. A table that is not there is no error.
+//
+// An object named DroppedMark says so in the table's folder, first: maintenance removes nothing from folders of which it knows no table, since they may be another catalog's, unless they have it.
 func (w *Warehouse) Drop(ctx context.Context, name Name) error {
+	location := w.location + "/" + name.Namespace + "/" + name.Table
+	t, err := w.Load(ctx, name)
+	if errors.Is(err, ErrNoTable) {
+		return nil
+	}
+	if err == nil { // otherwise its metadata are damaged, or the catalog is away, which shows below
+		location = t.Location()
+	}
+	key, err := w.Key(location + "/" + DroppedMark)
+	if err != nil {
+		return fmt.Errorf("drop %s: %w", name, err)
+	}
+	if err := w.config.Store.Put(ctx, key, []byte("dropped\n")); err != nil {
+		return fmt.Errorf("drop %s: %w", name, err)
+	}
 	if err := w.cat.DropTable(ctx, w.identifier(name)); err != nil && !errors.Is(err, catalog.ErrNoSuchTable) {
 		return fmt.Errorf("drop %s: %w", name, w.redact(err))
 	}
