@@ -21,8 +21,8 @@ import (
 // stageNamespace is where rows are on their way. Package warehouse does not list it.
 const stageNamespace = "stage"
 
-// partitionsAtOnce is how many partitions one statement writes: each keeps a file open, in Trino's memory.
-const partitionsAtOnce = 200
+// partitionsAtOnce is how many partitions one statement writes: Trino's limit is 100 for each writer, and the partition of NULLs may come on top.
+const partitionsAtOnce = 90
 
 // Config says where Trino is.
 type Config struct {
@@ -89,7 +89,7 @@ func (c Config) connector() (*client.Connector, error) {
 	catalog := cmp.Or(c.Catalog, "lake")
 	conf := &client.Config{
 		Source: "millrace-curate", Catalog: catalog, TimeZone: "UTC", SSLCertPath: c.CAFile, QueryTimeout: &timeout, RequestRetryTimeout: &patience, RequestRetryMaxAttempts: &attempts,
-		SessionProperties: map[string]string{catalog + ".max_partitions_per_writer": fmt.Sprint(partitionsAtOnce + 1), catalog + ".collect_extended_statistics_on_write": "false"},
+		SessionProperties: map[string]string{catalog + ".collect_extended_statistics_on_write": "false"}, // tables of the stage live for seconds
 	}
 	switch {
 	case c.PasswordFile != "":

@@ -23,7 +23,7 @@ type Source struct {
 // Log is the landing log that the rows are said to come from.
 const Log = "sample"
 
-// Batch is how many rows an entry of the landing log has.
+// Batch is how many rows an entry of the landing log has: row 1 begins the first, row Batch + 1 the second.
 const Batch = 100
 
 // Query returns a SELECT of rows from to to, numbers from 1. Every tenth is a copy of an earlier event: replayed, conflicting, or just sent twice.
@@ -46,8 +46,8 @@ select
   case when n %% 97 <> 0 then cast(row(%s) as row(%s)) end as payload,
   cast(from_unixtime(cast(1795000000 + n / 7 * 60 as double)) as date) as arrival_date,
   '%s' as landing_log,
-  cast(n / %d + 1 as bigint) as landing_sequence,
-  'landing/enriched/sample-' || cast(n / %d + 1 as varchar) || '.parquet' as landing_object
+  cast((n - 1) / %d + 1 as bigint) as landing_sequence,
+  'landing/enriched/sample-' || cast((n - 1) / %d + 1 as varchar) || '.parquet' as landing_object
 from numbered`, from, to, s.eventType, s.payload, s.shape, Log, Batch, Batch)
 }
 
@@ -72,9 +72,21 @@ func source(table, eventType string, fields []field) Source {
 		name string
 		typ  iceberg.Type
 	}{
-		{"event_type", text}, {"schema_version", text}, {"root_id", text}, {"id", text}, {"source", text}, {"data_hash", text}, {"replay_count", number},
-		{"kafka_partition", iceberg.PrimitiveTypes.Int32}, {"kafka_offset", number}, {"kafka_timestamp", iceberg.PrimitiveTypes.TimestampTz},
-		{"payload", &iceberg.StructType{FieldList: nested}}, {"arrival_date", iceberg.PrimitiveTypes.Date}, {"landing_log", text}, {"landing_sequence", number}, {"landing_object", text},
+		{"event_type", text},
+		{"schema_version", text},
+		{"root_id", text},
+		{"id", text},
+		{"source", text},
+		{"data_hash", text},
+		{"replay_count", number},
+		{"kafka_partition", iceberg.PrimitiveTypes.Int32},
+		{"kafka_offset", number},
+		{"kafka_timestamp", iceberg.PrimitiveTypes.TimestampTz},
+		{"payload", &iceberg.StructType{FieldList: nested}},
+		{"arrival_date", iceberg.PrimitiveTypes.Date},
+		{"landing_log", text},
+		{"landing_sequence", number},
+		{"landing_object", text},
 	} {
 		s.Columns = append(s.Columns, iceberg.NestedField{ID: len(s.Columns) + 1, Name: c.name, Type: c.typ})
 	}
