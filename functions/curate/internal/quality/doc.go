@@ -27,6 +27,17 @@
 //
 // Severity error blocks, and the custom property blocking (true or false) says otherwise.
 //
+// # Service levels
+//
+// [SLA] says what each property is measured by. In units m is the minute and M the month: the standard has no more than "d, day, days; y, yr, years; units use the ISO standard", ISO 8601 spells both
+// M, and the contracts' latency of 15 m and retention of 13 M mean those. Months and years are the calendar's for retention, means elsewhere. A day is granted to retention, since days go whole.
+//
+// # Decision 2026-11-21: completeness is over all event types, by rows
+//
+// Context: raw objects do not say their type without being read, and they lie in a bucket that curation need not see. Decision: distinct root ids that are enriched or dead (less what collect
+// refused, which never was raw), over the raw rows of the landing log, of the last day that ended an hour ago. Consequences: it costs one column of one day; a retried send lowers
+// it though nothing is lost, so that a value below the target is a question, to which reconcile has the exact answer.
+//
 // # Decision 2026-11-21: a rule that cannot be run fails, and blocks if it is blocking
 //
 // Context: a metric that is misspelt, SQL that is broken or never ends, a pattern on a masked field. Decision: it fails; a day is held by it as by any other. Consequences: what was not proven is not

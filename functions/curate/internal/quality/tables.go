@@ -19,6 +19,7 @@ var (
 	TableQuality        = warehouse.Name{Namespace: "ops", Table: "quality"}
 	TableQuarantine     = warehouse.Name{Namespace: "ops", Table: "quarantine"}
 	TableNearDuplicates = warehouse.Name{Namespace: "ops", Table: "near_duplicates"}
+	TableSLA            = warehouse.Name{Namespace: "ops", Table: "sla"}
 )
 
 var (
@@ -73,6 +74,20 @@ var specNearDuplicates = warehouse.Spec{Partition: []string{"source", "arrival_d
 	{Name: "group_key", Type: typeText, Doc: "The values that the rows share."},
 	{Name: "root_id", Type: typeText, Doc: "One of them."},
 	{Name: "rows_in_group", Type: typeLong, Doc: "How many they are."},
+}}
+
+var specSLA = warehouse.Spec{Columns: []warehouse.Column{
+	{Name: "run_id", Type: typeText, Doc: "The run of curate."},
+	{Name: "evaluated_at", Type: typeInstant, Doc: "When it was measured."},
+	{Name: "source", Type: typeText, Doc: "The table, events.x."},
+	{Name: "property", Type: typeText, Doc: "The standard's property of the service level."},
+	{Name: "element", Type: typeText, Doc: "What it is about, as the contract has it."},
+	{Name: "target", Type: typeDouble, Doc: "What was agreed, in unit."},
+	{Name: "actual", Type: typeDouble, Doc: "What was measured, in unit; null where it was not."},
+	{Name: "unit", Type: typeText, Doc: "Unit of target and actual."},
+	{Name: "met", Type: typeBool, Doc: "Whether it is kept; null where it was not measured."},
+	{Name: "driver", Type: typeText, Doc: "regulatory, analytics or operational."},
+	{Name: "description", Type: typeText, Doc: "The contract's description, and what was measured or why not."},
 }}
 
 // Values of SQL for rows that are written.
