@@ -19,9 +19,11 @@ func commands() []command {
 		{"plan", "say what a run would do now, and write nothing", runPlan},
 		{"models", "list, graph, check and run the models", runModels},
 		{"query", "answer a SELECT over the tables", runQuery},
+		{"models", "list, draw, check and run the models", runModels},
 		{"release", "let a day out of quarantine", runRelease},
 		{"backfill", "make days of events.* anew from the landing log", runBackfill},
 		{"rebuild", "make all of events.* anew from the landing log, for a catalog that is lost or stale", runRebuild},
+		{"maintain", "merge small files, let snapshots expire, apply retention, delete what nobody names", runMaintain},
 	}
 }
 

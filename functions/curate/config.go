@@ -38,15 +38,22 @@ type config struct {
 	Contracts string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
 	Models    string `envconfig:"MODELS" desc:"a directory of models beside the embedded ones; one of the same name replaces"`
 
-	Engine   string `envconfig:"ENGINE" default:"duckdb" desc:"what runs the models: duckdb, on this machine, or trino"`
-	TrinoURL string `envconfig:"TRINO_URL" desc:"Trino, http(s)://user@host:port; its catalog lake is this one"`
-	Memory   int64  `envconfig:"DUCKDB_MEMORY" default:"805306368" desc:"bytes that DuckDB takes at most; the process needs about 400 MiB beside it"`
-	Threads  int    `envconfig:"DUCKDB_THREADS" desc:"threads of DuckDB; 0 is one for each processor"`
-	Scratch  string `envconfig:"SCRATCH" desc:"a directory for files while a run is at work; else one below the system's for temporary files"`
+	Engine            string `envconfig:"ENGINE" default:"duckdb" desc:"what runs the models: duckdb, on this machine, or trino"`
+	TrinoURL          string `envconfig:"TRINO_URL" desc:"Trino, http(s)://user@host:port, whose catalog TRINO_CATALOG is this one"`
+	TrinoPasswordFile string `envconfig:"TRINO_PASSWORD_FILE" desc:"a file with that user's password; needs https"`
+	TrinoTokenFile    string `envconfig:"TRINO_TOKEN_FILE" desc:"a file with a JWT in its place; needs https"`
+	TrinoCA           string `envconfig:"TRINO_CA" desc:"a file of certificates (PEM) to trust in place of the system's"`
+	TrinoCatalog      string `envconfig:"TRINO_CATALOG" default:"lake" desc:"Trino's name of this warehouse's catalog"`
+
+	Memory  int64  `envconfig:"DUCKDB_MEMORY" default:"805306368" desc:"bytes that DuckDB takes at most; the process needs about 400 MiB beside it"`
+	Threads int    `envconfig:"DUCKDB_THREADS" desc:"threads of DuckDB; 0 is one for each processor"`
+	Scratch string `envconfig:"SCRATCH" desc:"a directory for files while a run is at work; else one below the system's for temporary files"`
 
 	Accept []string `envconfig:"INGEST_ACCEPT" desc:"entries of the landing log that are given up, <topic id>@<sequence>, comma separated, as a run's alarm names them"`
 
 	DedupWindow time.Duration `envconfig:"DEDUP_WINDOW" default:"720h" desc:"how far back another copy of an event is looked for outside of the days that a run touches"`
+
+	MaintainEvery time.Duration `envconfig:"MAINTAIN_EVERY" default:"24h" desc:"how often a run merges small files, lets snapshots expire and applies retention; 0 never: curate maintain does it by hand"`
 
 	Report           string `envconfig:"REPORT" desc:"a file that the report of each run is written to, beside the warehouse's"`
 	LineageURL       string `envconfig:"OPENLINEAGE_URL" desc:"where OpenLineage events go, as <URL>/api/v1/lineage"`
@@ -94,6 +101,9 @@ func (c *config) Validate() error {
 	}
 	if c.Threads < 0 {
 		errs = append(errs, errors.New("DUCKDB_THREADS must not be negative"))
+	}
+	if c.MaintainEvery < 0 {
+		errs = append(errs, errors.New("MAINTAIN_EVERY must not be negative"))
 	}
 	if c.DedupWindow < 0 {
 		errs = append(errs, errors.New("DEDUP_WINDOW must not be negative"))

@@ -76,6 +76,14 @@ func (o *outcome) metrics() jobmetrics.Run {
 			r.Held[h.Source]++
 		}
 	}
+	if o.did("sla") && len(o.sla.Levels) > 0 {
+		r.SLA = map[jobmetrics.Level]bool{}
+		for _, l := range o.sla.Levels {
+			if l.Met != nil {
+				r.SLA[jobmetrics.Level{Source: l.Source, Property: l.Property}] = *l.Met
+			}
+		}
+	}
 	for _, m := range o.models.Models {
 		if m.Status != model.Failed && !m.Blocked {
 			continue

@@ -5,8 +5,10 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"millrace/functions/curate/internal/maintain"
 	"millrace/functions/curate/internal/model"
 	"millrace/functions/curate/internal/quality"
 	"millrace/functions/curate/internal/report"
@@ -39,7 +41,45 @@ func (s *session) report(o *outcome) report.Run {
 	for _, m := range o.models.Models {
 		r.Models = append(r.Models, modelOf(m))
 	}
+	for _, l := range o.sla.Levels {
+		r.SLAs = append(r.SLAs, levelOf(l))
+	}
+	r.Maintenance = upkeepOf(o.upkeep)
 	return r
+}
+
+func levelOf(l quality.Level) report.SLA {
+	out := report.SLA{
+		Table: l.Source, Property: l.Property, Element: l.Element, Description: strings.TrimSpace(l.Description + " " + l.Note), Unit: l.Unit, Value: l.Actual, Limit: l.Target,
+		Kept: l.Met == nil || *l.Met,
+	}
+	if l.Met == nil {
+		out.Error = l.Note
+	}
+	if l.Target != nil {
+		out.Threshold = strconv.FormatFloat(*l.Target, 'g', -1, 64) + " " + l.Unit
+	}
+	for _, p := range l.Trend {
+		out.Trend = append(out.Trend, report.Point{Day: p.Day, Value: p.Value})
+	}
+	return out
+}
+
+func upkeepOf(r maintain.Result) []report.Maintenance {
+	var out []report.Maintenance
+	for _, x := range r.Retention {
+		out = append(out, report.Maintenance{Table: x.Table, Text: fmt.Sprintf("retention took %d days before %s: %d rows", len(x.Days), x.Before, x.Rows)})
+	}
+	for _, x := range r.Compaction {
+		out = append(out, report.Maintenance{Table: x.Table, Text: fmt.Sprintf("%d files became %d", x.Files, x.Into)})
+	}
+	for _, x := range r.Expiry {
+		out = append(out, report.Maintenance{Table: x.Table, Text: fmt.Sprintf("%d snapshots expired, %d stay", x.Gone, x.Stay)})
+	}
+	if r.Sweep.Objects > 0 {
+		out = append(out, report.Maintenance{Table: "all", Text: fmt.Sprintf("%d objects that nobody named were deleted, %d bytes", r.Sweep.Objects, r.Sweep.Bytes)})
+	}
+	return out
 }
 
 // ingested is what each table took in; alarms stand with their table, else with their topic.

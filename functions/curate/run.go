@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"millrace/functions/curate/internal/ingest"
+	"millrace/functions/curate/internal/maintain"
 	"millrace/functions/curate/internal/model"
 	"millrace/functions/curate/internal/quality"
 	"millrace/functions/curate/internal/warehouse"
@@ -26,6 +27,9 @@ type outcome struct {
 	ingest     ingest.Result
 	quality    quality.Result
 	models     model.Result
+	sla        quality.SLAResult
+	upkeep     maintain.Result
+	kept       bool // maintenance was due
 }
 
 // step is one step of a run, with what it cost.
@@ -37,7 +41,7 @@ type step struct {
 
 // worked says whether anything was new.
 func (o *outcome) worked() bool {
-	return o.ingest.Rows() > 0 || len(o.ingest.Alarms) > 0 || len(o.quality.Days) > 0 || len(o.quality.Began)+len(o.quality.Ended) > 0 || o.failed() != nil ||
+	return o.ingest.Rows() > 0 || len(o.ingest.Alarms) > 0 || len(o.quality.Days) > 0 || len(o.quality.Began)+len(o.quality.Ended) > 0 || len(o.sla.Levels) > 0 || o.kept || o.failed() != nil ||
 		slices.ContainsFunc(o.models.Models, func(m model.Outcome) bool { return m.Status == model.Built || m.Status == model.Failed })
 }
 
@@ -122,6 +126,21 @@ func (s *session) run(ctx context.Context, every time.Duration) *outcome {
 		o.models, err = model.Run(ctx, s.model(o.quality.Held))
 		if failed := o.models.Failed(); len(failed) > 0 {
 			err = errors.Join(err, fmt.Errorf("not built: %q", failed))
+		}
+		return err
+	})
+	o.do("sla", func() (err error) {
+		o.sla, err = quality.SLA(ctx, quality.SLAOptions{
+			Warehouse: s.warehouse, DB: s.duck, Contracts: s.contracts, RunID: o.id, Clock: s.clock, Logger: s.log, Interval: every,
+		})
+		return err
+	})
+	o.do("maintenance", func() (err error) {
+		if s.config.MaintainEvery == 0 {
+			return nil
+		}
+		if o.kept, err = maintain.Due(ctx, s.warehouse, s.clock(), s.config.MaintainEvery); err == nil && o.kept {
+			o.upkeep, err = maintain.Run(ctx, s.upkeep(ctx, false))
 		}
 		return err
 	})

@@ -13,7 +13,9 @@ import (
 
 	"millrace/functions/curate/internal/duck"
 	"millrace/functions/curate/internal/ingest"
+	"millrace/functions/curate/internal/maintain"
 	"millrace/functions/curate/internal/model"
+	"millrace/functions/curate/internal/trino"
 	"millrace/functions/curate/internal/warehouse"
 	"millrace/functions/curate/models"
 	"millrace/shared/contract"
@@ -30,7 +32,8 @@ type session struct {
 	contracts       *contract.Set
 	models          *model.Set
 
-	db *duck.DB // nil until it is needed
+	db    *duck.DB      // nil until it is needed
+	trino *trino.Engine // likewise
 }
 
 // open reads the environment and connects. The caller closes.
@@ -81,6 +84,9 @@ func (s *session) close() error {
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
 	}
+	if s.trino != nil {
+		errs = append(errs, s.trino.Close())
+	}
 	return errors.Join(append(errs, s.warehouse.Close())...)
 }
 
@@ -99,6 +105,19 @@ func (s *session) duck(ctx context.Context) (*duck.DB, error) {
 
 // engine is what runs the models.
 func (s *session) engine(ctx context.Context) (model.Engine, error) {
+	if s.config.Engine == engineTrino {
+		if s.trino == nil {
+			t, err := trino.Open(ctx, trino.Config{
+				URL: s.config.TrinoURL, PasswordFile: s.config.TrinoPasswordFile, TokenFile: s.config.TrinoTokenFile, CAFile: s.config.TrinoCA,
+				Catalog: s.config.TrinoCatalog, Warehouse: s.warehouse, Logger: s.log,
+			})
+			if err != nil {
+				return nil, err
+			}
+			s.trino = t
+		}
+		return s.trino, nil
+	}
 	db, err := s.duck(ctx)
 	if err != nil {
 		return nil, err
@@ -110,5 +129,11 @@ func (s *session) ingest(ctx context.Context) ingest.Options {
 	return ingest.Options{
 		Warehouse: s.warehouse, DB: func() (*duck.DB, error) { return s.duck(ctx) }, Public: s.public, Private: s.private,
 		Contracts: s.contracts, Logger: s.log, Clock: s.clock, Scratch: s.warehouse.Scratch(), Accept: s.config.Accept,
+	}
+}
+
+func (s *session) upkeep(ctx context.Context, dry bool) maintain.Options {
+	return maintain.Options{
+		Warehouse: s.warehouse, DB: func() (*duck.DB, error) { return s.duck(ctx) }, Contracts: s.contracts, Logger: s.log, Clock: s.clock, DryRun: dry,
 	}
 }
