@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/apache/iceberg-go"
@@ -59,7 +60,7 @@ func newLake(t *testing.T) *lake {
 	db := openDuck(t)
 	s := objectstoretest.NewServer("lake")
 	t.Cleanup(s.Close)
-	b, err := objectstore.Open(s.Config("lake", 2))
+	b, err := objectstore.Open(s.Config("lake", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +101,39 @@ func load(t *testing.T, fsys ...fs.FS) *Set {
 	return s
 }
 
+// modelsWith returns the test models with texts replaced, old and new in turn.
+func modelsWith(t *testing.T, texts ...string) fs.FS {
+	t.Helper()
+	out := fstest.MapFS{}
+	root := os.DirFS("testdata/models")
+	used := make([]bool, len(texts))
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := fs.ReadFile(root, name)
+		if err != nil {
+			return err
+		}
+		text := string(b)
+		for i := 0; i < len(texts); i += 2 {
+			used[i] = used[i] || strings.Contains(text, texts[i])
+			text = strings.ReplaceAll(text, texts[i], texts[i+1])
+		}
+		out[name] = &fstest.MapFile{Data: []byte(text)}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(texts); i += 2 {
+		if !used[i] {
+			t.Fatalf("no model has %q", texts[i])
+		}
+	}
+	return out
+}
+
 // trip is one landed row. Its arrival is the base time and at minutes.
 type trip struct {
 	id, hash  string
@@ -119,9 +153,13 @@ func (r trip) sql() string {
 	if r.replay > 0 {
 		replay = fmt.Sprint(r.replay)
 	}
+	id := "null"
+	if r.id != "" {
+		id = "'" + r.id + "'"
+	}
 	at := base.Add(time.Duration(r.at) * time.Minute)
-	return fmt.Sprintf("('%s', '%s', cast(%s as bigint), timestamptz '%s+00', %d, %d, {'pickup': timestamp '%s 10:00:00', 'zone': %d, 'amount': cast(%v as double)}, date '%s')",
-		r.id, r.hash, replay, at.Format(time.DateTime), r.partition, r.offset, r.day, r.zone, r.amount, at.Format(time.DateOnly))
+	return fmt.Sprintf("(cast(%s as varchar), '%s', cast(%s as bigint), timestamptz '%s+00', %d, %d, {'pickup': timestamp '%s 10:00:00', 'zone': %d, 'amount': cast(%v as double)}, date '%s')",
+		id, r.hash, replay, at.Format(time.DateTime), r.partition, r.offset, r.day, r.zone, r.amount, at.Format(time.DateOnly))
 }
 
 // land commits rows as one entry of a log.
