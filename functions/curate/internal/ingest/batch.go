@@ -317,7 +317,7 @@ func (b *batch) download(ctx context.Context, p *piece) (err error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return sum(p.object, f)
+	return b.erased(ctx, p, f, sum(p.object, f))
 }
 
 // file checks a piece that was downloaded.

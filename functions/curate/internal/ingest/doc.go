@@ -1,7 +1,7 @@
 // Package ingest takes what load-lake landed into the warehouse: the landing logs' entries become rows of ops.landing, the objects they name rows of events.*.
 //
 // It guarantees: a row is in its table exactly once, whatever was killed when, since each table's commit carries the position up to which it has rows; an object is taken only with the bytes, the
-// number of rows and the offsets that its entry says; entries are taken in order and without gaps; what cannot be taken is an alarm, and stands where it is: a topic in front of the entry
+// number of rows and the offsets that its entry says (or, where a person's rows were erased, the erasure: see package landing); entries are taken in order and without gaps; what cannot be taken is an alarm, and stands where it is: a topic in front of the entry
 // that is missing or lies, a table in front of the rows that it cannot hold, while all others go on; landing is only read.
 //
 // It does not: deduplicate (every landed row is a row here), check quality, keep other runs out (warehouse.Lock does), or read raw objects, of which only the log counts.

@@ -240,13 +240,14 @@ type run struct {
 
 // source is a landing log.
 type source struct {
-	bucket *objectstore.Bucket
-	log    *landing.Log
-	done   int64 // the position of ops.landing: entries up to here are looked at for tables that are behind alone
-	from   int64 // the entry after which it is read
-	begun  bool  // the entry from is there, or from is 0
-	more   bool  // there is something behind from
-	result *LogResult
+	bucket   *objectstore.Bucket
+	log      *landing.Log
+	erasures erasures
+	done     int64 // the position of ops.landing: entries up to here are looked at for tables that are behind alone
+	from     int64 // the entry after which it is read
+	begun    bool  // the entry from is there, or from is 0
+	more     bool  // there is something behind from
+	result   *LogResult
 }
 
 // newRun is a run that knows of nothing that was ingested.

@@ -1,0 +1,23 @@
+// Package erase removes one person's events: from search, from the warehouse with its older snapshots and reports, and from the landing objects.
+//
+// It guarantees: nothing is changed without Options.Apply; what is changed is changed whole (a table by a commit, a landing object by one PUT that is published before, see package landing); a run that was killed is repeated by the same
+// call, and finds what is left, since raw objects, by which a subject's root ids are found, go last; the report says what was found where, and what remains and until when.
+//
+// It does not: touch Kafka, whose retention is the rest; look into payloads (a person is root ids, or the event attribute subject, exactly); find rows of records that are no events; stop new events of the person, or
+// those that are on their way, which the same call erases once they have landed; change aggregates (marts lose the person's part when the next run of curate recomputes them).
+//
+// # Which events
+//
+// Root ids that are given; and those of every row whose subject is given: of raw and dead objects, which are unmasked, of enriched ones and tables, and of search. What a contract calls personal is a pseudonym in enriched rows
+// and in search, a subject that is one too: where raw objects are gone already, give the pseudonym as a subject as well.
+//
+// # Order, and what a kill leaves
+//
+// Search, reports, tables, enriched objects, dead ones, raw ones. Before each step all of what later steps need to be found is still there. A table's commit marks it (Pending) until its older snapshots are expired and their files
+// deleted, so a repeated run expires what a killed one did not. The caller holds the warehouse's lock.
+//
+// # Decision 2026-11-21: all older snapshots of a table go
+//
+// Context: a snapshot that still names the removed files is a way to the person's rows, and which ones do cannot be told without reading each. Decision: a table that lost rows keeps the snapshot that is left alone. Consequences: no time
+// travel before the erasure; whoever remembered a snapshot of it (marts do) recomputes all of its own table at the next run.
+package erase

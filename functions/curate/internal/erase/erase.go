@@ -1,0 +1,241 @@
+package erase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/functions/curate/internal/duck"
+	"millrace/functions/curate/internal/warehouse"
+	"millrace/shared/landing"
+	"millrace/shared/objectstore"
+	"millrace/shared/search"
+)
+
+// Person is whose events are to go.
+type Person struct {
+	Roots    []string // root ids of events
+	Subjects []string // values of the attribute subject
+}
+
+// searcher is where documents are found and deleted; *search.Client is one. Both may be repeated; after Delete, FindBy sees what it did.
+type searcher interface {
+	FindBy(ctx context.Context, field string, values []string) (found []search.Held, more bool, err error)
+	Delete(ctx context.Context, refs []search.Ref) error
+}
+
+// Options are where a person's events are, and whether they go.
+type Options struct {
+	Buckets   []*objectstore.Bucket    // whose landing logs are followed
+	Warehouse *warehouse.Warehouse     // whose lock the caller holds
+	DB        func() (*duck.DB, error) // called where a table has rows to lose
+	Search    searcher                 // nil: search is left alone, and the report says so
+	Apply     bool                     // false: only the report
+	ID        string                   // of this erasure; names no person
+	Clock     func() time.Time
+	Logger    *slog.Logger
+}
+
+// Report says what was found, and gone where Applied. Numbers of rows are of rows, copies included.
+type Report struct {
+	ID       string    `json:"id"`
+	Time     time.Time `json:"time"`
+	Applied  bool      `json:"applied"`
+	Roots    int       `json:"root_ids"` // events of the person, by distinct root id
+	Search   []Found   `json:"search"`
+	Pages    []Found   `json:"reports"`
+	Tables   []Found   `json:"tables"`
+	Landing  []Found   `json:"landing"`
+	Expired  []string  `json:"expired"` // tables whose older snapshots are gone
+	Remains  []string  `json:"remains"` // what is not erased by this, and until when
+	Unlisted []string  `json:"missing"` // objects that a landing log names and that are not there
+}
+
+// Found is how much was found in one place.
+type Found struct {
+	Where   string `json:"where"`
+	Objects int    `json:"objects"` // objects or files that hold rows of the person; 0 for documents
+	Rows    int64  `json:"rows"`    // rows, documents or pages
+}
+
+// eraser is one call of Run.
+type eraser struct {
+	Options
+	subjects map[string]bool
+	roots    map[string]bool
+	report   *Report
+}
+
+// Run finds the person's events and, where the options say so, removes them. An error leaves what was done so far; the same call again does the rest. The report is never nil.
+func Run(ctx context.Context, person Person, o Options) (*Report, error) {
+	e := &eraser{Options: o, subjects: set(person.Subjects), roots: set(person.Roots)}
+	e.report = &Report{ID: o.ID, Time: o.Clock().UTC(), Applied: o.Apply}
+	if len(e.subjects)+len(e.roots) == 0 {
+		return e.report, errors.New("erase: whose events? root ids or subjects are needed")
+	}
+	objects, err := e.objects(ctx)
+	if err != nil {
+		return e.report, err
+	}
+	if len(e.subjects) > 0 {
+		if err := e.discover(ctx, objects); err != nil {
+			return e.report, err
+		}
+	}
+	e.report.Roots = len(e.roots)
+	steps := []func(context.Context) error{
+		e.search, e.pages, e.tables,
+		func(ctx context.Context) error { return e.landing(ctx, objects, landing.KindEnriched) },
+		func(ctx context.Context) error { return e.landing(ctx, objects, landing.KindDead) },
+		func(ctx context.Context) error { return e.landing(ctx, objects, landing.KindRaw) },
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return e.report, fmt.Errorf("erase: %w", err)
+		}
+	}
+	e.remains()
+	return e.report, nil
+}
+
+// set is the values without empty ones.
+func set(values []string) map[string]bool {
+	m := map[string]bool{}
+	for _, v := range values {
+		if v != "" {
+			m[v] = true
+		}
+	}
+	return m
+}
+
+// theirs says whether a row is the person's.
+func (e *eraser) theirs(root, subject string) bool {
+	return root != "" && e.roots[root] || subject != "" && e.subjects[subject]
+}
+
+// discover finds the root ids of the subjects, wherever there are rows with a subject.
+func (e *eraser) discover(ctx context.Context, objects []*object) error {
+	note := func(root, subject string) {
+		if e.subjects[subject] && root != "" {
+			e.roots[root] = true
+		}
+	}
+	for _, o := range objects {
+		if err := o.scan(ctx, func(r row) { note(r.root(), r.subject()) }); err != nil && !errors.Is(err, objectstore.ErrNotFound) {
+			return fmt.Errorf("erase: %w", err)
+		}
+	}
+	if err := e.eachFile(ctx, func(_ *warehouse.Table, _ warehouse.File, rows func(func(row)) error) error {
+		return rows(func(r row) { note(r.root(), r.subject()) })
+	}); err != nil {
+		return fmt.Errorf("erase: %w", err)
+	}
+	if e.Search != nil {
+		held, _, err := e.Search.FindBy(ctx, "subject", slices.Sorted(maps.Keys(e.subjects)))
+		if err != nil {
+			return fmt.Errorf("erase: %w", err)
+		}
+		for _, h := range held {
+			if h.RootID != "" {
+				e.roots[h.RootID] = true
+			}
+		}
+	}
+	return nil
+}
+
+// search deletes the documents.
+func (e *eraser) search(ctx context.Context) error {
+	if e.Search == nil {
+		return nil
+	}
+	found := map[string]int64{}
+	for _, by := range []struct {
+		field  string
+		values map[string]bool
+	}{{"root_id", e.roots}, {"subject", e.subjects}} {
+		for values := slices.Sorted(maps.Keys(by.values)); len(values) > 0; {
+			held, more, err := e.Search.FindBy(ctx, by.field, values)
+			if err != nil {
+				return err
+			}
+			refs := make([]search.Ref, len(held))
+			for i, h := range held {
+				refs[i] = h.Ref
+				if by.field == "root_id" || !e.roots[h.RootID] { // counted already
+					found[h.Index]++
+				}
+			}
+			if e.Apply {
+				if err := e.Search.Delete(ctx, refs); err != nil {
+					return err
+				}
+			}
+			if !more || !e.Apply {
+				break
+			}
+		}
+	}
+	for _, index := range slices.Sorted(maps.Keys(found)) {
+		e.report.Search = append(e.report.Search, Found{Where: index, Rows: found[index]})
+	}
+	return nil
+}
+
+// remains says what this does not erase.
+func (e *eraser) remains() {
+	add := func(format string, args ...any) {
+		e.report.Remains = append(e.report.Remains, fmt.Sprintf(format, args...))
+	}
+	add("Kafka keeps the events until the topics' retention is over (168h for raw and enriched events, 720h for dead letters, where provision made them), and consumers of your own what they took from there. " +
+		"Events that were not drained yet land after this: erase again after the next drain")
+	if e.Search == nil {
+		add("search was not asked: ELASTICSEARCH_URL is not set")
+	}
+	if len(e.report.Tables) > 0 {
+		add("marts hold the person's part of sums until the next run of curate recomputes them")
+	}
+	add("buckets that keep versions of objects keep the old ones until their own rules remove them; so do copies and backups")
+	if len(e.report.Unlisted) > 0 {
+		add("%d objects that landing logs name are not there and were not looked at", len(e.report.Unlisted))
+	}
+}
+
+// String is the report for people.
+func (r *Report) String() string {
+	var b strings.Builder
+	done := "would be removed (nothing was changed: --apply does it)"
+	if r.Applied {
+		done = "removed"
+	}
+	fmt.Fprintf(&b, "erasure %s at %s: %d events by root id, %s\n", r.ID, r.Time.Format(time.RFC3339), r.Roots, done)
+	for _, part := range []struct {
+		name, what, objects string
+		found               []Found
+	}{{"search", "documents", "", r.Search}, {"reports", "pages", "", r.Pages}, {"warehouse", "rows", "files", r.Tables}, {"landing", "rows", "objects", r.Landing}} {
+		if len(part.found) == 0 {
+			fmt.Fprintf(&b, "  %-10s nothing\n", part.name)
+		}
+		for _, f := range part.found {
+			fmt.Fprintf(&b, "  %-10s %s: %d %s", part.name, f.Where, f.Rows, part.what)
+			if part.objects != "" {
+				fmt.Fprintf(&b, " in %d %s", f.Objects, part.objects)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	if len(r.Expired) > 0 {
+		fmt.Fprintf(&b, "  older snapshots expired: %s\n", strings.Join(r.Expired, ", "))
+	}
+	b.WriteString("What remains:\n")
+	for _, s := range r.Remains {
+		fmt.Fprintf(&b, "  - %s\n", s)
+	}
+	return b.String()
+}
