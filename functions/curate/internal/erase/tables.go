@@ -272,15 +272,14 @@ func (e *eraser) expire(ctx context.Context) error {
 		if t.Properties()[Pending] == "" {
 			continue
 		}
-		tx := t.Iceberg().NewTransaction()
-		if err := tx.ExpireSnapshots(table.WithRetainLast(1), table.WithOlderThan(0)); err != nil {
-			return fmt.Errorf("expire snapshots of %s: %w", name, err)
-		}
-		if _, err := tx.Commit(ctx); err != nil {
+		if err := e.forget(ctx, t); err != nil {
 			return fmt.Errorf("expire snapshots of %s: %w", name, err)
 		}
 		if t, err = e.Warehouse.Load(ctx, name); err != nil {
 			return err
+		}
+		if err := e.sweep(ctx, t); err != nil {
+			return fmt.Errorf("delete what no snapshot of %s has: %w", name, err)
 		}
 		if _, err := e.Warehouse.Commit(ctx, t, warehouse.Change{Properties: map[string]string{Pending: ""}}); err != nil {
 			return err
@@ -288,4 +287,67 @@ func (e *eraser) expire(ctx context.Context) error {
 		e.report.Expired = append(e.report.Expired, name.String())
 	}
 	return nil
+}
+
+// forget leaves the table one snapshot, whose manifests say nothing of files that were removed.
+func (e *eraser) forget(ctx context.Context, t *warehouse.Table) error {
+	tx := t.Iceberg().NewTransaction()
+	// All manifests of data are written anew, into one group; those of removed files are not.
+	if _, err := tx.RewriteManifests(ctx, table.WithRewriteManifestClusterBy(func(iceberg.DataFile) any { return 0 })); err != nil {
+		return err
+	}
+	if _, err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	t, err := e.Warehouse.Load(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	tx = t.Iceberg().NewTransaction()
+	if err := tx.ExpireSnapshots(table.WithRetainLast(1), table.WithOlderThan(0), table.WithPostCommit(false)); err != nil {
+		return err
+	}
+	_, err = tx.Commit(ctx)
+	return err
+}
+
+// sweep deletes the objects of the table's folder that no table names, however young they are: whoever holds the lock writes none beside us.
+func (e *eraser) sweep(ctx context.Context, t *warehouse.Table) error {
+	folder, err := e.Warehouse.Key(t.Location() + "/")
+	if err != nil {
+		return err
+	}
+	all, err := e.Warehouse.Every(ctx)
+	if err != nil {
+		return err
+	}
+	named, seen := map[string]bool{}, map[string]bool{}
+	for _, other := range all { // one may have adopted a file of another
+		if err := other.Named(ctx, seen, func(path string) {
+			if key, err := e.Warehouse.Key(path); err == nil { // else it is in another bucket
+				named[key] = true
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	bucket, _ := e.Warehouse.Store()
+	for after := ""; ; {
+		page, err := bucket.List(ctx, folder, after, objectstore.MaxList)
+		if err != nil {
+			return err
+		}
+		for _, o := range page {
+			after = o.Key
+			if named[o.Key] {
+				continue
+			}
+			if err := bucket.Delete(ctx, o.Key); err != nil {
+				return err
+			}
+		}
+		if len(page) < objectstore.MaxList {
+			return nil
+		}
+	}
 }
