@@ -253,6 +253,14 @@ func prune(docs map[string]map[string]any) {
 	}
 }
 
+// Passwords returns the passwords that go with a bundle of these options, by the path of a database's file.
+func Passwords(o Options) map[string]string {
+	if o.TrinoPassword == "" {
+		return nil
+	}
+	return map[string]string{lakeFile: o.TrinoPassword}
+}
+
 // Slugs returns the addresses of the dashboards in the bundle, sorted.
 func Slugs(files map[string][]byte) ([]string, error) {
 	var all []string

@@ -50,7 +50,7 @@ var tables = []string{
 	`create table %[1]sevents.dead as
 	select 'YellowTaxiTripRecords' as event_type, '0-0-1' as schema_version, cast(uuid() as varchar) as root_id, failed as collector_tstamp, failed as kafka_timestamp,
 	  case when mod(n, 11) < 9 then 'enrich' when mod(n, 11) = 9 then 'collect' else 'load-search' end as failure_stage,
-	  element_at(array['schema_violation', 'schema_violation', 'schema_violation', 'unknown_version', 'not_json', 'identity_conflict', 'delivery_exhausted'], 1 + mod(n * n, 7)) as failure_code,
+	  element_at(array['schema_violation', 'schema_violation', 'schema_violation', 'unknown_version', 'not_json', 'identity_conflict', 'delivery_exhausted'], 1 + mod(n * 5 + n / 7, 7)) as failure_code,
 	  'The payload breaks its contract.' as failure_message, failed as failure_time, cast(failed as date) as arrival_date, cast(400 + mod(n, 300) as bigint) as payload_bytes
 	from unnest(sequence(1, 700)) as a(n) cross join lateral (select cast(date_add('minute', -6 * n, current_timestamp) as timestamp(6) with time zone) as failed) as c`,
 	`create table %[1]sops.sla as
@@ -76,6 +76,10 @@ var tables = []string{
 	  when 'co-missing' then 3e0 + (case when d = 0 then 14.98e0 else d / 10e0 end) when 'humidity-range' then 4e0 else 0e0 end as value) as c
 	union all select 'earlier', cast(date_add('hour', -30, current_timestamp) as timestamp(6) with time zone), 'events.enriched_yellowtaxitriprecords_0', current_date, 'rule', 'fare_amount-negative', 'fare_amount-negative', 'fare_amount', 'invalidValues',
 	  'conformity', 'warning', 'percent', 9e0, '9', 'at most 2', false, false, bigint '10', bigint '1', '[]', 'A result that a later one replaced.'`,
+	`create table %[1]sops.runs as
+	select 'run-' || cast(h as varchar) as run_id, started as started_at, started as ended_at, 'duckdb' as engine, step, 2e0 + mod(h, 5) as seconds, spent * (1 + mod(h, 5) / 3e0) as cpu_seconds, bigint '9000' as "rows", cast(null as varchar) as error
+	from unnest(sequence(0, 71)) as a(h) cross join (values ('ingest', 1.1e0), ('quality', 1.9e0), ('models', 4.2e0), ('sla', 0.2e0)) as b(step, spent)
+	cross join lateral (select cast(date_add('hour', h - 72, date_trunc('hour', current_timestamp)) as timestamp(6) with time zone) as started) as c`,
 	`create table %[1]sops.quarantine as
 	select source, arrival_date, rule, reason, value, cast(since as timestamp(6) with time zone) as since, run_id, cast(released_at as timestamp(6) with time zone) as released_at, released_by
 	from (values ('events.enriched_airqualitysensor_0', current_date, 'co-missing', 'Missing values: 17.98 percent, expected at most 10.', 17.98e0, current_timestamp, 'run-1', null, null),
@@ -278,7 +282,7 @@ func TestSuperset(t *testing.T) {
 		{"Busiest pick-up zones", "trip_count", map[string]any{"pickup_zone": "JFK Airport"}, "select sum(trips) from lake.star.mart_trip_hourly where pickup_zone = 'JFK Airport'"},
 		{"Boroughs", "revenue", map[string]any{"pickup_borough": "Bronx"}, "select sum(total_amount) from lake.star.mart_trip_hourly where pickup_borough = 'Bronx'"},
 		{"Records to doubt", "record_count", map[string]any{"doubt": "No passengers"}, "select sum(no_passenger_trips) from lake.star.mart_trip_daily"},
-		{"Rows landed", "row_count", nil, `select sum("rows") from lake.ops.landing`},
+		{"Events taken in", "row_count", nil, `select sum("rows") from lake.ops.landing where kind = 'raw'`},
 		{"Offsets lost", "lost_count", nil, "select 12"},
 		{"Dead letters", "dead_count", nil, "select 700"},
 		{"Failed rules", "failed_count", nil, "select count_if(passed = false) from lake.ops.quality where kind = 'rule' and severity <> 'info' and run_id = 'run'"},
@@ -288,6 +292,7 @@ func TestSuperset(t *testing.T) {
 		{"Failures by code", "dead_count", map[string]any{"failure_code": "not_json", "failure_stage": "enrich"}, "select count(*) from lake.events.dead where failure_code = 'not_json' and failure_stage = 'enrich'"},
 		{"Service levels now", "actual", map[string]any{"property": "completeness"}, "select 99.7e0"},
 		{"Quality rules that failed", "value", map[string]any{"rule_id": "co-missing"}, "select 17.98e0"},
+		{"Runs of curate: CPU seconds per hour, by step", "cpu_sum", map[string]any{"step": "quality"}, "select max(cpu_seconds) from lake.ops.runs where step = 'quality'"},
 		{"Quality by dimension", "rule_count", map[string]any{"dimension": "conformity"}, "select 14"},
 	} {
 		if g, w := cell(c.chart, c.column, c.match), l.number(t, c.query); math.Abs(g-w) > 1e-6*math.Max(1, math.Abs(w)) {
