@@ -168,6 +168,7 @@ func (e *Engine) Close() error { return e.db.Close() }
 
 // exec runs a statement and returns the rows it wrote.
 func (e *Engine) exec(ctx context.Context, statement string) (int64, error) {
+	defer e.told(ctx, statement, time.Now())
 	res, err := e.db.ExecContext(ctx, statement)
 	if err != nil {
 		return 0, explained(ctx, err)
@@ -177,6 +178,7 @@ func (e *Engine) exec(ctx context.Context, statement string) (int64, error) {
 
 // query calls f with each row. Values are as database/sql has them.
 func (e *Engine) query(ctx context.Context, query string, f func(columns []string, row []any) error) (err error) {
+	defer e.told(ctx, query, time.Now())
 	rows, err := e.db.QueryContext(ctx, query)
 	if err != nil {
 		return explained(ctx, err)
@@ -203,6 +205,13 @@ func (e *Engine) query(ctx context.Context, query string, f func(columns []strin
 		}
 	}
 	return explained(ctx, rows.Err())
+}
+
+// told logs a statement that has ended, for whoever asks where the time went.
+func (e *Engine) told(ctx context.Context, statement string, since time.Time) {
+	if e.log.Enabled(ctx, slog.LevelDebug) {
+		e.log.DebugContext(ctx, "statement", "took", time.Since(since), "sql", statement)
+	}
 }
 
 // explained says of an error whether Trino answered at all.

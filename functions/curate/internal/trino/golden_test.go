@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"slices"
@@ -112,7 +113,7 @@ func newLake(t *testing.T, name string) *lake {
 func (l *lake) byTrino(wrap func(model.Engine) model.Engine) *lake {
 	trinoURL, _, _ := environment(l.t)
 	l.engine = func(ctx context.Context) (model.Engine, error) {
-		e, err := trino.Open(ctx, trino.Config{URL: trinoURL, Warehouse: l.w, Timeout: 2 * time.Minute})
+		e, err := trino.Open(ctx, trino.Config{URL: trinoURL, Warehouse: l.w, Timeout: 2 * time.Minute, Logger: slog.New(slog.NewTextHandler(l.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))})
 		if err != nil {
 			return nil, err
 		}
@@ -189,12 +190,12 @@ func (l *lake) wellRun(ctx context.Context, set *model.Set) model.Result {
 	return res
 }
 
-// tables returns all rows of the star schema and of the conflicts as sorted canonical text, read by DuckDB or by Trino.
-func (l *lake) tables(ctx context.Context, set *model.Set, byTrino bool) map[string][]string {
+// tables returns all rows of the star schema, or of some of its models, and of the conflicts, as sorted canonical text, read by DuckDB or by Trino.
+func (l *lake) tables(ctx context.Context, set *model.Set, byTrino bool, only ...string) map[string][]string {
 	l.t.Helper()
 	columns := map[string][]string{"ops.conflicts": {"source", "root_id", "data_hash", "arrived_at", "kafka_partition", "kafka_offset"}}
 	for _, m := range set.Models() {
-		if m.Materialized == model.Ephemeral {
+		if m.Materialized == model.Ephemeral || len(only) > 0 && !slices.Contains(only, m.Name) {
 			continue
 		}
 		for _, c := range m.Columns {
