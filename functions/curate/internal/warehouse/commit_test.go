@@ -68,10 +68,11 @@ func TestCommitFailsAtEachWrite(t *testing.T) {
 type faulty struct {
 	catalog.Catalog
 	before, after error
+	commits       int
 }
 
 func (f *faulty) CommitTable(ctx context.Context, id table.Identifier, reqs []table.Requirement, updates []table.Update) (table.Metadata, string, error) {
-	if f.before != nil {
+	if f.commits++; f.before != nil {
 		return nil, "", f.before
 	}
 	meta, location, err := f.Catalog.CommitTable(ctx, id, reqs, updates)
@@ -95,6 +96,9 @@ func TestCommitFailsAtTheCatalog(t *testing.T) {
 		if err == nil || errors.Is(err, ErrConflict) != conflict || !conflict && !errors.Is(err, away) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if fault.commits != 1 {
+			t.Errorf("%s: %d attempts", name, fault.commits)
+		}
 		other := l.open(t)
 		now, err := other.Load(t.Context(), events)
 		if err != nil {
@@ -110,7 +114,9 @@ func TestCommitFailsAtTheCatalog(t *testing.T) {
 }
 
 // Guards exactly-once: of two commits from one state one wins, be they of rows, of properties alone, of columns, or one of each; what the other wanted is nowhere.
-func TestSecondCommitterLoses(t *testing.T) {
+func TestSecondCommitterLoses(t *testing.T) { secondCommitterLoses(t, newLake) }
+
+func secondCommitterLoses(t *testing.T, newLake func(*testing.T) *lake) {
 	rows := func(t *testing.T, w *Warehouse, tbl *Table, id string) error {
 		_, err := w.Commit(t.Context(), tbl, Change{Add: []string{write(t, w, tbl, `[{"id":"`+id+`","day":"2026-11-20"}]`)}, Properties: map[string]string{"by": id}})
 		return err

@@ -17,7 +17,7 @@
 // Context: iceberg-go repeats a commit that lost a race by putting its files onto the new snapshot, and a commit of properties alone merges with whatever came in between; both would let two
 // runs take the same rows twice. Decision: each Table commits through a catalog of its own, which demands that the table's metadata is still what was loaded, and which turns each way of
 // losing into ErrConflict, an error that iceberg-go does not repeat. Consequences: the table's property commit.retry.num-retries keeps its default, so that Trino's own commits still repeat. With
-// a REST catalog, whose requirements are the protocol's, a change of properties alone by another writer is not seen.
+// a REST catalog, whose requirements are the protocol's, a change of properties alone by another writer is found by loading the table right before the commit, but for the moment between the two.
 //
 // # Decision 2026-11-21: one factory of file systems for s3, told by a property
 //

@@ -42,7 +42,19 @@ func (c *committer) LoadTable(ctx context.Context, id table.Identifier) (*table.
 
 // CommitTable is table.CatalogIO's. Its error is ErrConflict where nothing was committed because the table had moved on, and then never one that iceberg-go repeats.
 func (c *committer) CommitTable(ctx context.Context, id table.Identifier, reqs []table.Requirement, updates []table.Update) (table.Metadata, string, error) {
-	if c.w.kind != "rest" {
+	if c.w.kind == "rest" {
+		// The protocol has no such requirement: what it has (the branch's snapshot, the schema) decides, and this finds all but what happens in the moment between.
+		now, err := c.w.cat.LoadTable(ctx, id)
+		switch {
+		case errors.Is(err, catalog.ErrNoSuchTable):
+			return nil, "", fmt.Errorf("%w: %w", ErrNoTable, err)
+		case err != nil:
+			return nil, "", c.w.redact(err)
+		}
+		if err := (unchanged{c.base}).Validate(now.Metadata()); err != nil {
+			return nil, "", err
+		}
+	} else {
 		reqs = append([]table.Requirement{unchanged{c.base}}, reqs...)
 	}
 	meta, location, err := c.w.cat.CommitTable(ctx, id, reqs, updates)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/apache/iceberg-go/catalog"
 	"github.com/apache/iceberg-go/table"
 )
 
@@ -26,6 +27,9 @@ func (w *Warehouse) Every(ctx context.Context) ([]*Table, error) {
 				return nil, fmt.Errorf("list the tables of %v: %w", n, w.redact(err))
 			}
 			t, err := w.cat.LoadTable(ctx, id)
+			if errors.Is(err, catalog.ErrNoSuchTable) {
+				continue // dropped meanwhile
+			}
 			if err != nil {
 				return nil, fmt.Errorf("load %v: %w", id, w.redact(err))
 			}

@@ -183,8 +183,12 @@ func (w *Warehouse) connect(ctx context.Context) error {
 			opts = append(opts, rest.WithWarehouseLocation(name))
 		}
 		u.RawQuery = ""
-		w.cat, err = rest.NewCatalog(ctx, w.config.Name, u.String(), opts...)
-		return err
+		cat, err := rest.NewCatalog(ctx, w.config.Name, u.String(), opts...)
+		if err != nil {
+			return err
+		}
+		w.cat = cat
+		return nil
 	case "sqlite":
 		if err := os.MkdirAll(filepath.Dir(w.path), 0o750); err != nil {
 			return err
