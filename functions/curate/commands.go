@@ -21,8 +21,10 @@ func commands() []command {
 		{"query", "answer a SELECT over the tables", runQuery},
 		{"models", "list, draw, check and run the models", runModels},
 		{"release", "let a day out of quarantine", runRelease},
+		{"dashboards", "bring the dashboards into a Superset, check and export them", runDashboards},
 		{"backfill", "make days of events.* anew from the landing log", runBackfill},
 		{"rebuild", "make all of events.* anew from the landing log, for a catalog that is lost or stale", runRebuild},
+		{"erase", "remove one person's events from search, warehouse and landing", runErase},
 		{"maintain", "merge small files, let snapshots expire, apply retention, delete what nobody names", runMaintain},
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"millrace/functions/curate/internal/warehouse"
 	"millrace/shared/objectstore"
+	"millrace/shared/search"
 	"millrace/shared/telemetry"
 )
 
@@ -34,6 +35,10 @@ type config struct {
 
 	Catalog string `envconfig:"CATALOG_URL" desc:"the Iceberg catalog: sqlite:///<path>, postgres://..., or http(s)://... for REST; else that of make run, .millrace/catalog.db; may hold a password: never printed"`
 	Prefix  string `envconfig:"WAREHOUSE_PREFIX" default:"warehouse" desc:"what the keys of the warehouse's objects begin with"`
+
+	ElasticsearchURL string `envconfig:"ELASTICSEARCH_URL" desc:"search, of which erase deletes documents; may hold user and password: never printed"`
+	search.Access
+	IndexPrefix string `envconfig:"INDEX_PREFIX" desc:"before all names of indexes"`
 
 	Contracts string `envconfig:"CONTRACTS" desc:"a directory beside the embedded contracts"`
 	Models    string `envconfig:"MODELS" desc:"a directory of models beside the embedded ones; one of the same name replaces"`
@@ -76,7 +81,7 @@ func readConfig() (*config, error) {
 
 // Validate joins everything that is wrong.
 func (c *config) Validate() error {
-	errs := []error{c.Keys.Validate()}
+	errs := []error{c.Keys.Validate(), c.Access.Validate()}
 	if c.Engine != engineDuckDB && c.Engine != engineTrino {
 		errs = append(errs, fmt.Errorf("ENGINE must be %s or %s", engineDuckDB, engineTrino))
 	}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"millrace/functions/curate/internal/duck"
+	"millrace/functions/curate/internal/erase"
+	"millrace/shared/objectstore"
+	"millrace/shared/search"
+)
+
+const eraseText = `curate erase finds one person's events, by root ids or by the event attribute subject, and removes them with --apply: documents in search, rows of the warehouse's tables with the
+snapshots and reports that still have them, and rows of landing objects.
+
+  curate erase --subject ada@example.com                        # what would go
+  curate erase --subject ada@example.com --apply --report done.json
+  curate erase --ids ids.txt --apply                            # a file of root ids, one a line; # begins a remark
+
+An erasure that was broken off is repeated by the same command. It says what remains and until when: Kafka keeps events until its topics' retention is over, and what was not
+drained yet lands afterwards, for which the command is given again. In enriched rows and in search a subject that a contract calls personal is a pseudonym: its events are found by the
+raw objects, as long as there are any; give the pseudonym as a subject too where they are gone.
+`
+
+func runErase(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	f := newFlags("erase", eraseText)
+	var person erase.Person
+	f.StringArrayVar(&person.Roots, "root-id", nil, "the root id of an `event`; may be given several times")
+	f.StringArrayVar(&person.Subjects, "subject", nil, "all events of this `subject`, exactly; may be given several times")
+	ids := f.String("ids", "", "a `file` of root ids, one a line")
+	apply := f.Bool("apply", false, "remove what is found; else nothing is changed")
+	report := f.String("report", "", "a `file` for the report as JSON")
+	if err := f.parse(args, stdout, 0); err != nil {
+		return err
+	}
+	if *ids != "" {
+		more, err := readIDs(*ids)
+		if err != nil {
+			return err
+		}
+		person.Roots = append(person.Roots, more...)
+	}
+	for i, id := range person.Roots {
+		parsed, err := uuid.Parse(id)
+		if err != nil {
+			return fmt.Errorf("%w: root id %q is no UUID", errUsage, id)
+		}
+		person.Roots[i] = parsed.String()
+	}
+	if len(person.Roots)+len(person.Subjects) == 0 {
+		return fmt.Errorf("%w: whose events? --root-id, --subject or --ids", errUsage)
+	}
+	s, err := f.forPerson(ctx, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if *apply {
+		unlock, err := s.warehouse.Lock(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, unlock()) }()
+	}
+	return s.erase(ctx, person, *apply, *report, stdout)
+}
+
+func (s *session) erase(ctx context.Context, person erase.Person, apply bool, file string, stdout io.Writer) error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("an id for the erasure: %w", err)
+	}
+	o := erase.Options{
+		Buckets: []*objectstore.Bucket{s.public, s.private}, Warehouse: s.warehouse, DB: func() (*duck.DB, error) { return s.duck(ctx) }, Apply: apply, ID: id.String(), Clock: s.clock, Logger: s.log,
+	}
+	if s.config.ElasticsearchURL != "" {
+		client, err := search.New(search.Options{URL: s.config.ElasticsearchURL, Access: s.config.Access, Prefix: s.config.IndexPrefix, Logger: s.log})
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		o.Search = client
+	}
+	r, err := erase.Run(ctx, person, o)
+	if err != nil {
+		if apply {
+			return fmt.Errorf("%w\nPart of it may be done: give the same command again", err)
+		}
+		return err
+	}
+	fmt.Fprint(stdout, r)
+	if file == "" {
+		return nil
+	}
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("the report: %w", err)
+	}
+	if err := os.WriteFile(file, append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("the report: %w", err)
+	}
+	return nil
+}
+
+// readIDs reads root ids, one a line; blank lines and what follows a # do not count.
+func readIDs(file string) ([]string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--ids: %w", err)
+	}
+	var ids []string
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, "#")
+		if line = strings.TrimSpace(line); line != "" {
+			ids = append(ids, line)
+		}
+	}
+	return ids, nil
+}
