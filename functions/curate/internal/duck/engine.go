@@ -263,7 +263,7 @@ func (d *DB) Write(ctx context.Context, query string, schema *iceberg.Schema, pa
 		}
 	}()
 	target := Literal(dir + "/data")
-	options := "format parquet, compression zstd, return_stats true, row_group_size " + strconv.Itoa(RowGroup) + ", field_ids " + fieldIDs(schema.Fields())
+	options := "format parquet, compression zstd, compression_level 1, return_stats true, row_group_size " + strconv.Itoa(RowGroup) + ", field_ids " + fieldIDs(schema.Fields())
 	if len(partition) > 0 {
 		names := make([]string, len(partition))
 		for i := range partition {

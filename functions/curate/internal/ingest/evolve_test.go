@@ -303,11 +303,11 @@ func TestTwoRuns(t *testing.T) {
 	l.must()
 	l.land(enriched, plain("A", 4))
 	res, err := l.run(func(o *Options) {
-		o.write = func(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, next func() string) ([]duck.Written, error) {
+		o.write = func(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, partition []string, next func() string) ([]duck.Written, error) {
 			if t.Name != Landing {
 				l.must() // the other one is faster
 			}
-			return duckWrite(ctx, db, query, t, next)
+			return duckWrite(ctx, db, query, t, partition, next)
 		}
 	})
 	if !errors.Is(err, warehouse.ErrConflict) || len(res.Tables) > 0 {
@@ -327,7 +327,7 @@ func TestOutages(t *testing.T) {
 		want   string
 	}{
 		"disk full while writing": {change: func(o *Options) {
-			o.write = func(_ context.Context, _ *duck.DB, _ string, _ *warehouse.Table, next func() string) ([]duck.Written, error) {
+			o.write = func(_ context.Context, _ *duck.DB, _ string, _ *warehouse.Table, _ []string, next func() string) ([]duck.Written, error) {
 				return nil, &os.PathError{Op: "write", Path: next(), Err: syscall.ENOSPC}
 			}
 		}, want: "no space left"},
@@ -347,8 +347,8 @@ func TestOutages(t *testing.T) {
 			return objectstoretest.Serve
 		}, want: "507"},
 		"a row is lost on the way": {change: func(o *Options) {
-			o.write = func(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, next func() string) ([]duck.Written, error) {
-				return duckWrite(ctx, db, "select * from ("+query+") limit 2", t, next)
+			o.write = func(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, partition []string, next func() string) ([]duck.Written, error) {
+				return duckWrite(ctx, db, "select * from ("+query+") limit 2", t, partition, next)
 			}
 		}, want: "3 rows were to be written, 2 were"},
 	} {

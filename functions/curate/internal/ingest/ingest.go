@@ -135,10 +135,10 @@ type Options struct {
 	write writeFunc // in place of the engine, for tests
 }
 
-type writeFunc func(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, next func() string) ([]duck.Written, error)
+type writeFunc func(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, partition []string, next func() string) ([]duck.Written, error)
 
-func duckWrite(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, next func() string) ([]duck.Written, error) {
-	return db.Write(ctx, query, t.Schema(), t.Partition(), next)
+func duckWrite(ctx context.Context, db *duck.DB, query string, t *warehouse.Table, partition []string, next func() string) ([]duck.Written, error) {
+	return db.Write(ctx, query, t.Schema(), partition, next)
 }
 
 // TableResult is what a run did to one table.

@@ -259,9 +259,7 @@ func (r *run) refill(ctx context.Context, t *target, shares []*share, from, to s
 			if err != nil {
 				return err
 			}
-			all.paths = append(all.paths, a.paths...)
-			all.rows += a.rows
-			all.bytes += a.bytes
+			all.add(a)
 		}
 	}
 	files, err := filesOf(ctx, t.table, from, to)
@@ -322,11 +320,7 @@ func (r *run) refillPortion(ctx context.Context, t *target, b *batch) (added, er
 	if err := r.ensure(ctx, t, columns); err != nil {
 		return added{}, err
 	}
-	var want int64
-	for _, p := range b.pieces {
-		want += p.object.Rows
-	}
-	a, err := r.write(ctx, t.table, query(t.table.Schema(), b.pieces), want)
+	a, err := r.writePieces(ctx, t, b.pieces)
 	if err != nil {
 		return a, err
 	}
