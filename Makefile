@@ -29,7 +29,7 @@ run: ## the whole pipeline on this machine: http://127.0.0.1:8080, data in .mill
 
 .PHONY: test
 test: ## all tests that need nothing but Go, shuffled
-	@command -v gcc >/dev/null || echo "no C compiler: nothing is left out yet, curate will need one"
+	@[ "$$($(GO) env CGO_ENABLED)" = 1 ] || echo "no C compiler: what needs DuckDB (curate) is left out"
 	$(GO) test -shuffle=on -timeout 10m ./...
 
 .PHONY: race
@@ -58,8 +58,9 @@ bench: ## the figures that README claims beside their bounds, with real servers 
 	$(GO) run ./functions/internal/figures $(ARGS)
 
 .PHONY: integration
-integration: ## against real servers: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPOINT, AWS_* name them
+integration: ## against real servers: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPOINT, AWS_*, POSTGRES_DSN, TRINO_URL, SUPERSET_* name them
 	@: $${KAFKA_BROKERS:?names no Kafka} $${ELASTICSEARCH_URL:?names no Elasticsearch} $${S3_ENDPOINT:?names no object store}
+	@: $${POSTGRES_DSN:?names no PostgreSQL} $${TRINO_URL:?names no Trino} $${SUPERSET_URL:?names no Superset}
 	$(GO) test -tags integration -count=1 -timeout 30m ./...
 
 .PHONY: gameday

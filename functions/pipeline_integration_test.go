@@ -3,6 +3,7 @@
 package functions_test
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,12 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
+	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver of PostgreSQL
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
@@ -40,8 +43,8 @@ func newSystemOnServers(t *testing.T) *system {
 	s.s3, s.es = variable("S3_ENDPOINT"), variable("ELASTICSEARCH_URL")
 	id, secret := variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")
 	s.credentials = func() (string, string, error) { return id, secret, nil }
-	s.environment = os.Environ()
 	own := fmt.Sprintf("it%d", time.Now().UnixNano())
+	s.environment = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CATALOG_URL=") }), "CATALOG_URL="+s.catalog(variable("POSTGRES_DSN"), own))
 	s.names = pipeline.Names{
 		Raw: own + ".raw", Enriched: own + ".enriched", Dead: own + ".dead", Bucket: own, Private: own + "-private", IndexPrefix: own + "-",
 	}
@@ -54,6 +57,32 @@ func newSystemOnServers(t *testing.T) *system {
 	s.flags = []string{"-manifests", manifests}
 	t.Cleanup(func() { s.stop(syscall.SIGTERM); s.remove() })
 	return s
+}
+
+// catalog makes a database for the lake's catalog, which goes with the test, and returns its URL.
+func (s *system) catalog(server, name string) string {
+	s.t.Helper()
+	db, err := sql.Open("pgx", server)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := db.ExecContext(s.t.Context(), "create database "+name); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		if _, err := db.ExecContext(s.cleanup(), "drop database "+name+" with (force)"); err != nil {
+			s.t.Error(err)
+		}
+		if err := db.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	u, err := url.Parse(server)
+	if err != nil {
+		s.t.Fatal("POSTGRES_DSN is no URL")
+	}
+	u.Path = "/" + name
+	return u.String()
 }
 
 // remove deletes what the pipeline made on the servers.
@@ -148,4 +177,23 @@ func TestRealTripsOnRealServers(t *testing.T) {
 			t.Errorf("dead letter %s", id)
 		}
 	}
+	withCurate(t)
+	// The counts are those of the file itself; the trip that is dead has neither a negative fare nor another fault.
+	rule := func(id string) string {
+		return "select cast(rows_failed as bigint) from ops.quality where kind = 'rule' and rule_id = '" + id + "' order by evaluated_at desc limit 1"
+	}
+	s.curated(map[string]int{
+		"select count(*) from fact_trip":                                len(enriched),
+		"select count(distinct root_id) from fact_trip":                 len(enriched),
+		"select cast(sum(trips) as bigint) from mart_trip_daily":        len(enriched),
+		"select count(*) from fact_trip where fare_amount < 0":          1002,
+		"select count(distinct group_key) from ops.near_duplicates":     871,
+		"select count(*) from star.fact_trip where has_no_passengers":   1749,
+		"select count(distinct root_id) from events.dead":               1,
+		rule("fare_amount-negative"):                                    1002,
+		rule("passengers-zero"):                                         1749,
+		rule("trip_distance-zero"):                                      1767,
+		"select count(*) from ops.quarantine where released_at is null": 0,
+	})
+	s.killed(t, 20)
 }
