@@ -14,6 +14,7 @@ import (
 	"github.com/apache/iceberg-go/catalog"
 	icebergio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
+	"golang.org/x/sync/errgroup"
 )
 
 // Table is a table at one point in time. It never changes; Commit returns the next one.
@@ -128,9 +129,15 @@ func (t *Table) Snapshot() int64 {
 	return 0
 }
 
+const (
+	prefetches    = 16
+	prefetchBytes = 1 << 20 // of a manifest; a larger one may be ruled out by its partitions
+)
+
 // housekeeping is what each of our tables has among its properties.
 var housekeeping = map[string]string{
 	table.ManifestMergeEnabledKey:             "true",
+	table.ManifestMinMergeCountKey:            "10", // each run plans anew, and reads them all
 	table.MetadataDeleteAfterCommitEnabledKey: "true",
 	table.MetadataPreviousVersionsMaxKey:      "20",
 	"write.parquet.compression-codec":         "zstd",
@@ -396,6 +403,9 @@ func (t *Table) Plan(ctx context.Context, filter iceberg.BooleanExpression) ([]F
 	if filter == nil {
 		filter = iceberg.AlwaysTrue{}
 	}
+	if err := t.prefetch(ctx); err != nil {
+		return nil, fmt.Errorf("plan %s: %w", t.Name, err)
+	}
 	tasks, err := t.ice.Scan(table.WithRowFilter(filter)).PlanFiles(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("plan %s: %w", t.Name, err)
@@ -409,6 +419,26 @@ func (t *Table) Plan(ctx context.Context, filter iceberg.BooleanExpression) ([]F
 	}
 	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
 	return files, nil
+}
+
+// prefetch reads the snapshot's small manifests into memory, many at a time: iceberg-go reads as many as there are processors, and the store's latency is what planning costs.
+func (t *Table) prefetch(ctx context.Context) error {
+	manifests, err := t.ice.CurrentSnapshot().Manifests(t.w.fileIO(ctx))
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(prefetches)
+	fs := t.w.fileIO(ctx)
+	for _, m := range manifests {
+		if m.Length() <= prefetchBytes {
+			group.Go(func() error {
+				_, err := fs.ReadFile(m.FilePath())
+				return err
+			})
+		}
+	}
+	return group.Wait()
 }
 
 // Changes are the files by which two snapshots differ.
