@@ -469,6 +469,31 @@ func TestTouchedDays(t *testing.T) {
 	}
 }
 
+// Guards the profile against costing every run the whole day: it is made again where the day grew by an eighth, or an hour later if any row came, and rules are run all the same.
+func TestProfileOfAGrowingDay(t *testing.T) {
+	l := things(t, "{id: rows, metric: rowCount, mustBeGreaterThan: 0}")
+	step := func(what string, rows int, after time.Duration, looked, profiled bool) {
+		t.Helper()
+		l.now = l.now.Add(after)
+		if rows > 0 {
+			l.land(today, fmt.Sprintf("select cast(1 as double) as amount from range(%d)", rows))
+		}
+		r := l.run()
+		if (len(r.Days) == 1) != looked || looked && ((r.Days[0].Columns != nil) != profiled || len(r.Days[0].Checks) != 1) {
+			t.Errorf("%s: %+v", what, r.Days)
+		}
+	}
+	step("at first", 80, 0, true, true)
+	step("a little more", 9, time.Minute, true, false)
+	step("an eighth more", 1, time.Minute, true, true)
+	step("nothing", 0, 2*time.Hour, false, false)
+	step("a little more, late", 1, 0, true, true)
+	step("a little more, early", 1, time.Minute, true, false)
+	step("nothing more, an hour later", 0, time.Hour, true, true)
+	step("nothing more, another hour later", 0, time.Hour, false, false)
+	equal(t, "profiles", l.rows(TableQuality, "select value from x where metric = 'nulls' and element = 'amount' order by evaluated_at"), []string{"0", "0", "0", "0"})
+}
+
 // Guards what retention leaves: a day that lost its files is held by nothing and has no near duplicates.
 func TestDayThatIsGone(t *testing.T) {
 	l := things(t, "{id: twins, metric: duplicateValues, arguments: {properties: [amount]}, mustBe: 0, severity: error, customProperties: [{property: flag, value: true}]}")

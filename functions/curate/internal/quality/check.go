@@ -30,6 +30,9 @@ type Check struct {
 	RowsFailed  int64 // -1 where the rule does not say
 	Examples    Examples
 	Trend       []Point // earlier values of the rule on the same table, oldest first
+
+	groups  string // of duplicateValues: the table of values that more than one row has
+	members string // of a rule that flags: the table of these rows, by group; "" until it is made
 }
 
 // Examples are some of the rows that fail: root ids, and the values of the columns that the rule names.
@@ -75,7 +78,7 @@ func (e *evaluation) check(ctx context.Context, rules []Rule) ([]Check, error) {
 	checks := make([]Check, len(rules))
 	var some []int
 	for i, r := range rules {
-		checks[i] = Check{Rule: r, RowsChecked: e.rows, RowsFailed: -1}
+		checks[i] = Check{Rule: r, RowsChecked: e.rows, RowsFailed: -1, groups: fmt.Sprintf("quality_groups_%d", i)}
 		if r.Problem == "" && r.NotRun == "" && r.where != "" {
 			some = append(some, i)
 		}
@@ -148,18 +151,34 @@ func (e *evaluation) reason(err error) string {
 	return shorten(strings.Join(strings.Fields(err.Error()), " "), maxReason)
 }
 
-// one runs a query within the time of a statement.
-func (e *evaluation) one(ctx context.Context, query string, f func(row []any) error) error {
-	if e.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, e.timeout)
-		defer cancel()
+// bounded is the context of one statement.
+func (e *evaluation) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if e.timeout == 0 {
+		return context.WithCancel(ctx)
 	}
-	err := e.db.Rows(ctx, query, func(_ []string, row []any) error { return f(row) })
-	if err != nil && ctx.Err() != nil { // the driver says only that it was interrupted
+	return context.WithTimeout(ctx, e.timeout)
+}
+
+// ended is the error of a statement whose context may have ended, of which the driver says only that it was interrupted.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
 		return errors.Join(ctx.Err(), err)
 	}
 	return err
+}
+
+// one runs a query within the time of a statement.
+func (e *evaluation) one(ctx context.Context, query string, f func(row []any) error) error {
+	ctx, cancel := e.bounded(ctx)
+	defer cancel()
+	return ended(ctx, e.db.Rows(ctx, query, func(_ []string, row []any) error { return f(row) }))
+}
+
+// exec runs a statement within its time.
+func (e *evaluation) exec(ctx context.Context, statement string) error {
+	ctx, cancel := e.bounded(ctx)
+	defer cancel()
+	return ended(ctx, e.db.Exec(ctx, statement))
 }
 
 // counts returns how many rows fail each of the rules.
@@ -181,14 +200,35 @@ func (e *evaluation) counts(ctx context.Context, rules []Rule, of []int) (map[in
 	return failing, err
 }
 
-// duplicates counts the values that more than one row has, and the rows that have them.
+// duplicates counts the values that more than one row has, and the rows that have them. The values stay in the check's table, since finding them is what costs.
 func (e *evaluation) duplicates(ctx context.Context, c *Check) error {
-	return e.one(ctx, "select count(*), coalesce(cast(sum(n) as bigint), 0) from (select count(*) as n from "+rows+" where "+present(c.keys)+
-		" group by "+strings.Join(c.keys, ", ")+" having count(*) > 1) as g", func(row []any) error {
+	var columns []string
+	for i, k := range c.keys {
+		columns = append(columns, fmt.Sprintf("%s as k%d", k, i))
+	}
+	err := e.exec(ctx, "create or replace temp table "+c.groups+" as select "+strings.Join(columns, ", ")+", count(*) as n from "+rows+" where "+present(c.keys)+
+		" group by "+strings.Join(c.keys, ", ")+" having count(*) > 1")
+	if err != nil {
+		return err
+	}
+	return e.one(ctx, "select count(*), coalesce(cast(sum(n) as bigint), 0) from "+c.groups, func(row []any) error {
 		c.Value = valueOf(row[0])
 		c.RowsFailed = int64(valueOf(row[1]).Number)
 		return nil
 	})
+}
+
+// group is the query for the rows that share a value: group_key, root_id, rows_in_group and the keys k0, k1, ...
+func (c *Check) group() string {
+	var columns, texts, same []string
+	for i, k := range c.keys {
+		name := fmt.Sprintf("k%d", i)
+		columns = append(columns, k+" as "+name)
+		texts = append(texts, "coalesce(cast(g."+name+" as varchar), '')")
+		same = append(same, "r."+name+" is not distinct from g."+name)
+	}
+	return "select " + strings.Join(texts, " || '|' || ") + " as group_key, r.root_id, g.n as rows_in_group, g.* from (select " + columnRoot + " as root_id, " + strings.Join(columns, ", ") + " from " + rows + ") as r join " +
+		c.groups + " as g on " + strings.Join(same, " and ")
 }
 
 // present is the condition of rows that have any of the keys: rows with none are no duplicates of each other.
@@ -283,20 +323,30 @@ func (e *evaluation) examples(ctx context.Context, c *Check) error {
 	if c.Metric == metricSQL {
 		where = counted(c.query)
 	}
-	shown, group := "", ""
+	c.Examples.Columns = append([]string{"root_id"}, c.names...)
+	var query string
 	switch {
 	case where != "":
-		shown = columnRoot
+		query = "select " + strings.Join(append([]string{columnRoot}, c.shown...), ", ") + " from " + rows + " where " + where
 	case c.keys != nil:
-		where, shown, group = present(c.keys), "min("+columnRoot+")", " group by "+strings.Join(c.keys, ", ")+" having count(*) > 1"
+		var keys []string
+		for i := range c.keys {
+			keys = append(keys, fmt.Sprintf("k%d", i))
+		}
+		from := "(" + c.group() + ")"
+		if c.Flag {
+			from = c.groups + "_members"
+			if err := e.exec(ctx, "create or replace temp table "+from+" as "+c.group()); err != nil {
+				return err
+			}
+			c.members = from
+		}
+		query = "select min(root_id), " + strings.Join(keys, ", ") + " from " + from + " as x group by " + strings.Join(keys, ", ")
 	default:
+		c.Examples.Columns = nil
 		return nil
 	}
-	c.Examples.Columns = append([]string{"root_id"}, c.names...)
-	for _, expr := range c.shown {
-		shown += ", " + expr
-	}
-	return e.one(ctx, fmt.Sprintf("select %s from %s where %s%s order by 1 limit %d", shown, rows, where, group, maxExamples), func(row []any) error {
+	return e.one(ctx, fmt.Sprintf("%s order by 1 limit %d", query, maxExamples), func(row []any) error {
 		values := make([]string, len(row))
 		for i, v := range row {
 			values[i] = shorten(valueOf(v).Text, maxText)

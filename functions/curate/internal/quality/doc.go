@@ -53,7 +53,10 @@
 // Context: compaction, erasure and retention change files, too. Decision: the checkpoint has the source's snapshot, and its position for when that has expired. Files of
 // compactions are nobody's change; a day that lost all its files loses its near duplicates and its holds.
 //
-// # Decision 2026-11-21: profiles estimate where it is dear
+// # Decision 2026-11-21: profiles estimate where it is dear, and wait
+//
+// Rules must see all rows of a day before the facts do; a profile need not. It is made again where the day grew or shrank by an eighth since the last one, or an hour after it if the day changed at all. So its
+// cost is that of the new rows, while that of the rules is the day's: about a second of processor time for a million trips, of which most is for finding copies and near duplicates.
 //
 // Distinct values are counted up to 20,000 events and estimated beyond (unit approximate); the quantiles that cut a histogram come from 20,000 events of the day. Strings of more than 10,000
 // distinct values have no histogram. A masked text shows nulls and distinct pseudonyms, any other masked field nulls; subject is treated as masked. Arrays show nulls.

@@ -114,9 +114,9 @@ func (o *output) replaceGroups(ctx context.Context, d *Day, e *evaluation) error
 	}
 	var queries []string
 	for i := range d.Checks {
-		if c := &d.Checks[i]; c.Flag && c.Ran && c.RowsFailed > 0 {
-			queries = append(queries, fmt.Sprintf("select %s as source, %s as arrival_date, %s as rule_id, group_key, root_id, rows_in_group from (%s order by group_key, root_id limit %d) as g",
-				literal(d.Source), sqlDate(d.Day), literal(c.ID), groups(c.keys), maxGroupRows))
+		if c := &d.Checks[i]; c.members != "" {
+			queries = append(queries, fmt.Sprintf("select %s as source, %s as arrival_date, %s as rule_id, group_key, root_id, rows_in_group from (select * from %s order by group_key, root_id limit %d) as g",
+				literal(d.Source), sqlDate(d.Day), literal(c.ID), c.members, maxGroupRows))
 		}
 	}
 	if len(queries) == 0 {
@@ -131,20 +131,6 @@ func (o *output) replaceGroups(ctx context.Context, d *Day, e *evaluation) error
 	files, err := o.db.Write(ctx, strings.Join(queries, " union all "), o.near.Schema(), o.near.Partition(), func() string { return o.w.NewFile(o.near) })
 	o.groups = append(o.groups, paths(files)...)
 	return err
-}
-
-// groups is the query for the rows that share the keys' values with another.
-func groups(keys []string) string {
-	var names, texts, same []string
-	for i, k := range keys {
-		name := fmt.Sprintf("k%d", i)
-		names = append(names, k+" as "+name)
-		texts = append(texts, "coalesce(cast(g."+name+" as varchar), '')")
-		same = append(same, "r."+name+" is not distinct from g."+name)
-	}
-	columns := strings.Join(names, ", ")
-	return "select " + strings.Join(texts, " || '|' || ") + " as group_key, r.root_id, g.n as rows_in_group from (select " + columnRoot + " as root_id, " + columns + " from " + rows + ") as r join (select " + columns +
-		", count(*) as n from " + rows + " where " + present(keys) + " group by " + strings.Join(keys, ", ") + " having count(*) > 1) as g on " + strings.Join(same, " and ")
 }
 
 // commit writes all, ops.quality with the checkpoints last: what comes before it can be done again without a trace.

@@ -66,17 +66,18 @@ const (
 	flag // boolean
 )
 
-// profiled is a column to be profiled.
-type profiled struct {
+// portrait is a column that is being profiled.
+type portrait struct {
 	Column
 	shape shape
 	expr  string // as it is
-	value string // a finite double
+	value string // as a double, which may be none that is finite
+	odd   bool   // it has values that are not finite
 }
 
 // columns returns what is profiled of a day: attributes, and the scalar fields of payload and enrichment.
-func columns(schema *iceberg.Schema, model contract.Model, source string) []*profiled {
-	var list []*profiled
+func columns(schema *iceberg.Schema, model contract.Model, source string) []*portrait {
+	var list []*portrait
 	taken := map[string]bool{}
 	for _, f := range model.Payload {
 		taken[strings.ToLower(f.Name)] = true
@@ -86,7 +87,7 @@ func columns(schema *iceberg.Schema, model contract.Model, source string) []*pro
 		if !ok || taken[name] {
 			continue
 		}
-		p := &profiled{Column: Column{Element: "@" + name, Type: f.Type.String()}, shape: text, expr: name}
+		p := &portrait{Column: Column{Element: "@" + name, Type: f.Type.String()}, shape: text, expr: name}
 		switch {
 		case name == "subject": // it can name a person
 			p.shape, p.Masked = hidden, true
@@ -102,9 +103,9 @@ func columns(schema *iceberg.Schema, model contract.Model, source string) []*pro
 	return list
 }
 
-func appendFields(list []*profiled, fields []contract.Field, expr, element string, masked bool) []*profiled {
+func appendFields(list []*portrait, fields []contract.Field, expr, element string, masked bool) []*portrait {
 	for _, f := range fields {
-		p := &profiled{Column: Column{Element: element + f.Name, Type: f.Type.String(), Masked: masked || f.Masked()}, expr: expr + quote(f.Name)}
+		p := &portrait{Column: Column{Element: element + f.Name, Type: f.Type.String(), Masked: masked || f.Masked()}, expr: expr + quote(f.Name)}
 		switch f.Type {
 		case contract.Integer, contract.Number, contract.Decimal:
 			p.shape, p.value = numeric, "cast("+p.expr+" as double)"
@@ -138,7 +139,14 @@ func appendFields(list []*profiled, fields []contract.Field, expr, element strin
 	return list
 }
 
-// finite is the expression's value where it is a finite double.
+// finite is the column's value where it is a finite double.
+func (p *portrait) finite() string {
+	if !p.odd {
+		return p.value
+	}
+	return finite(p.value)
+}
+
 func finite(expr string) string {
 	return "case when " + expr + " between -1.7976931348623157e308 and 1.7976931348623157e308 then " + expr + " end"
 }
@@ -178,7 +186,7 @@ func (e *evaluation) profile(ctx context.Context, schema *iceberg.Schema, model 
 }
 
 // totals fills in rows, nulls, distinct, min and max, and returns how many finite numbers each column has.
-func (e *evaluation) totals(ctx context.Context, list []*profiled) ([]int64, error) {
+func (e *evaluation) totals(ctx context.Context, list []*portrait) ([]int64, error) {
 	exact := e.rows <= exactDistinct
 	var exprs []string
 	var into []func(any)
@@ -211,7 +219,10 @@ func (e *evaluation) totals(ctx context.Context, list []*profiled) ([]int64, err
 		}
 		switch p.shape {
 		case numeric:
-			v := finite(p.value)
+			v := p.value
+			if p.Type == contract.Number.String() {
+				v = finite(v)
+			}
 			add("min("+v+")", bound(&p.Min))
 			add("max("+v+")", bound(&p.Max))
 			add("count("+v+")", func(v any) { finites[i] = int64(valueOf(v).Number) })
@@ -234,20 +245,21 @@ func (e *evaluation) totals(ctx context.Context, list []*profiled) ([]int64, err
 		}
 		return nil
 	})
-	for _, p := range list {
+	for i, p := range list {
 		p.Distinct = min(p.Distinct, p.Rows-p.Nulls) // an estimate can exceed what there is
+		p.odd = finites[i] < p.Rows-p.Nulls
 	}
 	return finites, err
 }
 
 // cuts returns the quantiles 0.01 and 0.99 of each numeric column, from a sample of many rows.
-func (e *evaluation) cuts(ctx context.Context, list []*profiled) (map[int][2]float64, error) {
+func (e *evaluation) cuts(ctx context.Context, list []*portrait) (map[int][2]float64, error) {
 	out := map[int][2]float64{}
 	var exprs []string
 	var of []int
 	for i, p := range list {
 		if p.shape == numeric && p.Distinct > fewValues || p.shape == instant && p.Min != nil {
-			v := finite(p.value)
+			v := p.finite()
 			exprs = append(exprs, "approx_percentile("+v+", 0.01)", "approx_percentile("+v+", 0.99)")
 			of = append(of, i)
 		}
@@ -271,7 +283,7 @@ func (e *evaluation) cuts(ctx context.Context, list []*profiled) (map[int][2]flo
 }
 
 // values counts the single values of a column that has few: of numbers all, of texts the most frequent.
-func (e *evaluation) values(ctx context.Context, p *profiled) error {
+func (e *evaluation) values(ctx context.Context, p *portrait) error {
 	h := &Histogram{}
 	order, limit := "2 desc, 1", topValues
 	if p.shape == numeric {
@@ -290,7 +302,7 @@ func (e *evaluation) values(ctx context.Context, p *profiled) error {
 }
 
 // histogram counts a column's values in bins of equal width: between its least and greatest value, or between the quantiles where few values lie far off.
-func (e *evaluation) histogram(ctx context.Context, p *profiled, cut [2]float64) error {
+func (e *evaluation) histogram(ctx context.Context, p *portrait, cut [2]float64) error {
 	lo, hi := p.Min.Number, p.Max.Number
 	if between := cut[1] - cut[0]; between > 0 && hi-lo > 3*between {
 		lo, hi = cut[0], cut[1]
@@ -307,7 +319,7 @@ func (e *evaluation) histogram(ctx context.Context, p *profiled, cut [2]float64)
 		}
 		h.Edges = append(h.Edges, hi)
 	}
-	v := finite(p.value)
+	v := p.finite()
 	bin := "0"
 	if width > 0 {
 		bin = "cast(case when v < " + double(lo) + " then -1 when v > " + double(hi) + " then " + strconv.Itoa(bins) + " when v = " + double(hi) + " then " + strconv.Itoa(bins-1) +

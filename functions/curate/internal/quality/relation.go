@@ -65,19 +65,28 @@ func prepare(ctx context.Context, db engine, schema *iceberg.Schema, model contr
 	if err := db.Exec(ctx, "create or replace temp table "+beaten+" as "+beatenQuery); err != nil {
 		return 0, 0, err
 	}
-	count := func(query string, into *int64) error {
-		return db.Rows(ctx, query, func(_ []string, row []any) error {
-			*into = int64(valueOf(row[0]).Number)
-			return nil
-		})
-	}
-	if err := count("select count(*) from "+beaten, &copies); err != nil {
+	var all int64
+	err = db.Rows(ctx, "select count(*), count(root_id), (select count(*) from "+beaten+") from "+base, func(_ []string, row []any) error {
+		all, events, copies = int64(valueOf(row[0]).Number), int64(valueOf(row[1]).Number), int64(valueOf(row[2]).Number)
+		return nil
+	})
+	if err != nil {
 		return 0, 0, err
 	}
-	if err := db.Exec(ctx, "create or replace temp view "+rows+" as "+flatten(schema, model, source, copies > 0)); err != nil {
-		return 0, 0, err
+	// Every condition is paid for by every statement: most days need none.
+	var where []string
+	if events < all {
+		where = append(where, "f.root_id is not null")
 	}
-	return events, copies, count("select count(*) from "+rows, &events)
+	if copies > 0 {
+		where = append(where, "not exists (select 1 from "+beaten+" as b where b.kafka_partition = f.kafka_partition and b.kafka_offset = f.kafka_offset and "+
+			"b.landing_log = f.landing_log and b.landing_sequence = f.landing_sequence)")
+	}
+	query := flatten(schema, model, source)
+	if len(where) > 0 {
+		query += " where " + strings.Join(where, " and ")
+	}
+	return events - copies, copies, db.Exec(ctx, "create or replace temp view "+rows+" as "+query)
 }
 
 // beatenQuery finds the copies that are not the best. Duplicate ids are found first, since numbering all rows takes several times the memory.
@@ -87,7 +96,7 @@ const beatenQuery = `select kafka_partition, kafka_offset, landing_log, landing_
 ) as ranked where place > 1`
 
 // flatten returns the query behind the relation that rules read.
-func flatten(schema *iceberg.Schema, model contract.Model, source string, copies bool) string {
+func flatten(schema *iceberg.Schema, model contract.Model, source string) string {
 	taken := map[string]bool{}
 	var list []string
 	add := func(name, expr string) {
@@ -112,12 +121,7 @@ func flatten(schema *iceberg.Schema, model contract.Model, source string, copies
 			add(name, "f."+name)
 		}
 	}
-	where := "f.root_id is not null"
-	if copies {
-		where += " and not exists (select 1 from " + beaten + " as b where b.kafka_partition = f.kafka_partition and b.kafka_offset = f.kafka_offset and " +
-			"b.landing_log = f.landing_log and b.landing_sequence = f.landing_sequence)"
-	}
-	return "select " + strings.Join(list, ", ") + " from " + base + " as f where " + where
+	return "select " + strings.Join(list, ", ") + " from " + base + " as f"
 }
 
 // fieldsOf returns the fields of a column that is a struct.

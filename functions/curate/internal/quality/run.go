@@ -22,6 +22,8 @@ import (
 
 const (
 	defaultTimeout = 2 * time.Minute
+	profileAgain   = time.Hour // after which a day that changed a little is profiled again
+	profileDays    = 7         // days whose profile is remembered
 	retryHeld      = time.Hour // after which days that are held are looked at again though nothing of theirs changed
 	trendPoints    = 30        // days that a rule's trend goes back
 	maxGroupRows   = 200_000   // rows of near duplicates that a rule may write for one day
@@ -63,7 +65,7 @@ type Day struct {
 	Rows    int64  // events, each once
 	Copies  int64  // rows left out, since a better copy of the event is there
 	Checks  []Check
-	Columns []Column
+	Columns []Column // the profile; nil where the day has one that is young and of about as many rows
 }
 
 // checkpoint is how far a source was evaluated.
@@ -72,6 +74,20 @@ type checkpoint struct {
 	Position map[string]int64 `json:"position,omitempty"` // for when the snapshot has expired
 	Rules    string           `json:"rules"`              // fingerprint of the contract
 	At       time.Time        `json:"at"`
+	// Profiles are those of the last days.
+	Profiles map[string]profiled `json:"profiles,omitempty"`
+}
+
+// profiled is what a day was when it was profiled.
+type profiled struct {
+	Rows  int64 `json:"rows"`
+	At    int64 `json:"at"`              // seconds since 1970
+	Stale bool  `json:"stale,omitempty"` // it has other rows since
+}
+
+// due reports whether a day of so many rows is to be profiled again: where it changed by an eighth, or it is an hour ago.
+func (p profiled) due(rows int64, now time.Time) bool {
+	return p.At == 0 || now.Unix()-p.At >= int64(profileAgain/time.Second) || 8*rows >= 9*p.Rows || 8*rows <= 7*p.Rows
 }
 
 // source is a table to be evaluated.
@@ -263,6 +279,12 @@ func (s *source) find(ctx context.Context, o *Options, name warehouse.Name, prop
 			return err
 		}
 	}
+	s.now.Profiles = maps.Clone(s.was.Profiles)
+	for day, p := range s.now.Profiles {
+		if p.Stale && p.due(p.Rows, r.Evaluated) {
+			days[day] = true
+		}
+	}
 	if s.was.Rules != s.now.Rules || r.Evaluated.Sub(s.was.At) >= retryHeld {
 		for _, day := range r.Held.Days(s.name) {
 			days[day] = true
@@ -341,14 +363,32 @@ func (o *Options) day(ctx context.Context, db *duck.DB, out *output, s *source, 
 			return d, err
 		}
 	}
-	if d.Columns, err = e.profile(ctx, s.table.Schema(), s.model, s.name); err != nil {
-		return d, err
+	if p := s.now.Profiles[day]; o.Days != nil || p.due(d.Rows, out.at) {
+		if d.Columns, err = e.profile(ctx, s.table.Schema(), s.model, s.name); err != nil {
+			return d, err
+		}
+		s.profiled(day, profiled{Rows: d.Rows, At: out.at.Unix()})
+	} else {
+		p.Stale = p.Stale || d.Rows != p.Rows
+		s.profiled(day, p)
 	}
 	for i := range d.Checks {
 		s.follow(&d.Checks[i], &d, out.at)
 	}
 	out.add(&d)
 	return d, out.replaceGroups(ctx, &d, e)
+}
+
+// profiled remembers a day's profile, and forgets those of old days.
+func (s *source) profiled(day string, p profiled) {
+	if s.now.Profiles == nil {
+		s.now.Profiles = map[string]profiled{}
+	}
+	s.now.Profiles[day] = p
+	days := slices.Sorted(maps.Keys(s.now.Profiles))
+	for _, old := range days[:max(0, len(days)-profileDays)] {
+		delete(s.now.Profiles, old)
+	}
 }
 
 // follow gives a check its trend, and the trend the check's value.
