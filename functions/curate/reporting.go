@@ -29,8 +29,13 @@ func (s *session) report(o *outcome) report.Run {
 	for _, d := range o.quality.Days {
 		for i := range d.Checks {
 			r.Rules = append(r.Rules, ruleOf(d, &d.Checks[i]))
+			if c := &d.Checks[i]; c.Flag && c.Ran && c.RowsFailed > 0 {
+				r.NearCopies = append(r.NearCopies, nearOf(d, c))
+			}
 		}
-		r.Profiles = append(r.Profiles, profileOf(d))
+		if d.Columns != nil { // a day that hardly changed keeps the profile that it has
+			r.Profiles = append(r.Profiles, profileOf(d))
+		}
 	}
 	for _, h := range o.quality.Held {
 		r.Quarantine = append(r.Quarantine, holdOf(h))
@@ -126,6 +131,14 @@ func ruleOf(d quality.Day, c *quality.Check) report.Rule {
 		r.Trend = append(r.Trend, report.Point{Day: d.Day, Value: c.Value.Number})
 	}
 	return r
+}
+
+// nearOf are the near duplicates that a rule flagged.
+func nearOf(d quality.Day, c *quality.Check) report.NearCopies {
+	return report.NearCopies{
+		Table: d.Source, Rule: c.ID, Groups: c.Groups, Rows: c.RowsFailed,
+		Examples: report.Examples{Columns: c.Examples.Columns, Rows: c.Examples.Rows, Total: c.Groups},
+	}
 }
 
 func profileOf(d quality.Day) report.Profile {

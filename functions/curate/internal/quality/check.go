@@ -28,6 +28,7 @@ type Check struct {
 	Reason      string
 	RowsChecked int64
 	RowsFailed  int64 // -1 where the rule does not say
+	Groups      int64 // of duplicateValues: values that more than one event has
 	Examples    Examples
 	Trend       []Point // earlier values of the rule on the same table, oldest first
 
@@ -213,7 +214,7 @@ func (e *evaluation) duplicates(ctx context.Context, c *Check) error {
 	}
 	return e.one(ctx, "select count(*), coalesce(cast(sum(n) as bigint), 0) from "+c.groups, func(row []any) error {
 		c.Value = valueOf(row[0])
-		c.RowsFailed = int64(valueOf(row[1]).Number)
+		c.Groups, c.RowsFailed = int64(c.Value.Number), int64(valueOf(row[1]).Number)
 		return nil
 	})
 }
