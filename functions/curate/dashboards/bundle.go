@@ -192,6 +192,7 @@ func (o Options) fit(name string, doc map[string]any) {
 		if doc["catalog"] == lakeCatalog {
 			doc["catalog"] = catalog
 		}
+		doc["table_name"] = prefix + fmt.Sprint(doc["table_name"])
 		if schema, _ := doc["schema"].(string); slices.Contains([]string{"events", "ops", "star"}, schema) {
 			doc["schema"] = prefix + schema
 		}
@@ -329,15 +330,57 @@ func (o Options) Restore(exported map[string][]byte) (map[string][]byte, error) 
 		if err := o.unfit(kind, doc); err != nil {
 			return nil, fmt.Errorf("read the exported %s: %w", name, err)
 		}
-		var b bytes.Buffer
-		e := yaml.NewEncoder(&b)
-		e.SetIndent(2)
-		if err := errors.Join(e.Encode(doc), e.Close()); err != nil {
+		written, err := write(doc)
+		if err != nil {
 			return nil, fmt.Errorf("write %s: %w", at, err)
 		}
-		out[at] = b.Bytes()
+		out[at] = written
 	}
 	return out, nil
+}
+
+// write writes a file as the tree has it: the same content is the same bytes, whatever order Superset's database gave it in.
+func write(doc map[string]any) ([]byte, error) {
+	for member, key := range map[string]string{"columns": "column_name", "metrics": "metric_name"} {
+		if list, ok := doc[member].([]any); ok {
+			slices.SortFunc(list, func(a, b any) int {
+				x, _ := a.(map[string]any)
+				y, _ := b.(map[string]any)
+				return strings.Compare(fmt.Sprint(x[key]), fmt.Sprint(y[key]))
+			})
+		}
+	}
+	if position, ok := doc["position"].(map[string]any); ok {
+		number := 0
+		for _, id := range slices.Sorted(maps.Keys(position)) {
+			node, _ := position[id].(map[string]any)
+			if meta, ok := node["meta"].(map[string]any); ok && node["type"] == "CHART" {
+				number++
+				meta["chartId"] = number
+			}
+		}
+	}
+	drop(doc)
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	err := errors.Join(e.Encode(doc), e.Close())
+	return b.Bytes(), err
+}
+
+// drop takes out members that are null: which there are differs from version to version of Superset.
+func drop(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		maps.DeleteFunc(v, func(_ string, member any) bool { return member == nil })
+		for _, member := range v {
+			drop(member)
+		}
+	case []any:
+		for _, member := range v {
+			drop(member)
+		}
+	}
 }
 
 func (o Options) unfit(kind string, doc map[string]any) error {
@@ -364,15 +407,21 @@ func (o Options) unfit(kind string, doc map[string]any) error {
 				form["datasource"], form["dashboards"] = "", []any{}
 				delete(form, "slice_id")
 			}
-			again, err := json.Marshal(query)
-			if err != nil {
+			var b strings.Builder
+			e := json.NewEncoder(&b)
+			e.SetEscapeHTML(false)
+			e.SetIndent("", "  ")
+			if err := e.Encode(query); err != nil {
 				return fmt.Errorf("its query context: %w", err)
 			}
-			doc["query_context"] = string(again)
+			doc["query_context"] = strings.TrimSpace(b.String())
 		}
 	case "datasets":
 		if doc["catalog"] == catalog {
 			doc["catalog"] = lakeCatalog
+		}
+		if name, ok := doc["table_name"].(string); ok {
+			doc["table_name"] = strings.TrimPrefix(name, prefix)
 		}
 		if schema, ok := doc["schema"].(string); ok {
 			doc["schema"] = strings.TrimPrefix(schema, prefix)

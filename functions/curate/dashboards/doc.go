@@ -17,4 +17,10 @@
 // Context: Superset's own Elasticsearch driver is not installed in most distributions, and needs Elasticsearch's SQL. Decision: charts read the search indices through Trino's Elasticsearch catalog, whose
 // table names take a wildcard ("dead-*"); databases/search.yaml, a direct connection, is brought along only where an address for it is given, without charts.
 // Consequences: without a catalog for search, its chart is left out of the dashboard; with one, an installation without a single dead letter has no index, and that chart says so.
+//
+// # Decision 2026-11-21: every data set is a query
+//
+// Context: a Superset whose own database is SQLite wants the names of data sets to be unique among all databases and schemas, and a data set that is a table has to have the table's name.
+// Decision: data sets are queries, with names of their own (select * from lake.star.mart_trip_daily is taxi_daily). Consequences: they never collide with data sets that somebody has made of the
+// same tables; Trino plans through the query, so that it costs nothing.
 package dashboards
