@@ -220,7 +220,9 @@ func (b *batch) account(e landing.Entry) {
 			r.alarm(a)
 		}
 	}
-	r.entries = append(r.entries, rowsOf(e)...)
+	if !r.dry {
+		r.entries = append(r.entries, rowsOf(e)...)
+	}
 	r.position[e.TopicID], r.topics[e.TopicID] = e.Sequence, e.Topic
 }
 

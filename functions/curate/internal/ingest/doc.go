@@ -20,7 +20,7 @@
 // # Memory and scratch
 //
 // A commit takes whole entries up to Limits. In memory are the log's entries, four objects' pages at a time (some MiB) and a bitmap of one entry's offsets; the engine has its own limit. On disk are the
-// landing objects of one commit (512 MiB and one entry's), and what was written, as large again, which package warehouse keeps for the models until it is closed.
+// landing objects of one commit (512 MiB and one entry's), what is written of them, as large again, and Limits.Keep (512 MiB) of what was committed, for the models. Backfill has all of a table's days on disk.
 //
 // # Decision 2026-11-21: tables that are behind are named by ops.landing
 //

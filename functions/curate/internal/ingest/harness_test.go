@@ -1,5 +1,3 @@
-//go:build cgo
-
 package ingest
 
 import (
@@ -7,10 +5,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +31,7 @@ import (
 type lake struct {
 	t               testing.TB
 	s3              *objectstoretest.Server
+	url             string // of the store
 	public, private *objectstore.Bucket
 	catalog         string
 	contracts       *contract.Set
@@ -41,11 +44,28 @@ const today = "2026-11-20"
 
 var now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
+// engine is nil where there is an engine.
+var engine = sync.OnceValue(func() error {
+	dir, err := os.MkdirTemp("", "engine-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	db, err := duck.Open(context.Background(), duck.Options{Memory: 64 << 20, Scratch: dir})
+	if err != nil {
+		return err
+	}
+	return db.Close()
+})
+
 func newLake(t testing.TB) *lake {
 	t.Helper()
+	if errors.Is(engine(), duck.ErrNoCgo) {
+		t.Skip(engine())
+	}
 	s3 := objectstoretest.NewServer("public", "private")
 	t.Cleanup(s3.Close)
-	l := &lake{t: t, s3: s3, catalog: "sqlite://" + filepath.Join(t.TempDir(), "catalog.db"), tails: map[string]landing.Entry{}}
+	l := &lake{t: t, s3: s3, url: s3.URL, catalog: "sqlite://" + filepath.Join(t.TempDir(), "catalog.db"), tails: map[string]landing.Entry{}}
 	l.public, l.private = l.bucket("public"), l.bucket("private")
 	var err error
 	if l.contracts, err = contract.NewSet(); err != nil {
@@ -56,7 +76,9 @@ func newLake(t testing.TB) *lake {
 
 func (l *lake) bucket(name string) *objectstore.Bucket {
 	l.t.Helper()
-	b, err := objectstore.Open(l.s3.Config(name, 1))
+	b, err := objectstore.Open(objectstore.Config{
+		Endpoint: l.url, Region: "us-east-1", AccessKey: "key", SecretKey: "secret", Bucket: name, Attempts: 1, Transport: &http.Transport{DisableKeepAlives: true},
+	})
 	if err != nil {
 		l.t.Fatal(err)
 	}

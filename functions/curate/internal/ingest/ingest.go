@@ -88,6 +88,8 @@ type Limits struct {
 	Bytes   int64 // of landing objects; 512 MiB where it is 0
 	Objects int   // 500 where it is 0
 	Entries int   // 2,000 where it is 0
+	// Keep is how many bytes of files that were committed stay on local disk until the warehouse is closed, for the models that read them next; 512 MiB where it is 0.
+	Keep int64
 }
 
 func (l Limits) orDefault() Limits {
@@ -102,6 +104,9 @@ func (l Limits) orDefault() Limits {
 	}
 	if l.Entries == 0 {
 		l.Entries = 2000
+	}
+	if l.Keep == 0 {
+		l.Keep = 512 << 20
 	}
 	return l
 }
@@ -236,6 +241,7 @@ type run struct {
 	engine   *duck.DB
 	scratch  string
 	rows     int64
+	kept     int64 // bytes of committed files that lie on local disk, or did
 }
 
 // source is a landing log.

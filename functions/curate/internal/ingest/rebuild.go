@@ -77,11 +77,18 @@ func (r *run) complete(ctx context.Context) error {
 			errs = append(errs, errors.New(a.String()))
 		}
 	}
-	buckets := map[*objectstore.Bucket]bool{}
+	buckets := map[*objectstore.Bucket]landing.Versions{}
 	for _, s := range r.sources {
-		buckets[s.bucket] = true
+		erased, err := s.log.Versions(ctx)
+		if err != nil {
+			return err
+		}
+		if buckets[s.bucket] == nil {
+			buckets[s.bucket] = landing.Versions{}
+		}
+		maps.Copy(buckets[s.bucket], erased)
 	}
-	for bucket := range buckets {
+	for bucket, erased := range buckets {
 		missing := r.named[bucket]
 		for _, kind := range []string{landing.KindEnriched, landing.KindDead} {
 			for after := ""; ; {
@@ -91,7 +98,7 @@ func (r *run) complete(ctx context.Context) error {
 				}
 				for _, info := range page {
 					after = info.Key
-					if missing[info.Key] == info.Size {
+					if missing[info.Key] == info.Size || slices.ContainsFunc(erased[info.Key], func(e landing.Erased) bool { return e.Bytes == info.Size }) {
 						delete(missing, info.Key)
 					}
 				}
@@ -278,6 +285,9 @@ func (r *run) refill(ctx context.Context, t *target, shares []*share, from, to s
 	begin := r.o.Clock()
 	defer func() { r.timed(&r.result.Durations.Commit, begin) }()
 	if t.table, err = r.o.Warehouse.Commit(ctx, t.table, warehouse.Change{Add: all.paths, Remove: files}); err != nil {
+		return err
+	}
+	if err := r.keep(all); err != nil {
 		return err
 	}
 	t.result.Commits, t.result.Files, t.result.Bytes = 1, len(all.paths), all.bytes

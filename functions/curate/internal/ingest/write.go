@@ -167,7 +167,15 @@ func (r *run) append(ctx context.Context, t *target, pieces []*piece, properties
 		return a, err
 	}
 	t.table = table
-	return a, nil
+	return a, r.keep(a)
+}
+
+// keep leaves the local copies of files that were committed to those who read them next, as far as there is room for them.
+func (r *run) keep(a added) error {
+	if r.kept += a.bytes; r.kept > r.o.Limits.Keep {
+		return r.o.Warehouse.Release(a.paths)
+	}
+	return nil
 }
 
 // maxDays is how many days are written one by one. DuckDB takes half as much time again to part rows by day itself.

@@ -1,0 +1,5 @@
+//go:build integration
+
+package ingest
+
+func init() { killStep = 1 }
