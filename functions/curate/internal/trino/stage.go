@@ -29,7 +29,6 @@ type staged struct {
 	losing             []warehouse.File
 	removed            []warehouse.File // Overwrite
 	counts             model.Counts
-	adopted            bool // the rows' objects are, or may be, the target's
 }
 
 // The tables of a build in the stage.
@@ -37,7 +36,8 @@ const (
 	deltaTable = "delta" // all rows of the query
 	rowsTable  = "rows"  // those that the target takes
 	keptTable  = "kept"  // of files that hold rows that lose, the others
-	metTable   = "met"
+	metTable   = "met"   // of the target, the rows that have a key of delta
+	bestTable  = "best"  // of delta, those that rows is to have, where it takes several statements to write them
 	pathColumn = "millrace_path"
 )
 
@@ -90,6 +90,14 @@ func (s *staged) choose(ctx context.Context, n int64) error {
 			return err
 		}
 		from = "(" + s.best() + ")"
+		if len(days.Days) > partitionsAtOnce { // lest each statement finds them again
+			if from, err = s.make(ctx, bestTable, warehouse.Spec{Columns: s.columns()}); err != nil {
+				return err
+			}
+			if _, err := s.e.exec(ctx, "insert into "+from+" ("+list("", s.names())+") "+s.best()); err != nil {
+				return err
+			}
+		}
 	}
 	if s.counts.Added, err = s.fill(ctx, s.rows, days, "select "+list("n", s.names())+" from "+from+" n", "n"); err != nil {
 		return err
@@ -160,7 +168,7 @@ func (s *staged) make(ctx context.Context, purpose string, spec warehouse.Spec) 
 func (s *staged) fill(ctx context.Context, table string, days model.Partitions, query, alias string) (int64, error) {
 	insert := "insert into " + table + " (" + list("", s.names()) + ") "
 	partition := s.b.Model.Partition
-	if partition == "" || len(days.Days) < partitionsAtOnce {
+	if partition == "" || len(days.Days) <= partitionsAtOnce {
 		return s.e.exec(ctx, insert+query)
 	}
 	var rows int64
@@ -472,7 +480,6 @@ func (s *staged) Commit(ctx context.Context) (model.Counts, error) {
 	if err := sameIDs(target, s.tables[rowsTable]); err != nil {
 		return model.Counts{}, err
 	}
-	s.adopted = true // also where the answer gets lost
 	if _, err := s.e.w.Commit(ctx, target, change); err != nil {
 		return model.Counts{}, err
 	}
@@ -517,8 +524,13 @@ func (s *staged) tell(ctx context.Context) error {
 	return err
 }
 
+// discarding is how long Discard tries: what it leaves, the next Open clears.
+const discarding = 20 * time.Second
+
 // Discard forgets the tables of the stage; objects that are nobody's are deleted.
 func (s *staged) Discard(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, discarding)
+	defer cancel()
 	var errs []error
 	for purpose, t := range s.tables {
 		if purpose == rowsTable || purpose == keptTable {
