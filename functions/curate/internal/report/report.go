@@ -53,7 +53,7 @@ type Ingest struct {
 
 // Alarm is something about the data that ingest could not make good: a gap between entries, offsets that Kafka lost, an object that is missing or not what its entry says.
 type Alarm struct {
-	Kind string // gap, lost, missing, corrupt, ...
+	Kind string // ingest's code: log_gap, offsets_lost, object_missing, ...
 	Text string
 }
 
@@ -162,7 +162,7 @@ type Model struct {
 	Added    int64  // rows
 	Replaced int64  // rows that a better copy or a recomputed day took the place of
 	Removed  int64  // rows that are gone without one
-	Rows     int64  // in the table now
+	Rows     int64  // in the table now; where no model says, there is no such column
 	Rebuilt  bool   // whole, since its SQL or columns changed
 	Duration time.Duration
 	CPU      time.Duration

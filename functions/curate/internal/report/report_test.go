@@ -219,7 +219,7 @@ func TestVerdict(t *testing.T) {
 		{"all well", func(*Run) {}, Good, ""},
 		{"an error", func(r *Run) { r.Errors = []Error{{Step: "models", Text: "disk full"}} }, Bad, "The run met an error in models"},
 		{"a step failed", func(r *Run) { r.Steps[0].Error = "away" }, Bad, "Step ingest failed"},
-		{"an alarm", func(r *Run) { r.Ingest[0].Alarms = []Alarm{{Kind: "gap", Text: "x"}} }, Bad, "The landing log has a gap (events.enriched_yellowtaxitriprecords_0)"},
+		{"an alarm", func(r *Run) { r.Ingest[0].Alarms = []Alarm{{Kind: "log_gap", Text: "x"}} }, Bad, "The landing log has a gap (events.enriched_yellowtaxitriprecords_0)"},
 		{"a day is held", func(r *Run) { r.Quarantine[0].Released = false }, Bad, "A day is held back: 2026-11-19 (events.enriched_yellowtaxitriprecords_0)"},
 		{"a rule that warns", func(r *Run) { r.Rules[2].Passed = false }, Warning, "Rule dropoff-after-pickup failed (events.enriched_yellowtaxitriprecords_0, 2026-11-21)"},
 		{"a rule of severity error", func(r *Run) { r.Rules[2].Passed, r.Rules[2].Severity = false, SeverityError }, Bad, "Rule dropoff-after-pickup failed (events.enriched_yellowtaxitriprecords_0, 2026-11-21)"},

@@ -33,7 +33,7 @@ func sample() Run {
 		},
 		Ingest: []Ingest{
 			{Table: taxi, Rows: 100000, Files: 12, Bytes: 9_400_000, Entries: 8},
-			{Table: sensor, Rows: 9357, Files: 9, Bytes: 812_345, Entries: 5, Alarms: []Alarm{{Kind: "lost", Text: "Topic events.enriched, partition 2: offsets 88120 to 88131 were no longer in Kafka when they were to be landed (12 events). Entry 00000000000000000017 says so."}}},
+			{Table: sensor, Rows: 9357, Files: 9, Bytes: 812_345, Entries: 5, Alarms: []Alarm{{Kind: "offsets_lost", Text: "Topic events.enriched, partition 2: offsets 88120 to 88131 were no longer in Kafka when they were to be landed (12 events). Entry 00000000000000000017 says so."}}},
 			{Table: "events.dead", Rows: 36, Files: 2, Bytes: 40_112, Entries: 1},
 		},
 		Rules: []Rule{

@@ -258,16 +258,28 @@ func modelProblems(m Model) []problem {
 	return all
 }
 
+// alarmTitles say in words what ingest's alarms are about; a kind that is new there is shown as it is.
+var alarmTitles = map[string]string{
+	"log_gap":           "The landing log has a gap",
+	"log_broken":        "The landing log does not join",
+	"log_entry_invalid": "An entry of the landing log cannot be read",
+	"log_short":         "The landing log ends before what was taken in",
+	"log_begins_late":   "The beginning of the landing log is gone",
+	"log_unjoined":      "It cannot be told whether the landing log joins",
+	"log_gone":          "A landing log is gone",
+	"object_missing":    "A landed object is missing",
+	"object_corrupt":    "A landed object is not what its log entry says",
+	"object_differs":    "A landed object has other rows than its log entry says",
+	"column_type":       "A column came with another type",
+	"table_collision":   "Two event types have one table name",
+	"offsets_lost":      "Events were lost before they were landed",
+	"topic_broken":      "A topic lost its end",
+	"topic_rewound":     "A topic goes on from an earlier offset",
+}
+
 func alarmTitle(kind string) string {
-	switch kind {
-	case "gap":
-		return "The landing log has a gap"
-	case "lost":
-		return "Events were lost before they were landed"
-	case "missing":
-		return "A landed object is missing"
-	case "corrupt":
-		return "A landed object is not what its log entry says"
+	if title, known := alarmTitles[kind]; known {
+		return title
 	}
 	return "Alarm while taking in: " + kind
 }

@@ -21,6 +21,7 @@ type view struct {
 	Freed      []Hold
 	TestsTotal int
 	TestsBad   int
+	Counted    bool // some model says how many rows it has
 }
 
 // tile is one figure at the top.
@@ -64,6 +65,7 @@ func newView(r Run) view {
 	}
 	for _, m := range r.Models {
 		v.TestsTotal += len(m.Tests)
+		v.Counted = v.Counted || m.Rows > 0
 		for _, t := range m.Tests {
 			if !t.Passed || t.Error != "" {
 				v.TestsBad++
