@@ -40,7 +40,9 @@ type duckStaged struct {
 	views  []string // to be dropped
 	tables []string
 
-	written   []string // by the query
+	copied    string   // temp table of the query's rows whose key several of them have; "" where there are none
+	losers    int64    // of those, how many the query's best left behind
+	written   []string // by the query, each key once
 	add       []string // what a commit adds
 	remove    []warehouse.File
 	removeAll bool
@@ -64,7 +66,11 @@ func (e *duckEngine) Stage(ctx context.Context, b *Build) (_ Staged, err error) 
 	if err := e.relations(ctx, b.Inputs); err != nil {
 		return nil, err
 	}
-	written, err := e.db.Write(ctx, b.SQL(DuckDialect), s.schema, b.Spec.Partition, s.next)
+	query, err := s.single(ctx, b.SQL(DuckDialect))
+	if err != nil {
+		return nil, err
+	}
+	written, err := e.db.Write(ctx, query, s.schema, b.Spec.Partition, s.next)
 	for _, w := range written {
 		s.written = append(s.written, w.Path)
 		s.counts.Added += w.Rows
@@ -278,7 +284,43 @@ func list(names []string) string {
 	return strings.Join(out, ", ")
 }
 
-// merge finds copies, among the new rows and against the target's, and rewrites the files that hold rows that lose.
+// single is the query with the best row of each key alone. Copies are found by the key first, and only they are numbered; rows are written once, whether or not there are copies.
+func (s *duckStaged) single(ctx context.Context, query string) (string, error) {
+	m := s.b.Model
+	if len(m.UniqueKey) == 0 {
+		return query, nil
+	}
+	key := list(m.UniqueKey)
+	keys, err := s.keep(ctx, "copies", "select "+key+" from ("+query+") group by "+key+" having count(*) > 1")
+	if err != nil {
+		return "", err
+	}
+	n, err := s.one(ctx, "select count(*) from "+keys)
+	if err != nil || n[0] == 0 {
+		return query, err
+	}
+	if s.copied, err = s.keep(ctx, "copied", "select * from ("+query+") semi join "+keys+" using ("+key+")"); err != nil {
+		return "", err
+	}
+	if n, err = s.one(ctx, "select (select count(*) from "+s.copied+") - (select count(distinct ("+key+")) from "+s.copied+")"); err != nil {
+		return "", err
+	}
+	s.losers = n[0]
+	columns := list(m.all())
+	return "select " + columns + " from (" + query + ") anti join " + keys + " using (" + key + ") union all select " + columns + " from (select *, row_number() over (partition by " + key +
+		" order by " + m.Ranking("") + ", " + columns + ") as millrace_rank from " + s.copied + ") where millrace_rank = 1", nil
+}
+
+// all are the names of the model's columns.
+func (m *Model) all() []string {
+	out := make([]string, len(m.Columns))
+	for i, c := range m.Columns {
+		out[i] = c.Name
+	}
+	return out
+}
+
+// merge holds the new rows, of which each has a key of its own, against the target's, and rewrites the files that hold rows that lose.
 func (s *duckStaged) merge(ctx context.Context) error {
 	m, staged := s.b.Model, s.rows
 	key := list(m.UniqueKey)
@@ -293,73 +335,60 @@ func (s *duckStaged) merge(ctx context.Context) error {
 	if n[0] > 0 {
 		return fmt.Errorf("%d rows have no %s, which is the unique key: leave them out by a condition", n[0], strings.Join(m.UniqueKey, ", "))
 	}
-	copies, err := s.keep(ctx, "copies", "select "+key+" from "+staged+" group by "+key+" having count(*) > 1")
-	if err != nil {
-		return err
-	}
+	s.counts.Duplicates = s.losers
 	candidates, met, err := s.meet(ctx, staged)
 	if err != nil {
 		return err
 	}
-	affected := copies
+	var keys int64
+	affected := ""
 	if met != "" {
-		if affected, err = s.keep(ctx, "affected", "select "+key+" from "+copies+" union select "+key+" from "+met); err != nil {
+		if affected, err = s.keep(ctx, "affected", "select distinct "+key+" from "+met); err != nil {
 			return err
 		}
-	}
-	n, err = s.one(ctx, "select (select count(*) from "+affected+"), (select count(*) from "+staged+" semi join "+affected+" using ("+key+"))")
-	if err != nil {
-		return err
-	}
-	keys, rows := n[0], n[1]
-	if keys == 0 {
-		return s.remains(ctx, candidates, nil)
-	}
-	// Of each affected key the best new row, by the order and then by all else, so that it does not depend on the order of reading.
-	var all []string
-	for _, c := range m.Columns {
-		all = append(all, c.Name)
-	}
-	ranked := "select *, row_number() over (partition by " + key + " order by " + m.Ranking("") + ", " + list(all) + ") as millrace_rank from " + staged + " semi join " + affected + " using (" + key + ")"
-	best, err := s.keep(ctx, "best", "select "+list(s.contest())+" from ("+ranked+") where millrace_rank = 1")
-	if err != nil {
-		return err
-	}
-	lost, beaten := "", ""
-	var nLost, nBeaten int64
-	if met != "" {
-		join := " from " + best + " n join (select *, row_number() over (partition by " + key + " order by " + m.Ranking("") + ") as millrace_rank from " + met + ") o using (" + key + ") where o.millrace_rank = 1 and "
-		if beaten, err = s.keep(ctx, "beaten", "select "+key+join+m.Better("n", "o")); err != nil {
+		if n, err = s.one(ctx, "select count(*) from "+affected); err != nil {
 			return err
 		}
-		if lost, err = s.keep(ctx, "lost", "select "+key+join+"not "+m.Better("n", "o")); err != nil {
-			return err
-		}
-		if n, err = s.one(ctx, "select (select count(*) from "+lost+"), (select count(*) from "+beaten+")"); err != nil {
-			return err
-		}
-		nLost, nBeaten = n[0], n[1]
+		keys = n[0]
 	}
 	if err := s.findConflicts(ctx, staged, affected, met); err != nil {
 		return err
 	}
-	total := s.counts.Added
-	kept := total - rows + keys - nLost
-	s.counts.Added, s.counts.Duplicates = kept-nBeaten, total-kept
-	columns := list(all)
-	// survivors are the rows of a relation of new rows that stay: those of keys without copies, and the best ones that did not lose against the target.
-	survivors := func(relation string) string {
-		again := "select *, row_number() over (partition by " + key + " order by " + m.Ranking("") + ", " + columns + ") as millrace_rank from " + relation + " semi join " + affected + " using (" + key + ")"
-		if lost != "" {
-			again += " anti join " + lost + " using (" + key + ")"
-		}
-		return "select " + columns + " from " + relation + " anti join " + affected + " using (" + key + ") union all select " + columns + " from (" + again + ") where millrace_rank = 1"
+	if keys == 0 {
+		return s.remains(ctx, candidates, nil)
 	}
-	if s.rows, err = s.define(ctx, "new", survivors(staged)); err != nil {
+	all := m.all()
+	best, err := s.keep(ctx, "best", "select "+list(s.contest())+" from "+staged+" semi join "+affected+" using ("+key+")")
+	if err != nil {
 		return err
 	}
-	// Files of the query without rows of affected keys stay as they are. The others are written again together, since copies of a key can lie in several.
-	spoiled, clean, err := s.holding(ctx, "w", s.schema, locals(s.written), affected)
+	join := " from " + best + " n join (select *, row_number() over (partition by " + key + " order by " + m.Ranking("") + ") as millrace_rank from " + met + ") o using (" + key + ") where o.millrace_rank = 1 and "
+	beaten, err := s.keep(ctx, "beaten", "select "+key+join+m.Better("n", "o"))
+	if err != nil {
+		return err
+	}
+	lost, err := s.keep(ctx, "lost", "select "+key+join+"not "+m.Better("n", "o"))
+	if err != nil {
+		return err
+	}
+	if n, err = s.one(ctx, "select (select count(*) from "+lost+"), (select count(*) from "+beaten+")"); err != nil {
+		return err
+	}
+	nLost, nBeaten := n[0], n[1]
+	s.counts.Added -= nLost + nBeaten
+	s.counts.Duplicates += nLost
+	columns := list(all)
+	// survivors are the rows of a relation of new rows that stay.
+	survivors := func(relation string) string {
+		return "select " + columns + " from " + relation + " anti join " + lost + " using (" + key + ")"
+	}
+	if nLost > 0 {
+		if s.rows, err = s.define(ctx, "new", survivors(staged)); err != nil {
+			return err
+		}
+	}
+	// Files of the query stay as they are where no row of theirs lost.
+	spoiled, clean, err := s.holding(ctx, "w", s.schema, locals(s.written), lost)
 	if err != nil {
 		return err
 	}
@@ -552,10 +581,17 @@ func (s *duckStaged) findConflicts(ctx context.Context, staged, affected, met st
 	}
 	m := s.b.Model
 	columns := list(s.contest())
-	group := "select " + columns + " from " + staged + " semi join " + affected + " using (root_id)"
-	if met != "" {
-		group += " union all select " + columns + " from " + met
+	var groups []string // with a row twice, maybe, which the ranking does not mind
+	if s.copied != "" {
+		groups = append(groups, "select "+columns+" from "+s.copied)
 	}
+	if met != "" {
+		groups = append(groups, "select "+columns+" from "+staged+" semi join "+affected+" using (root_id)", "select "+columns+" from "+met)
+	}
+	if len(groups) == 0 {
+		return nil
+	}
+	group := strings.Join(groups, " union all ")
 	query := "with g as (" + group + "), several as (select root_id from g group by root_id having count(distinct coalesce(data_hash, '')) > 1) " +
 		"select " + duck.Literal(s.b.Source) + " as source, root_id, coalesce(data_hash, '') as data_hash, cast(arrived_at as timestamptz) as arrived_at, cast(kafka_partition as integer) as kafka_partition, " +
 		"cast(kafka_offset as bigint) as kafka_offset from (select *, row_number() over (partition by root_id, coalesce(data_hash, '') order by " + m.Ranking("") +
