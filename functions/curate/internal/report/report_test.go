@@ -263,6 +263,26 @@ func TestRuleOnSeveralDays(t *testing.T) {
 	}
 }
 
+// A column that nobody has filled must not stand there as if it were empty data.
+func TestUnknownColumnsAreLeftOut(t *testing.T) {
+	r := sample()
+	page := render(t, r)
+	if !strings.Contains(page, ">Mean</th>") || !strings.Contains(page, ">Rows now</th>") {
+		t.Error("columns that are filled are not shown")
+	}
+	for i := range r.Models {
+		r.Models[i].Rows = 0
+	}
+	for i := range r.Profiles[0].Columns {
+		r.Profiles[0].Columns[i].Mean = ""
+	}
+	page = render(t, r)
+	outline(t, page)
+	if strings.Contains(page, ">Mean</th>") || strings.Contains(page, ">Rows now</th>") || strings.Contains(page, `data-label="Mean"`) || strings.Contains(page, `data-label="Rows now"`) {
+		t.Error("columns that nobody filled are shown")
+	}
+}
+
 // Figures are what the page is read for: a wrong unit or a lost digit misleads.
 func TestFormat(t *testing.T) {
 	for _, c := range []struct{ got, want string }{

@@ -203,3 +203,8 @@ func tests(m Model) *outcome {
 	}
 	return o
 }
+
+// HasMean reports whether some column has a mean: a column without any figure is left out.
+func (p Profile) HasMean() bool {
+	return slices.ContainsFunc(p.Columns, func(c ColumnProfile) bool { return c.Mean != "" })
+}
