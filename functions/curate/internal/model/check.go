@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/apache/iceberg-go"
@@ -92,7 +94,14 @@ func (c *checker) model(ctx context.Context, m *Model) {
 	}
 	refs, err := c.o.Binder.References(ctx, m.SQL)
 	if err != nil {
-		c.add(m, m.line, oneLine(err))
+		text, line := oneLine(err), m.line
+		if at := inQuery.FindStringSubmatch(text); at != nil {
+			if n, err := strconv.Atoi(at[1]); err == nil {
+				line += n - 1
+			}
+			text = strings.TrimSuffix(text, at[0])
+		}
+		c.add(m, line, text)
 		return
 	}
 	var ours []string
@@ -106,6 +115,9 @@ func (c *checker) model(ctx context.Context, m *Model) {
 	}
 	c.bind(ctx, m)
 }
+
+// inQuery is how package duck says where in a query an error is.
+var inQuery = regexp.MustCompile(` \(line (\d+), column \d+\)$`)
 
 // oneLine is an engine's error without its picture of the place.
 func oneLine(err error) string {

@@ -162,11 +162,11 @@ func random(r *rand.Rand, n int) []trip {
 
 // However the input is cut into runs, the tables are the same.
 func TestAnyCut(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(2) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		rows := random(r, 120)
+		rows := random(r, 80)
 		var want map[string][]string
-		for _, parts := range []int{1, 2, 5, 9} {
+		for _, parts := range []int{1, 2, 6} {
 			l := newLake(t)
 			sequence := int64(0)
 			for i := range parts {
@@ -185,7 +185,7 @@ func TestAnyCut(t *testing.T) {
 			}
 			if want == nil {
 				want = got
-				if len(got["conflicts"]) == 0 || len(got["fact_trip"]) < 40 {
+				if len(got["conflicts"]) == 0 || len(got["fact_trip"]) < 25 {
 					t.Fatalf("seed %d makes no use of the test: %d conflicts, %d facts", seed, len(got["conflicts"]), len(got["fact_trip"]))
 				}
 				continue
@@ -229,7 +229,7 @@ func TestKilledAnywhere(t *testing.T) {
 	if puts < 10 {
 		t.Fatalf("only %d objects were written", puts)
 	}
-	for at := 1; at <= puts; at += 1 + puts/12 {
+	for at := 1; at <= puts; at += 1 + puts/5 {
 		got, _ := play(at)
 		for i := range want {
 			if !slices.Equal(got[i], want[i]) {

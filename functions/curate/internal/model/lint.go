@@ -262,7 +262,9 @@ func (l *linter) ofTable(i int) bool {
 }
 
 // primary returns where the operand that begins at i ends.
-func (l *linter) primary(i int) int {
+func (l *linter) primary(i int) int { return min(l.operand(i), len(l.ts)-1) }
+
+func (l *linter) operand(i int) int {
 	for l.at(i).is("-", "+", "not") {
 		i++
 	}
@@ -575,7 +577,7 @@ func (l *linter) symbol(i int) {
 	switch {
 	case t.text == ";":
 		l.add(i, "a model is one SELECT without a semicolon")
-	case t.text == "[" && !l.at(i-1).is("array") && !l.at(i-1).name() && !l.at(i-1).is(")", "]"):
+	case t.text == "[" && !l.at(i-1).is(")", "]") && (!l.at(i-1).name() || l.at(i-1).kind == word && (keyword(l.at(i-1).text) || l.at(i-1).is("by"))):
 		l.add(i, "a list is written array[...]")
 	case t.text == "->":
 		if up := l.up[i]; up < 0 || !l.at(up-1).is("filter") {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -69,5 +70,81 @@ func TestCases(t *testing.T) {
 	}
 	if n < 240 {
 		t.Errorf("only %d cases were read", n)
+	}
+}
+
+// Each rule of the lint, with a spelling that is refused and the one that is advised instead.
+func TestLanguage(t *testing.T) {
+	b, err := os.ReadFile("testdata/language.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		verdict, rest, _ := strings.Cut(line, " ")
+		text, want, _ := strings.Cut(rest, " | ")
+		if verdict == "#" {
+			continue
+		}
+		if !strings.HasPrefix(text, "from ") && !strings.HasPrefix(text, "delete ") {
+			text = asQuery(text)
+		}
+		var found []finding
+		ts, err := tokens(text)
+		if err != nil {
+			found = []finding{{1, err.Error()}}
+		} else {
+			found = lint(ts, caseTypes)
+		}
+		hit := slices.ContainsFunc(found, func(f finding) bool { return strings.HasPrefix(f.text, want) })
+		if verdict == "ok" && len(found) > 0 || verdict == "no" && !hit {
+			t.Errorf("line %d: %s\n      %v", i+1, line, found)
+		}
+	}
+}
+
+// Whatever the text, the tokeniser and all that reads tokens come to an end without a panic.
+func FuzzLint(f *testing.F) {
+	b, err := os.ReadFile("testdata/language.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		f.Add(line)
+	}
+	f.Add("with a as (select 1), b(c) as (select * from a, (b join c on true)) select case when 1 then cast(x as row(a decimal(1,2))) end from a.b.c -- ")
+	f.Fuzz(func(_ *testing.T, text string) {
+		ts, err := tokens(text)
+		if err != nil {
+			return
+		}
+		references(ts)
+		words(ts)
+		lint(ts, caseTypes)
+	})
+}
+
+// Pieces of SQL in any order, as somebody's half-written model has them, are told or let pass, and neither panic nor hang.
+func TestAnyText(t *testing.T) {
+	b, err := os.ReadFile("testdata/language.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pieces := append(strings.Fields(string(b)), "(", ")", "case", "when", "then", "end", "from", "with", "as", ",", "select", "[", "]", "over", "cast(", "in (", "/", "-", "+", "interval", "at time zone", "group by", "join", "unnest(")
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20000 {
+		var s strings.Builder
+		for range r.IntN(25) {
+			s.WriteString(" " + pieces[r.IntN(len(pieces))])
+		}
+		for strings.Count(s.String(), "(") > strings.Count(s.String(), ")") {
+			s.WriteString(")")
+		}
+		ts, err := tokens(s.String())
+		if err != nil {
+			continue
+		}
+		references(ts)
+		words(ts)
+		lint(ts, caseTypes)
 	}
 }

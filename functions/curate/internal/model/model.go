@@ -192,6 +192,9 @@ func (p *fileProblems) yaml(err error) {
 		if m := yamlLine.FindStringSubmatch(s); m != nil {
 			line, _ = strconv.Atoi(m[1])
 			s = s[len(m[0]):]
+			if strings.HasPrefix(s, "did not find expected ") { // the parser counts from 0, all others from 1
+				line++
+			}
 		}
 		p.add(line, "front matter: %s", strings.ReplaceAll(strings.ReplaceAll(s, " in type model.frontMatter", ""), " in type model.columnMatter", " of a column"))
 	}
@@ -242,7 +245,7 @@ func parse(file string, text []byte) (*Model, ProblemsError) {
 	default:
 		p.add(m.at("strategy"), "strategy %q is not known: merge (by unique_key) or insert_overwrite (by partition)", f.Strategy)
 	}
-	m.validate(p, f.Strategy)
+	m.validate(p, f.Strategy, len(f.Columns) > 0)
 
 	var err error
 	if m.toks, err = tokens(m.SQL); err != nil {
@@ -438,7 +441,7 @@ func (m *Model) typeOf(column string) string {
 }
 
 // validate checks what one file alone can be wrong in.
-func (m *Model) validate(p *fileProblems, strategy string) {
+func (m *Model) validate(p *fileProblems, strategy string, declared bool) {
 	if !nameForm.MatchString(m.Name) {
 		p.add(m.at("name"), "name %q: a model's name is of a-z, 0-9 and _", m.Name)
 	}
@@ -455,7 +458,7 @@ func (m *Model) validate(p *fileProblems, strategy string) {
 	if m.Materialized == Ephemeral {
 		only("partition", m.Partition != "", "table and incremental")
 		only("tests", len(m.Tests) > 0, "table and incremental")
-	} else if len(m.Columns) == 0 {
+	} else if !declared {
 		p.add(m.at("columns"), "columns: a %s model declares its columns with their types", m.Materialized)
 	}
 	if m.Materialized != Incremental {

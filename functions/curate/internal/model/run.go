@@ -265,7 +265,11 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		mr.Name, mr.File, mr.Materialized, mr.Duration = m.Name, m.File, m.Materialized, r.o.Now().Sub(begin)
 		bad[m.Name] = mr.Status == Failed || mr.Blocked
 		res.Models = append(res.Models, mr)
-		r.log.InfoContext(ctx, "model", "model", m.Name, "status", mr.Status, "cause", mr.Cause, "mode", mr.Mode, "added", mr.Counts.Added, "replaced", mr.Counts.Replaced,
+		level := slog.LevelInfo
+		if mr.Status == Current || mr.Status == Skipped && !mr.Blocked {
+			level = slog.LevelDebug // most runs find most models so
+		}
+		r.log.Log(ctx, level, "model", "model", m.Name, "status", mr.Status, "cause", mr.Cause, "mode", mr.Mode, "added", mr.Counts.Added, "replaced", mr.Counts.Replaced,
 			"removed", mr.Counts.Removed, "duplicates", mr.Counts.Duplicates, "conflicts", mr.Counts.Conflicts, "duration", mr.Duration)
 	}
 	res.Duration = r.o.Now().Sub(start)
