@@ -128,6 +128,47 @@ func TestLake(t *testing.T) {
 		t.Errorf("sent %v", ids)
 	}
 
+	// An object that a person's events were erased from is one that is not the log's, until the erasure says so; a plan of before is over.
+	land(t, bucket, 4, "2023-03-04", "f", "g")
+	p.plan("before.json", "--lake", "--from", "2023-03-04")
+	other := objectstoretest.NewServer("private")
+	t.Cleanup(other.Close)
+	without, err := objectstore.Open(other.Config("private", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	land(t, without, 1, "2023-03-04", "g")
+	left, err := without.Get(t.Context(), "landing/dead/date=2023-03-04/drain-1.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := "landing/dead/date=2023-03-04/drain-4.parquet"
+	was, err := bucket.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bucket.Put(t.Context(), key, left); err != nil {
+		t.Fatal(err)
+	}
+	if _, told := p.run(1, "plan", "--lake", "--from", "2023-03-04"); !strings.Contains(told, key) {
+		t.Errorf("damage: %s", told)
+	}
+	if err := landing.Open(bucket, "events.dead", "an-old-topic-id").Erase(t.Context(), landing.Erasure{ID: "e", Time: time.Now(), Objects: []landing.Erased{
+		{Key: key, Was: sum(was), SHA256: sum(left), Bytes: int64(len(left)), Rows: 1, Gone: []landing.Gone{{Partition: 0, First: 6, Last: 6}}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, told := p.run(1, "apply", p.file("before.json")); !strings.Contains(told, "gone") {
+		t.Errorf("a plan of before: %s", told)
+	}
+	if s, entries := p.plan("after.json", "--lake", "--from", "2023-03-04"); s.Read != 1 || of(entries, "g") != "pass to raw, count 1" {
+		t.Errorf("after an erasure: %+v, %v", s.Summary, entries)
+	}
+	p.run(0, "apply", p.file("after.json"))
+	if sent := p.read("events.raw"); len(sent) != 6 || sent[5].ID() != "g" {
+		t.Errorf("sent %v", sent)
+	}
+
 	if err := bucket.Put(t.Context(), "landing/dead/date=2023-03-02/drain-2.parquet", []byte("another")); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +178,7 @@ func TestLake(t *testing.T) {
 	if err := bucket.Delete(t.Context(), "landing/dead/date=2023-03-02/drain-2.parquet"); err != nil {
 		t.Fatal(err)
 	}
-	if _, told := p.run(1, "apply", p.file("day.json")); !strings.Contains(told, "gone") || len(p.read("events.raw")) != 5 {
+	if _, told := p.run(1, "apply", p.file("day.json")); !strings.Contains(told, "gone") || len(p.read("events.raw")) != 6 {
 		t.Errorf("no object: %s", told)
 	}
 	if _, err := os.Stat(p.file("day.json")); err != nil {

@@ -101,8 +101,12 @@ func within(key string, from, to time.Time) bool {
 func (l *Lake) Scan(ctx context.Context, objects Objects, f func(Record) error) (plan.Origin, error) {
 	origin := plan.Origin{Topic: plan.Topic{Name: l.topic}, Bucket: l.bucket.Name()}
 	for i, o := range objects.list {
+		body, err := l.current(ctx, &o)
+		if err != nil {
+			return origin, err
+		}
 		origin.Objects = append(origin.Objects, o)
-		err := l.rows(ctx, o, func(n int64, r archive.Row) error {
+		err = read(ctx, o, body, func(n int64, r archive.Row) error {
 			return f(Record{Place: plan.Place{Partition: int32(i), Offset: n}, Event: r.Event, Time: r.Time})
 		})
 		if errors.Is(err, ErrStop) {
@@ -117,16 +121,54 @@ func (l *Lake) Scan(ctx context.Context, objects Objects, f func(Record) error) 
 
 // rows reads an object, once it has the hash that it should.
 func (l *Lake) rows(ctx context.Context, o plan.Object, f func(int64, archive.Row) error) error {
-	body, err := l.bucket.Get(ctx, o.Key)
-	if errors.Is(err, objectstore.ErrNotFound) {
-		return fmt.Errorf("object %s: %w: %w", o.Key, ErrGone, err)
-	}
+	body, sum, err := l.get(ctx, o)
 	if err != nil {
 		return err
 	}
-	if sum := sha256.Sum256(body); hex.EncodeToString(sum[:]) != o.SHA256 {
+	if sum != o.SHA256 {
 		return fmt.Errorf("object %s is not the one with the SHA-256 %.16s...: %w", o.Key, o.SHA256, ErrGone)
 	}
+	return read(ctx, o, body, f)
+}
+
+// current returns an object's bytes as they are now, which o then names: those of its entry, or what an erasure of a person made of them. Anything else is gone.
+func (l *Lake) current(ctx context.Context, o *plan.Object) ([]byte, error) {
+	body, sum, err := l.get(ctx, *o)
+	if err != nil || sum == o.SHA256 {
+		return body, err
+	}
+	ids, err := landing.TopicIDs(ctx, l.bucket, l.topic)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		versions, err := landing.Open(l.bucket, l.topic, id).Versions(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := versions.Find(o.Key, sum); ok {
+			o.SHA256 = sum
+			return body, nil
+		}
+	}
+	return nil, fmt.Errorf("object %s is not the one with the SHA-256 %.16s...: %w", o.Key, o.SHA256, ErrGone)
+}
+
+// get returns an object's bytes and their SHA-256, in hex.
+func (l *Lake) get(ctx context.Context, o plan.Object) (body []byte, sum string, err error) {
+	body, err = l.bucket.Get(ctx, o.Key)
+	if errors.Is(err, objectstore.ErrNotFound) {
+		return nil, "", fmt.Errorf("object %s: %w: %w", o.Key, ErrGone, err)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	is := sha256.Sum256(body)
+	return body, hex.EncodeToString(is[:]), nil
+}
+
+// read calls f with each row of an object's bytes.
+func read(ctx context.Context, o plan.Object, body []byte, f func(int64, archive.Row) error) error {
 	if err := archive.Read(body, func(n int64, r archive.Row) error {
 		if err := ctx.Err(); err != nil {
 			return err
