@@ -195,6 +195,9 @@ func (e *eraser) remains() {
 	}
 	add("Kafka keeps the events until the topics' retention is over (168h for raw and enriched events, 720h for dead letters, where provision made them), and consumers of your own what they took from there. " +
 		"Events that were not drained yet land after this: erase again after the next drain")
+	if len(e.report.Search) > 0 && e.Apply {
+		add("replay reconcile names the events as missing in search for as long as Kafka has them")
+	}
 	if e.Search == nil {
 		add("search was not asked: ELASTICSEARCH_URL is not set")
 	}

@@ -364,9 +364,13 @@ func TestErase(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Found{
-		{"enriched-page-0-2026.11.21", 0, 10}, {"public/warehouse/_reports/", 0, 1},
-		{"events.dead", 1, 1}, {"events.enriched_page_0", 1, 10},
-		{"public/landing/enriched/", 4, 10}, {"private/landing/dead/", 1, 1}, {"private/landing/raw/", 4, 10},
+		{"enriched-page-0-2026.11.21", 0, 10},
+		{"public/warehouse/_reports/", 0, 1},
+		{"events.dead", 1, 1},
+		{"events.enriched_page_0", 1, 10},
+		{"public/landing/enriched/", 4, 10},
+		{"private/landing/dead/", 1, 1},
+		{"private/landing/raw/", 4, 10},
 	}
 	for _, r := range []*Report{plan, done} {
 		if got := slices.Concat(r.Search, r.Pages, r.Tables, r.Landing); !slices.Equal(got, want) || r.Roots != 10 || len(r.Unlisted) > 0 {
