@@ -3,6 +3,8 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -541,4 +543,44 @@ func TestDeadPrivacy(t *testing.T) {
 	if got := l.query("select column_name from information_schema.columns where table_schema = 'events' and column_name in ('payload', 'extensions', 'kafka_headers', 'kafka_key')"); got != "" {
 		t.Error(got)
 	}
+}
+
+// Guards objects that lost a person's rows on request: they are taken for what is left of them, also by a rebuild, and one whose rows all went is no obstacle.
+func TestErased(t *testing.T) {
+	t.Parallel()
+	l := newLake(t)
+	e := l.land(enriched, plain("A", 3), plain("B", 1))
+	erase := func(o landing.Object, left []byte, rows, first, last int64) {
+		sum := sha256.Sum256(left)
+		err := landing.Open(l.public, enriched, topicID(enriched)).Erase(t.Context(), landing.Erasure{ID: "x", Time: now, Objects: []landing.Erased{{
+			Key: o.Key, Was: o.SHA256, SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(left)), Rows: rows, Gone: []landing.Gone{{First: first, Last: last}},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.put(o.Key, left)
+	}
+	erase(e.Objects[0], plain("A", 2).body(0), 2, 2, 2)
+	erase(e.Objects[1], plain("B", 0).body(0), 0, 3, 3)
+	if res := l.must(); len(res.Alarms) > 0 || res.Rows() != 2 {
+		t.Errorf("%+v", res)
+	}
+	l.land(enriched, plain("A", 1))
+	l.must()
+	l.whole("A", 3)
+	l.with(func(o Options) {
+		if res, err := Rebuild(t.Context(), o); err != nil || res.Rows() != 3 {
+			t.Errorf("%v, %+v", err, res)
+		}
+		if res, err := Backfill(t.Context(), o, *stamp(today), *stamp(today)); err != nil || res.Rows() != 3 {
+			t.Errorf("%v, %+v", err, res)
+		}
+	})
+	l.whole("A", 3)
+	l.put(e.Objects[0].Key, plain("A", 1).body(0)) // by nobody's word
+	l.with(func(o Options) {
+		if _, err := Rebuild(t.Context(), o); !errors.Is(err, ErrIncomplete) {
+			t.Errorf("got %v", err)
+		}
+	})
 }

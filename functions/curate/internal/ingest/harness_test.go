@@ -32,6 +32,8 @@ type lake struct {
 	t               testing.TB
 	s3              *objectstoretest.Server
 	url             string // of the store
+	key, secret     string // of a real one
+	prefix          string // of namespaces and objects, in a catalog that others use too
 	public, private *objectstore.Bucket
 	catalog         string
 	contracts       *contract.Set
@@ -76,9 +78,11 @@ func newLake(t testing.TB) *lake {
 
 func (l *lake) bucket(name string) *objectstore.Bucket {
 	l.t.Helper()
-	b, err := objectstore.Open(objectstore.Config{
-		Endpoint: l.url, Region: "us-east-1", AccessKey: "key", SecretKey: "secret", Bucket: name, Attempts: 1, Transport: &http.Transport{DisableKeepAlives: true},
-	})
+	c := objectstore.Config{Endpoint: l.url, Region: "us-east-1", AccessKey: l.key, SecretKey: l.secret, Bucket: name, Attempts: 1}
+	if l.key == "" {
+		c.AccessKey, c.SecretKey, c.Transport = "key", "secret", &http.Transport{DisableKeepAlives: true}
+	}
+	b, err := objectstore.Open(c)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -116,7 +120,7 @@ func (l *lake) know(list ...*contract.Contract) {
 // with opens warehouse and engine for f, as a process does.
 func (l *lake) with(f func(o Options)) {
 	l.t.Helper()
-	w, err := warehouse.Open(context.Background(), warehouse.Config{Catalog: l.catalog, Name: "lake", Store: l.public, Prefix: "warehouse", Scratch: l.t.TempDir()})
+	w, err := warehouse.Open(context.Background(), warehouse.Config{Catalog: l.catalog, Name: "lake", Store: l.public, Prefix: l.prefix + "warehouse", NamespacePrefix: l.prefix, Scratch: l.t.TempDir()})
 	if err != nil {
 		l.t.Fatal(err)
 	}
