@@ -10,11 +10,15 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
+
+// unlockTimeout bounds how long a database that is away can hold up the end of a run.
+const unlockTimeout = 10 * time.Second
 
 // Lock keeps other runs out until unlock is called or the process dies. ErrBusy (wrapped): another one is at work. With a REST catalog it locks nothing: commits alone decide.
 //
-// On Postgres it is an advisory lock of a connection of its own: where that breaks, another run may begin, and commits decide then too. On SQLite it is a lock on a file beside the database.
+// On Postgres it is an advisory lock of a connection of its own (not through a pooler that gives connections out by the transaction): where that breaks, another run may begin, and commits decide then too. On SQLite it is a lock on a file beside the database.
 func (w *Warehouse) Lock(ctx context.Context) (unlock func() error, err error) {
 	switch w.kind {
 	case "sqlite":
@@ -77,7 +81,9 @@ func (w *Warehouse) lockPostgres(ctx context.Context) (func() error, error) {
 	if got {
 		// The connection goes back to the pool, so the lock must be given back by itself; if that fails the connection is broken, and the lock gone with it.
 		return func() error {
-			_, err := conn.ExecContext(context.WithoutCancel(ctx), "select pg_advisory_unlock($1)", key)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
+			defer cancel()
+			_, err := conn.ExecContext(ctx, "select pg_advisory_unlock($1)", key)
 			return errors.Join(err, conn.Close())
 		}, nil
 	}

@@ -421,22 +421,31 @@ func (t *Table) Plan(ctx context.Context, filter iceberg.BooleanExpression) ([]F
 	return files, nil
 }
 
-// prefetch reads the snapshot's small manifests into memory, many at a time: iceberg-go reads as many as there are processors, and the store's latency is what planning costs.
+// prefetch reads the current snapshot's small manifests into memory.
 func (t *Table) prefetch(ctx context.Context) error {
 	manifests, err := t.ice.CurrentSnapshot().Manifests(t.w.fileIO(ctx))
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(prefetches)
-	fs := t.w.fileIO(ctx)
+	var paths []string
 	for _, m := range manifests {
 		if m.Length() <= prefetchBytes {
-			group.Go(func() error {
-				_, err := fs.ReadFile(m.FilePath())
-				return err
-			})
+			paths = append(paths, m.FilePath())
 		}
+	}
+	return t.w.prefetch(ctx, paths)
+}
+
+// prefetch reads metadata into memory, many objects at a time: iceberg-go reads as many as there are processors, or one, and the store's latency is what planning costs.
+func (w *Warehouse) prefetch(ctx context.Context, paths []string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(prefetches)
+	fs := w.fileIO(ctx)
+	for _, p := range paths {
+		group.Go(func() error {
+			_, err := fs.ReadFile(p)
+			return err
+		})
 	}
 	return group.Wait()
 }

@@ -78,12 +78,28 @@ func (t *Table) Named(ctx context.Context, seen map[string]bool, f func(path str
 	for s := range meta.PartitionStatistics() {
 		f(s.StatisticsPath)
 	}
+	var lists []string
 	for _, s := range meta.Snapshots() {
 		if s.ManifestList != "" {
+			lists = append(lists, s.ManifestList)
 			f(s.ManifestList)
 		}
+	}
+	if err := t.w.prefetch(ctx, lists); err != nil {
+		return fmt.Errorf("objects of %s: %w", t.Name, err)
+	}
+	for _, s := range meta.Snapshots() {
 		manifests, err := s.Manifests(fs)
 		if err != nil {
+			return fmt.Errorf("objects of %s, snapshot %d: %w", t.Name, s.SnapshotID, err)
+		}
+		var unread []string
+		for _, m := range manifests {
+			if !seen[m.FilePath()] && m.Length() <= prefetchBytes {
+				unread = append(unread, m.FilePath())
+			}
+		}
+		if err := t.w.prefetch(ctx, unread); err != nil {
 			return fmt.Errorf("objects of %s, snapshot %d: %w", t.Name, s.SnapshotID, err)
 		}
 		for _, m := range manifests {
