@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/iceberg-go"
+
 	"millrace/functions/curate/internal/duck"
+	"millrace/functions/curate/internal/ingest"
 	"millrace/functions/curate/internal/warehouse"
 	"millrace/shared/contract"
 	"millrace/shared/objectstore/objectstoretest"
@@ -318,6 +321,16 @@ func TestHeldDaysAreTriedAgain(t *testing.T) {
 	if r := l.run(); len(r.Days) != 1 || len(r.Held) != 1 {
 		t.Errorf("%+v", r)
 	}
+	// Rows of other days meanwhile do not put it off.
+	l.now = l.now.Add(30 * time.Minute)
+	l.land("2026-11-22", amounts("1"))
+	if r := l.run(); len(r.Days) != 1 || r.Days[0].Day != "2026-11-22" {
+		t.Errorf("%+v", r)
+	}
+	l.now = l.now.Add(30 * time.Minute)
+	if r := l.run(); len(r.Days) != 2 || len(r.Held) != 2 {
+		t.Errorf("%+v", r)
+	}
 }
 
 // Guards each commit of a run that ends there: the next run finds the same, and nothing stands twice.
@@ -429,7 +442,7 @@ func TestTouchedDays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone := `{"snapshot":42,"position":{"log":3},"rules":"x","at":"2026-11-21T12:00:00Z"}`
+	gone := `{"snapshot":42,"position":{"log":3},"rules":"x"}`
 	if _, err := l.w.Commit(t.Context(), q, warehouse.Change{Properties: map[string]string{propertyCheckpoint + l.table.String(): gone}}); err != nil {
 		t.Fatal(err)
 	}
@@ -466,6 +479,52 @@ func TestTouchedDays(t *testing.T) {
 	equal(t, "asked for", days(r), "2026-11-19 2026-11-20")
 	if c := r.Days[1].Checks[0]; len(c.Trend) != 1 || c.Trend[0].Day != "2026-11-19" || c.Trend[0].Value != 1 || c.Value.Number != 2 {
 		t.Errorf("trend %+v", c)
+	}
+}
+
+// Guards tables without a contract, dead letters above all: they are profiled by their attributes, subject is shown to nobody, and no rule is run.
+func TestDeadLettersAreProfiled(t *testing.T) {
+	l := things(t, "{id: rows, metric: rowCount, mustBe: 0, severity: error}")
+	text, long := iceberg.PrimitiveTypes.String, iceberg.PrimitiveTypes.Int64
+	table, err := l.w.Ensure(t.Context(), warehouse.Name{Namespace: "events", Table: "dead"}, warehouse.Spec{Partition: []string{"arrival_date"}, Columns: []warehouse.Column{
+		{Name: "root_id", Type: text},
+		{Name: "event_type", Type: text},
+		{Name: "subject", Type: text},
+		{Name: "failure_code", Type: text},
+		{Name: "replay_count", Type: long},
+		{Name: "kafka_partition", Type: iceberg.PrimitiveTypes.Int32},
+		{Name: "kafka_offset", Type: long},
+		{Name: "kafka_timestamp", Type: iceberg.PrimitiveTypes.TimestampTz},
+		{Name: "arrival_date", Type: iceberg.PrimitiveTypes.Date},
+		{Name: "landing_log", Type: text},
+		{Name: "landing_sequence", Type: long},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := l.db.Write(t.Context(), `select 'r' || n as root_id, 'Thing' as event_type, 'ann' as subject, case when n < 3 then 'not_json' else 'schema' end as failure_code, null as replay_count, 0 as kafka_partition, n as kafka_offset,
+		timestamptz '2026-11-21 10:00:00Z' as kafka_timestamp, date '2026-11-21' as arrival_date, 'log' as landing_log, 1 as landing_sequence from range(5) as r(n)`, table.Schema(), table.Partition(), func() string { return l.w.NewFile(table) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.w.Commit(t.Context(), table, warehouse.Change{Add: paths(files)}); err != nil {
+		t.Fatal(err)
+	}
+	if r := l.run(); len(r.Days) != 1 || r.Days[0].Source != "events.dead" || len(r.Days[0].Checks) != 0 || len(r.Held) != 0 {
+		t.Errorf("%+v", r)
+	}
+	equal(t, "profile", l.rows(TableQuality, "select element, metric, value, value_text from x where element in ('@failure_code', '@subject') order by 1, 2"), []string{
+		"@failure_code distinct 2 null", `@failure_code histogram null {"values":[{"value":"not_json","rows":3},{"value":"schema","rows":2}]}`, "@failure_code max null schema", "@failure_code min null not_json",
+		"@failure_code nulls 0 null", "@subject distinct 1 null", "@subject nulls 0 null",
+	})
+}
+
+// Guards the names of sources, which ingest gives.
+func TestSourceIsIngestsTable(t *testing.T) {
+	for _, name := range []string{"YellowTaxiTripRecords", "a.b-C_9", "Ünï"} {
+		if got, want := Source(name, 3), ingest.TableOf(name, "3"); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
 	}
 }
 

@@ -73,7 +73,7 @@ type checkpoint struct {
 	Snapshot int64            `json:"snapshot"`
 	Position map[string]int64 `json:"position,omitempty"` // for when the snapshot has expired
 	Rules    string           `json:"rules"`              // fingerprint of the contract
-	At       time.Time        `json:"at"`
+	Held     time.Time        `json:"held"` // when all days that were held then were looked at
 	// Profiles are those of the last days.
 	Profiles map[string]profiled `json:"profiles,omitempty"`
 }
@@ -256,7 +256,7 @@ func (s *source) find(ctx context.Context, o *Options, name warehouse.Name, prop
 			}
 		}
 	}
-	s.now = checkpoint{Snapshot: s.table.Snapshot(), At: r.Evaluated}
+	s.now = checkpoint{Snapshot: s.table.Snapshot(), Held: s.was.Held}
 	if s.contract != nil {
 		sum := sha256.Sum256(s.contract.Source())
 		s.now.Rules = hex.EncodeToString(sum[:8])
@@ -285,7 +285,8 @@ func (s *source) find(ctx context.Context, o *Options, name warehouse.Name, prop
 			days[day] = true
 		}
 	}
-	if s.was.Rules != s.now.Rules || r.Evaluated.Sub(s.was.At) >= retryHeld {
+	if s.was.Rules != s.now.Rules || r.Evaluated.Sub(s.was.Held) >= retryHeld {
+		s.now.Held = r.Evaluated
 		for _, day := range r.Held.Days(s.name) {
 			days[day] = true
 		}
