@@ -73,7 +73,7 @@ type checkpoint struct {
 	Snapshot int64            `json:"snapshot"`
 	Position map[string]int64 `json:"position,omitempty"` // for when the snapshot has expired
 	Rules    string           `json:"rules"`              // fingerprint of the contract
-	Held     time.Time        `json:"held"` // when all days that were held then were looked at
+	Held     time.Time        `json:"held"`               // when all days that were held then were looked at
 	// Profiles are those of the last days.
 	Profiles map[string]profiled `json:"profiles,omitempty"`
 }
