@@ -7,6 +7,9 @@
 // store that ignores If-None-Match, since two drains would overwrite each other's log there. Contract files that are wrong are named at once; the rest is
 // made all the same, and it ends with status 1.
 //
+// The lake's catalog is not its business: curate makes tables and namespaces in it, in whatever kind it is, at its first run, and the warehouse's prefix comes with its first object. A database of PostgreSQL for it
+// has to be there, with an owner that may make tables.
+//
 // Variables: provision --help lists them, from config.go, and says what to do where a topic gets partitions.
 package main
 

@@ -4,6 +4,8 @@
 // there are, and links only what changed. The package guarantees that a binary it returns was built from the tree as it is now, and
 // that the compiler's messages are shown whole.
 //
+// Binaries have no symbols for debuggers, as in an image: that is a quarter of one.
+//
 // It builds for this machine only and makes no images. Of ko's own settings (.ko.yaml) it knows one: which packages are built with CGO_ENABLED=1, and so need a C compiler ([Builder.NeedC], [Builder.Compiler]).
 package build
 
@@ -98,7 +100,7 @@ func (b *Builder) run(ctx context.Context, bin string, packages []string) error 
 	if stale >= coldPackages {
 		fmt.Fprintf(b.Progress, "the first build compiles %d packages, nearly all of them dependencies: it takes a few minutes, later ones seconds\n", stale)
 	}
-	cmd := b.command(ctx, append([]string{"build", "-v", "-o", bin + string(filepath.Separator)}, packages...)...)
+	cmd := b.command(ctx, append([]string{"build", "-v", "-ldflags=-s -w", "-o", bin + string(filepath.Separator)}, packages...)...)
 	p := &progress{out: b.Progress, packages: packages, stale: stale, begin: begin}
 	cmd.Stderr, cmd.Stdout = p, p
 	if err := cmd.Start(); err != nil {
