@@ -217,11 +217,14 @@ func (e *Engine) told(ctx context.Context, statement string, since time.Time) {
 // explained says of an error whether Trino answered at all.
 func explained(ctx context.Context, err error) error {
 	var answer *client.ErrTrino
+	var failed *client.ErrQueryFailed
 	switch {
 	case err == nil, ctx.Err() != nil:
 		return err
 	case errors.As(err, &answer):
 		return fmt.Errorf("Trino refused (%s): %w", answer.ErrorName, err) //nolint:staticcheck // a name
+	case errors.As(err, &failed) && failed.StatusCode >= 400 && failed.StatusCode < 500:
+		return fmt.Errorf("Trino refused: %w", err) //nolint:staticcheck // a name
 	}
 	return fmt.Errorf("Trino is away or does not answer: %w", err) //nolint:staticcheck // a name
 }

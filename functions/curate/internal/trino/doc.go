@@ -19,6 +19,14 @@
 // Consequences: one snapshot for each change, never an in-between; a repeated run adds nothing; a stage table that was adopted is forgotten by the catalog (its metadata objects are orphans for
 // maintenance), and never dropped by Trino, which would delete objects that are now the target's. Such objects lie under stage/ in the warehouse until compaction.
 //
+// # Decision 2026-11-21: what Trino says it wrote is compared with what is there
+//
+// Context: the driver, and gateways, send a statement again whose answer got lost; the first one may have run, or be about to end. An INSERT then ran twice, and no table says so. Decision:
+// before anything is committed, the rows of each table of the stage are counted from its files and compared with what the statements answered; conflicts go through the stage too. Consequences:
+// such a run fails for that model ("a statement ran twice"), and the next one does it again; a repeated statement that ends later writes into a stage table that nobody reads any more.
+//
+// With a REST catalog the warehouse's lock holds nobody: a second run then clears the first one's stage, whose models fail, and nothing is committed of them.
+//
 // # Decision 2026-11-21: copies are looked for by partition
 //
 // Context: DuckDB's engine fetches the key columns of the files that can hold copies: those of touched partitions, and those whose rows arrived within the window. A list of files does not scale as SQL.

@@ -23,6 +23,7 @@ type staged struct {
 	b      *model.Build
 	id     string
 	tables map[string]*warehouse.Table // of the stage, by what they are for
+	wrote  map[string]int64            // rows that Trino said it wrote into them
 
 	delta, rows, after string // relations
 	met                string // rows of the target with keys of the delta; "" where there are none
@@ -38,32 +39,36 @@ const (
 	keptTable  = "kept"  // of files that hold rows that lose, the others
 	metTable   = "met"   // of the target, the rows that have a key of delta
 	bestTable  = "best"  // of delta, those that rows is to have, where it takes several statements to write them
+	toldTable  = "told"  // new rows of ops.conflicts
 	pathColumn = "millrace_path"
 )
 
+// adoptable are the properties of a table whose objects may become another's: no engine is to delete them with it.
+var adoptable = map[string]string{"gc.enabled": "false"}
+
 // Stage computes the rows into tables of the stage.
 func (e *Engine) Stage(ctx context.Context, b *model.Build) (_ model.Staged, err error) {
-	s := &staged{e: e, b: b, id: strings.ToLower(rand.Text()[:12]), tables: map[string]*warehouse.Table{}}
+	s := &staged{e: e, b: b, id: strings.ToLower(rand.Text()[:12]), tables: map[string]*warehouse.Table{}, wrote: map[string]int64{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Discard(context.WithoutCancel(ctx)))
 		}
 	}()
-	spec := warehouse.Spec{Columns: s.columns(), Partition: b.Spec.Partition, Properties: map[string]string{"gc.enabled": "false"}}
+	spec := warehouse.Spec{Columns: s.columns(), Partition: b.Spec.Partition, Properties: adoptable}
 	if s.rows, err = s.make(ctx, rowsTable, spec); err != nil {
 		return nil, err
 	}
 	s.after = s.rows
 	sql := b.SQL(e.dialect())
 	if len(b.Model.UniqueKey) == 0 && b.Model.Partition == "" {
-		if s.counts.Added, err = e.exec(ctx, "insert into "+s.rows+" ("+list("", s.names())+") select "+list("q", s.names())+" from ("+sql+") q"); err != nil {
+		if s.counts.Added, err = s.insert(ctx, rowsTable, s.names(), "select "+list("q", s.names())+" from ("+sql+") q"); err != nil {
 			return nil, err
 		}
 	} else {
 		if s.delta, err = s.make(ctx, deltaTable, warehouse.Spec{Columns: s.columns()}); err != nil {
 			return nil, err
 		}
-		n, err := e.exec(ctx, "insert into "+s.delta+" ("+list("", s.names())+") select "+list("q", s.names())+" from ("+sql+") q")
+		n, err := s.insert(ctx, deltaTable, s.names(), "select "+list("q", s.names())+" from ("+sql+") q")
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +76,10 @@ func (e *Engine) Stage(ctx context.Context, b *model.Build) (_ model.Staged, err
 			return nil, err
 		}
 	}
-	return s, s.replaced(ctx)
+	if err := s.replaced(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // choose fills rows from delta, which has n.
@@ -94,12 +102,12 @@ func (s *staged) choose(ctx context.Context, n int64) error {
 			if from, err = s.make(ctx, bestTable, warehouse.Spec{Columns: s.columns()}); err != nil {
 				return err
 			}
-			if _, err := s.e.exec(ctx, "insert into "+from+" ("+list("", s.names())+") "+s.best()); err != nil {
+			if _, err := s.insert(ctx, bestTable, s.names(), s.best()); err != nil {
 				return err
 			}
 		}
 	}
-	if s.counts.Added, err = s.fill(ctx, s.rows, days, "select "+list("n", s.names())+" from "+from+" n", "n"); err != nil {
+	if s.counts.Added, err = s.fill(ctx, days, "select "+list("n", s.names())+" from "+from+" n", "n"); err != nil {
 		return err
 	}
 	s.counts.Duplicates = n - s.counts.Added
@@ -164,17 +172,46 @@ func (s *staged) make(ctx context.Context, purpose string, spec warehouse.Spec) 
 	return s.e.table(name), nil
 }
 
+// insert has a table of the stage take the rows of the query, and keeps count.
+func (s *staged) insert(ctx context.Context, purpose string, columns []string, query string) (int64, error) {
+	n, err := s.e.exec(ctx, "insert into "+s.e.table(s.tables[purpose].Name)+" ("+list("", columns)+") "+query)
+	s.wrote[purpose] += n
+	return n, err
+}
+
+// verified returns the files of the stage's tables. A statement whose answer got lost on the way is sent again by the driver, and by gateways, while it may be at work: then a table has rows twice, and nothing
+// that was made of it may be used.
+func (s *staged) verified(ctx context.Context) (map[string][]warehouse.File, error) {
+	out := map[string][]warehouse.File{}
+	for purpose, t := range s.tables {
+		now, err := s.e.w.Load(ctx, t.Name)
+		if err != nil {
+			return nil, err
+		}
+		if out[purpose], err = now.Plan(ctx, nil); err != nil {
+			return nil, err
+		}
+		var rows int64
+		for _, f := range out[purpose] {
+			rows += f.Rows
+		}
+		if rows != s.wrote[purpose] {
+			return nil, fmt.Errorf("Trino said it wrote %d rows into %s, which has %d: a statement ran twice", s.wrote[purpose], t.Name, rows) //nolint:staticcheck // a name
+		}
+	}
+	return out, nil
+}
+
 // fill inserts the rows of the query, whose rows lie in the partitions, some partitions at a time. alias is the query's name of what has the partition's column.
-func (s *staged) fill(ctx context.Context, table string, days model.Partitions, query, alias string) (int64, error) {
-	insert := "insert into " + table + " (" + list("", s.names()) + ") "
+func (s *staged) fill(ctx context.Context, days model.Partitions, query, alias string) (int64, error) {
 	partition := s.b.Model.Partition
 	if partition == "" || len(days.Days) <= partitionsAtOnce {
-		return s.e.exec(ctx, insert+query)
+		return s.insert(ctx, rowsTable, s.names(), query)
 	}
 	var rows int64
 	for chunk := range slices.Chunk(days.Days, partitionsAtOnce) {
 		some := model.Partitions{Days: chunk, Null: days.Null && chunk[0] == days.Days[0]}
-		n, err := s.e.exec(ctx, insert+"select * from ("+query+") "+alias+" where "+some.Where(partition))
+		n, err := s.insert(ctx, rowsTable, s.names(), "select * from ("+query+") "+alias+" where "+some.Where(partition))
 		if err != nil {
 			return rows, err
 		}
@@ -264,7 +301,7 @@ func (s *staged) meet(ctx context.Context, days model.Partitions) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.e.exec(ctx, "insert into "+table+" ("+list("", contest)+", "+pathColumn+") select "+list("t", contest)+`, t."$path" from `+s.e.table(s.b.Name)+" t where "+where+s.in("t", s.delta))
+	n, err := s.insert(ctx, metTable, append(slices.Clone(contest), pathColumn), "select "+list("t", contest)+`, t."$path" from `+s.e.table(s.b.Name)+" t where "+where+s.in("t", s.delta))
 	if n > 0 {
 		s.met = table
 	}
@@ -368,9 +405,8 @@ func (s *staged) beaten(ctx context.Context) error {
 
 // keep writes the files that hold rows that lose anew, without those.
 func (s *staged) keep(ctx context.Context) error {
-	spec := warehouse.Spec{Columns: s.columns(), Partition: s.b.Spec.Partition, Properties: map[string]string{"gc.enabled": "false"}}
-	table, err := s.make(ctx, keptTable, spec)
-	if err != nil {
+	spec := warehouse.Spec{Columns: s.columns(), Partition: s.b.Spec.Partition, Properties: adoptable}
+	if _, err := s.make(ctx, keptTable, spec); err != nil {
 		return err
 	}
 	// Some files at a time: a statement's text has a limit, and so have its partitions.
@@ -379,7 +415,7 @@ func (s *staged) keep(ctx context.Context) error {
 		for i, f := range chunk {
 			paths[i] = literal(f.Path)
 		}
-		_, err := s.e.exec(ctx, "insert into "+table+" ("+list("", s.names())+") select "+list("t", s.names())+" from "+s.e.table(s.b.Name)+` t where t."$path" in (`+strings.Join(paths, ", ")+") and "+s.notIn("t", s.rows))
+		_, err := s.insert(ctx, keptTable, s.names(), "select "+list("t", s.names())+" from "+s.e.table(s.b.Name)+` t where t."$path" in (`+strings.Join(paths, ", ")+") and "+s.notIn("t", s.rows))
 		if err != nil {
 			return err
 		}
@@ -436,7 +472,8 @@ func (s *staged) Query(ctx context.Context, sql string, inputs []model.Input, f 
 
 // Commit tells the conflicts, then makes the rows the target's, with the checkpoint.
 func (s *staged) Commit(ctx context.Context) (model.Counts, error) {
-	if err := s.tell(ctx); err != nil {
+	conflicts, err := s.tell(ctx)
+	if err != nil {
 		return model.Counts{}, fmt.Errorf("telling conflicts: %w", err)
 	}
 	if len(s.losing) > 0 {
@@ -444,24 +481,21 @@ func (s *staged) Commit(ctx context.Context) (model.Counts, error) {
 			return model.Counts{}, fmt.Errorf("writing the files that hold rows that lose: %w", err)
 		}
 	}
-	change := warehouse.Change{Remove: s.losing, Properties: s.b.Properties}
+	files, err := s.verified(ctx)
+	if err != nil {
+		return model.Counts{}, err
+	}
+	if len(files[toldTable]) > 0 {
+		if err := sameIDs(conflicts, s.tables[toldTable]); err != nil {
+			return model.Counts{}, err
+		}
+		if _, err := s.e.w.Commit(ctx, conflicts, warehouse.Change{Adopt: files[toldTable]}); err != nil {
+			return model.Counts{}, fmt.Errorf("telling conflicts: %w", err)
+		}
+	}
+	change := warehouse.Change{Adopt: slices.Concat(files[rowsTable], files[keptTable]), Remove: s.losing, Properties: s.b.Properties}
 	if s.b.Mode != model.Merge {
 		change.Remove = s.removed
-	}
-	for _, purpose := range []string{rowsTable, keptTable} {
-		t := s.tables[purpose]
-		if t == nil {
-			continue
-		}
-		now, err := s.e.w.Load(ctx, t.Name)
-		if err != nil {
-			return model.Counts{}, err
-		}
-		files, err := now.Plan(ctx, nil)
-		if err != nil {
-			return model.Counts{}, err
-		}
-		change.Adopt = append(change.Adopt, files...)
 	}
 	planned := s.b.Target
 	if s.b.Recreate && planned != nil {
@@ -496,10 +530,10 @@ func sameIDs(target, stage *warehouse.Table) error {
 	return nil
 }
 
-// tell adds the conflicts that are not there yet to ops.conflicts. A kill behind it is harmless: the next run finds them there.
-func (s *staged) tell(ctx context.Context) error {
+// tell finds the conflicts that are not in ops.conflicts yet, which it returns, or nil where there are none at all. A kill behind their commit is harmless: the next run finds them there.
+func (s *staged) tell(ctx context.Context) (*warehouse.Table, error) {
 	if !s.b.Conflicts || s.delta == "" {
-		return nil
+		return nil, nil
 	}
 	m, columns := s.b.Model, s.contest()
 	seen := "select " + list("d", columns) + " from " + s.delta + " d"
@@ -509,19 +543,26 @@ func (s *staged) tell(ctx context.Context) error {
 	with := "with millrace_seen as (" + seen + "), millrace_several as (select root_id from millrace_seen group by root_id having count(distinct coalesce(data_hash, '')) > 1) "
 	n, err := s.number(ctx, with+"select count(*) from millrace_several")
 	if err != nil || n == 0 {
-		return err
+		return nil, err
 	}
 	t, err := s.e.w.Ensure(ctx, model.ConflictsTable, model.ConflictsSpec())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	told := s.e.table(t.Name)
-	s.counts.Conflicts, err = s.e.exec(ctx, "insert into "+told+" (source, root_id, data_hash, arrived_at, kafka_partition, kafka_offset) "+with+
+	spec := warehouse.Spec{Properties: adoptable}
+	for _, f := range t.Schema().Fields() {
+		spec.Columns = append(spec.Columns, warehouse.Column{Name: f.Name, Type: f.Type})
+	}
+	if _, err := s.make(ctx, toldTable, spec); err != nil {
+		return nil, err
+	}
+	source := literal(s.b.Source)
+	s.counts.Conflicts, err = s.insert(ctx, toldTable, []string{"source", "root_id", "data_hash", "arrived_at", "kafka_partition", "kafka_offset"}, with+
 		", millrace_ranked as (select s.root_id, coalesce(s.data_hash, '') as data_hash, s.arrived_at, s.kafka_partition, s.kafka_offset, row_number() over (partition by s.root_id, coalesce(s.data_hash, '') order by "+
 		m.Ranking("s")+") as millrace_rank from millrace_seen s where s.root_id in (select v.root_id from millrace_several v)) "+
-		"select "+literal(s.b.Source)+", r.root_id, r.data_hash, cast(r.arrived_at as timestamp(6) with time zone), cast(r.kafka_partition as integer), cast(r.kafka_offset as bigint) from millrace_ranked r where r.millrace_rank = 1 "+
-		"and not exists (select 1 from "+told+" c where c.source = "+literal(s.b.Source)+" and c.root_id = r.root_id and c.data_hash = r.data_hash)")
-	return err
+		"select "+source+", r.root_id, r.data_hash, cast(r.arrived_at as timestamp(6) with time zone), cast(r.kafka_partition as integer), cast(r.kafka_offset as bigint) from millrace_ranked r where r.millrace_rank = 1 "+
+		"and not exists (select 1 from "+s.e.table(t.Name)+" c where c.source = "+source+" and c.root_id = r.root_id and c.data_hash = r.data_hash)")
+	return t, err
 }
 
 // discarding is how long Discard tries: what it leaves, the next Open clears.
@@ -533,7 +574,7 @@ func (s *staged) Discard(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	for purpose, t := range s.tables {
-		if purpose == rowsTable || purpose == keptTable {
+		if purpose == rowsTable || purpose == keptTable || purpose == toldTable {
 			// Its objects may be the target's. Those that are not are orphans, which maintenance removes.
 			errs = append(errs, s.e.w.Drop(ctx, t.Name))
 			continue
