@@ -55,22 +55,22 @@ var tables = []string{
 	from unnest(sequence(1, 700)) as a(n) cross join lateral (select cast(date_add('minute', -6 * n, current_timestamp) as timestamp(6) with time zone) as failed) as c`,
 	`create table %[1]sops.sla as
 	select 'run-' || cast(h as varchar) as run_id, measured as evaluated_at, source, property, element, target,
-	  case property when 'freshness' then 900e0 + 600 * sin(h / 5e0) * sin(h / 5e0) + (case when source like '%%taxi%%' and h > 60 then (h - 60) * 700 else 0 end) when 'completeness' then 99.7e0 else 1400e0 end as actual,
+	  (case property when 'freshness' then 900e0 + 600 * sin(h / 5e0) * sin(h / 5e0) + (case when source like '%%taxi%%' and h > 60 then (h - 60) * 700 else 0 end) when 'completeness' then 99.7e0 else 1400e0 end) / (case unit when 'm' then 60e0 else 1e0 end) as actual,
 	  unit, case when property = 'freshness' and source like '%%taxi%%' and h > 64 then false else true end as met, 'operational' as driver, 'As agreed with analytics.' as description
 	from unnest(sequence(0, 71)) as a(h)
-	cross join (values ('events.enriched_yellowtaxitriprecords_0', 'freshness', 'kafka_timestamp', 3600e0, 's'), ('events.enriched_airqualitysensor_0', 'freshness', 'kafka_timestamp', 7200e0, 's'),
-	  ('events.enriched_yellowtaxitriprecords_0', 'latency', 'time', 3600e0, 's'), ('events.enriched_yellowtaxitriprecords_0', 'completeness', 'root_id', 99.5e0, 'percent')) as b(source, property, element, target, unit)
+	cross join (values ('events.enriched_yellowtaxitriprecords_0', 'freshness', 'kafka_timestamp', 60e0, 'm'), ('events.enriched_airqualitysensor_0', 'freshness', 'kafka_timestamp', 7200e0, 's'),
+	  ('events.enriched_yellowtaxitriprecords_0', 'latency', 'time', 60e0, 'm'), ('events.enriched_yellowtaxitriprecords_0', 'completeness', 'root_id', 99.5e0, 'percent')) as b(source, property, element, target, unit)
 	cross join lateral (select cast(date_add('hour', h - 72, date_trunc('hour', current_timestamp)) as timestamp(6) with time zone) as measured) as c`,
 	`create table %[1]sops.quality as
 	select 'run' as run_id, cast(date_add('day', -d, current_timestamp) as timestamp(6) with time zone) as evaluated_at, source, date_add('day', -d, current_date) as arrival_date, kind, rule_id, rule_id as name, element, metric, dimension, severity, unit,
 	  value as value, cast(value as varchar) as value_text, threshold, value <= most as passed, severity = 'error' as blocking, bigint '100000' as rows_checked, cast(value * 1000 as bigint) as rows_failed, '[]' as examples, 'A rule.' as description
 	from unnest(sequence(0, 13)) as a(d)
-	cross join (values ('events.enriched_yellowtaxitriprecords_0', 'rule', 'passengers-zero', 'passenger_count', 'invalidValues', 'accuracy', 'warning', 'percent', 'at most 5', 5e0),
-	  ('events.enriched_yellowtaxitriprecords_0', 'rule', 'fare_amount-negative', 'fare_amount', 'invalidValues', 'conformity', 'warning', 'percent', 'at most 2', 2e0),
-	  ('events.enriched_yellowtaxitriprecords_0', 'rule', 'dropoff-after-pickup', '', 'sql', 'consistency', 'warning', 'rows', 'exactly 0', 0e0),
-	  ('events.enriched_yellowtaxitriprecords_0', 'rule', 'no-null-vendor', 'vendorid', 'missingValues', 'completeness', 'error', 'rows', 'exactly 0', 100e0),
-	  ('events.enriched_airqualitysensor_0', 'rule', 'co-missing', 'co_gt', 'missingValues', 'completeness', 'error', 'percent', 'at most 10', 10e0),
-	  ('events.enriched_airqualitysensor_0', 'rule', 'humidity-range', 'rh', 'invalidValues', 'accuracy', 'info', 'rows', 'exactly 0', 0e0),
+	cross join (values ('events.enriched_yellowtaxitriprecords_0', 'rule', 'passengers-zero', 'passenger_count', 'invalidValues', 'accuracy', 'warning', 'percent', 'mustBeLessOrEqualTo 5', 5e0),
+	  ('events.enriched_yellowtaxitriprecords_0', 'rule', 'fare_amount-negative', 'fare_amount', 'invalidValues', 'conformity', 'warning', 'percent', 'mustBeLessOrEqualTo 2', 2e0),
+	  ('events.enriched_yellowtaxitriprecords_0', 'rule', 'dropoff-after-pickup', '', 'sql', 'consistency', 'warning', 'rows', 'mustBe 0', 0e0),
+	  ('events.enriched_yellowtaxitriprecords_0', 'rule', 'no-null-vendor', 'vendorid', 'missingValues', 'completeness', 'error', 'rows', 'mustBe 0', 100e0),
+	  ('events.enriched_airqualitysensor_0', 'rule', 'co-missing', 'co_gt', 'missingValues', 'completeness', 'error', 'percent', 'mustBeLessOrEqualTo 10', 10e0),
+	  ('events.enriched_airqualitysensor_0', 'rule', 'humidity-range', 'rh', 'invalidValues', 'accuracy', 'info', 'rows', 'mustBe 0', 0e0),
 	  ('events.enriched_airqualitysensor_0', 'profile', null, 'rh', 'nulls', null, null, null, null, 1e9)) as b(source, kind, rule_id, element, metric, dimension, severity, unit, threshold, most)
 	cross join lateral (select case rule_id when 'passengers-zero' then 1.7e0 + (case when d < 2 then 6.23e0 else 0e0 end) when 'fare_amount-negative' then 1.002e0 when 'dropoff-after-pickup' then cast(mod(d, 3) as double)
 	  when 'co-missing' then 3e0 + (case when d = 0 then 14.98e0 else d / 10e0 end) when 'humidity-range' then 4e0 else 0e0 end as value) as c
@@ -291,6 +291,7 @@ func TestSuperset(t *testing.T) {
 		{"Flow by topic", "row_count", map[string]any{"topic": "events.dead"}, `select sum("rows") from lake.ops.landing where kind = 'dead'`},
 		{"Failures by code", "dead_count", map[string]any{"failure_code": "not_json", "failure_stage": "enrich"}, "select count(*) from lake.events.dead where failure_code = 'not_json' and failure_stage = 'enrich'"},
 		{"Service levels now", "actual", map[string]any{"property": "completeness"}, "select 99.7e0"},
+		{"Freshness and latency: hours, by run", "hours_worst", map[string]any{"property": "latency"}, "select 1400e0 / 3600"},
 		{"Quality rules that failed", "value", map[string]any{"rule_id": "co-missing"}, "select 17.98e0"},
 		{"Runs of curate: CPU seconds per hour, by step", "cpu_sum", map[string]any{"step": "quality"}, "select max(cpu_seconds) from lake.ops.runs where step = 'quality'"},
 		{"Quality by dimension", "rule_count", map[string]any{"dimension": "conformity"}, "select 14"},
@@ -303,6 +304,9 @@ func TestSuperset(t *testing.T) {
 		if g := cell("Failures by code, in search", "dead_count", map[string]any{"failure_code": "not_json"}); g != 2 {
 			t.Errorf("search has %v of not_json, not 2", g)
 		}
+	}
+	if got["Quality rules that failed"].Rows[0]["expected"] != "at most 10" {
+		t.Errorf("a threshold reads %v", got["Quality rules that failed"].Rows[0]["expected"])
 	}
 	if n := len(got["Trips per day (days with 10 or more)"].Rows); n != 31 {
 		t.Errorf("%d days are shown, of 31 with trips", n)

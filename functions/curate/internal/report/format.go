@@ -48,15 +48,22 @@ func number(v float64) string {
 	return strings.TrimRight(strings.TrimRight(s, "0"), ".")
 }
 
+// spans are the units that are a length of time, in the spelling of package quality and in words. Longer ones are mean lengths.
+var spans = map[string]time.Duration{
+	"ms": time.Millisecond, "s": time.Second, "seconds": time.Second, "m": time.Minute, "minutes": time.Minute, "h": time.Hour, "hours": time.Hour, "d": 24 * time.Hour, "days": 24 * time.Hour,
+	"w": 7 * 24 * time.Hour, "M": 30*24*time.Hour + 10*time.Hour, "y": 365*24*time.Hour + 6*time.Hour,
+}
+
 // measure writes a value in its unit.
 func measure(v float64, unit string) string {
+	if length, ok := spans[unit]; ok && math.Abs(v)*float64(length) < math.MaxInt64 {
+		return span(time.Duration(v * float64(length)))
+	}
 	switch strings.ToLower(unit) {
 	case "":
 		return number(v)
 	case "percent", "%":
 		return number(v) + " %"
-	case "s", "sec", "second", "seconds":
-		return span(time.Duration(v * float64(time.Second)))
 	case "b", "byte", "bytes":
 		return size(int64(v))
 	case "row", "rows":
@@ -64,6 +71,16 @@ func measure(v float64, unit string) string {
 	}
 	return number(v) + " " + unit
 }
+
+// operators are the Open Data Contract Standard's words for what a value must be, and ours. A longer one stands before those that it begins with.
+var operators = strings.NewReplacer(
+	"mustBeGreaterOrEqualTo ", "at least ", "mustBeGreaterThanOrEqualTo ", "at least ", "mustBeGreaterThan ", "more than ",
+	"mustBeLessOrEqualTo ", "at most ", "mustBeLessThanOrEqualTo ", "at most ", "mustBeLessThan ", "less than ",
+	"mustNotBeBetween ", "not between ", "mustBeBetween ", "between ", "mustNotBe ", "anything but ", "mustBe ", "exactly ",
+)
+
+// words says a threshold in words.
+func words(threshold string) string { return operators.Replace(threshold) }
 
 // span writes a duration in the one or two units that matter.
 func span(d time.Duration) string {

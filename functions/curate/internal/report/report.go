@@ -74,9 +74,9 @@ type Rule struct {
 	Severity    string // SeverityError, SeverityWarning or SeverityInfo
 	Metric      string // nullValues, invalidValues, sql, ...
 	Description string
-	Unit        string   // percent, rows, seconds, bytes or any other word
+	Unit        string   // percent, rows, bytes, ms, s, m (minutes), h, d, w, M (months), y or any other word
 	Value       *float64 // in Unit; nil: it could not be computed, and Error says why
-	Threshold   string   // in words: "at most 5"
+	Threshold   string   // in words, or with the standard's: "at most 5", "mustBeLessOrEqualTo 5"
 	Limit       *float64 // the threshold's number in Unit, drawn into the trend; nil: none
 	Rows        int64    // rows looked at
 	Passed      bool
@@ -222,7 +222,7 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"count":  func(n any) string { return count(whole(n)) },
 	"plural": func(n any, one, many string) string { return plural(whole(n), one, many) },
 	"share":  func(a, b any) float64 { return share(whole(a), whole(b)) },
-	"spark":  spark, "bars": bars, "value": valueOf, "tests": tests,
+	"spark":  spark, "bars": bars, "value": valueOf, "tests": tests, "words": words,
 	"css": func() template.CSS { return template.CSS(stylesheet) },
 }).Parse(source))
 

@@ -138,7 +138,7 @@ func problems(r Run) []problem {
 		held := func(rule Rule) bool {
 			return rule.Table == h.Source && rule.Day == h.Day && rule.ID == h.Rule && !rule.Passed
 		}
-		text := h.Reason
+		text := words(h.Reason)
 		if h.Value != "" {
 			text += " Value: " + h.Value + "."
 		}
@@ -288,7 +288,7 @@ func alarmTitle(kind string) string {
 func found(v *float64, unit, threshold string) string {
 	s := "Found " + valueOf(v, unit)
 	if threshold != "" {
-		s += ", expected " + threshold
+		s += ", expected " + words(threshold)
 	}
 	return s + "."
 }
