@@ -25,7 +25,7 @@ const modelsText = `curate models shows, checks and runs the models: SQL files t
   curate models list   [--select ...]                     what there is
   curate models graph  [--select ...] [--format mermaid]  which reads which
   curate models check  [--select ...] [--tables]          whether DuckDB and Trino would answer them alike
-  curate models run    [--select ...]                     bring their tables up to date, as curate run does after it took in what landed
+  curate models run    [--select ...] [--full-refresh]    bring their tables up to date, as curate run does after it took in what landed
 
 --select is dbt's: a name (* stands for anything), +name with all that it needs, name+ with all that need it, tag:x, path:dir; a comma for what several have in common.
 check reads no server but with --tables, which has the columns of the tables events.* and ops.* in the warehouse looked at too.
@@ -35,12 +35,13 @@ func runModels(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	f := newFlags("models", modelsText)
 	selectors := f.StringArray("select", nil, "which models; several add up")
 	format := f.String("format", "text", "of graph: text, mermaid or dot")
+	full := f.Bool("full-refresh", false, "run: build them anew from all that their inputs hold, after rows of the past were changed")
 	tables := f.Bool("tables", false, "check: look at the tables of the warehouse, too")
 	if err := f.parse(args, stdout, 1); err != nil {
 		return err
 	}
 	if f.Arg(0) == "run" {
-		return modelsRun(ctx, f, *selectors, stdout, stderr)
+		return modelsRun(ctx, f, *selectors, *full, stdout, stderr)
 	}
 	if !slices.Contains([]string{"list", "graph", "check"}, f.Arg(0)) {
 		return fmt.Errorf("%w: models %s is not known: list, graph, check, run", errUsage, f.Arg(0))
@@ -126,7 +127,7 @@ func modelsCheck(ctx context.Context, f *flags, set *model.Set, tables bool, std
 	return model.Check(ctx, set, o), nil
 }
 
-func modelsRun(ctx context.Context, f *flags, selectors []string, stdout, stderr io.Writer) (err error) {
+func modelsRun(ctx context.Context, f *flags, selectors []string, full bool, stdout, stderr io.Writer) (err error) {
 	s, err := f.forPerson(ctx, stderr)
 	if err != nil {
 		return err
@@ -145,7 +146,7 @@ func modelsRun(ctx context.Context, f *flags, selectors []string, stdout, stderr
 		return err
 	}
 	o := s.model(held)
-	o.Select = selectors
+	o.Select, o.FullRefresh = selectors, full
 	res, err := model.Run(ctx, o)
 	if tell := modelsTable(stdout, res); tell != nil {
 		return fmt.Errorf("write what was done: %w", tell)

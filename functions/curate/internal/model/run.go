@@ -30,6 +30,8 @@ type Options struct {
 	// Engine is called once, when the first model has work; a run that finds nothing to do opens none. The caller closes what it opened.
 	Engine func(ctx context.Context) (Engine, error)
 	Select []string // as Set.Select has it; empty: all models
+	// FullRefresh has the models built anew from all that their inputs hold, as dbt's --full-refresh: for rows of the past that were changed under them (backfill, erasure).
+	FullRefresh bool
 	// Held says whether the day (YYYY-MM-DD, of arrival) of the source (events.x) is in quarantine. nil: none is.
 	Held     func(source, day string) bool
 	Window   time.Duration    // 0: DefaultWindow
@@ -364,6 +366,8 @@ func (r *runner) decide(ctx context.Context, m *Model) (decision, error) {
 		why = "the table has no checkpoint"
 	case b.Target.Properties()[FingerprintProperty] != print:
 		why = "the model has changed"
+	case r.o.FullRefresh:
+		why = "a full refresh was asked for"
 	}
 	b.Recreate = b.Target != nil && !fits(b.Target, b.Spec)
 	tables, models := r.o.Set.reads(m)
