@@ -16,8 +16,11 @@ import (
 const (
 	// LeastKeep is the least time for which what was current stays readable, and for which an object that nobody names stays.
 	LeastKeep = 24 * time.Hour
-	// doneProperty is the property of ops.landing that holds when maintenance last ended, RFC 3339.
-	doneProperty = "millrace.maintained"
+	// doneProperty is the property of ops.landing that holds when maintenance last ended well, RFC 3339, and failedProperty when it last did not, if that was later.
+	doneProperty   = "millrace.maintained"
+	failedProperty = "millrace.maintenance_failed"
+	// pause is how long a maintenance that failed is left alone: it reads every table, and what stopped it is seldom gone in a minute.
+	pause = time.Hour
 )
 
 // landing is the table that remembers when maintenance was done: it is there as soon as anything is.
@@ -99,7 +102,7 @@ func (o *Options) defaults() {
 	o.Orphans = max(o.Orphans, LeastKeep)
 }
 
-// Due reports whether the last maintenance that ended well is longer ago than every; false where there is nothing to maintain yet.
+// Due reports whether the last maintenance that ended well is longer ago than every, and the last one that failed longer than an hour; false where there is nothing to maintain yet.
 func Due(ctx context.Context, w *warehouse.Warehouse, now time.Time, every time.Duration) (bool, error) {
 	t, err := w.Load(ctx, landing)
 	if errors.Is(err, warehouse.ErrNoTable) {
@@ -107,6 +110,9 @@ func Due(ctx context.Context, w *warehouse.Warehouse, now time.Time, every time.
 	}
 	if err != nil {
 		return false, err
+	}
+	if failed, err := time.Parse(time.RFC3339, t.Properties()[failedProperty]); err == nil && now.Sub(failed) < min(pause, every) {
+		return false, nil
 	}
 	last, err := time.Parse(time.RFC3339, t.Properties()[doneProperty])
 	return err != nil || now.Sub(last) >= every, nil //nolint:nilerr // never done, or by somebody who wrote something else: then it is time
@@ -133,16 +139,16 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if r.Sweep, err = o.sweep(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("sweep the warehouse: %w", err))
 	}
-	if len(errs) == 0 && !o.DryRun {
-		if err := o.done(ctx); err != nil {
+	if !o.DryRun {
+		if err := o.note(ctx, len(errs) == 0); err != nil {
 			errs = append(errs, fmt.Errorf("maintain: %w", err))
 		}
 	}
 	return r, errors.Join(errs...)
 }
 
-// done notes when maintenance ended.
-func (o *Options) done(ctx context.Context) error {
+// note keeps when maintenance ended, and how.
+func (o *Options) note(ctx context.Context, well bool) error {
 	t, err := o.Warehouse.Load(ctx, landing)
 	if errors.Is(err, warehouse.ErrNoTable) {
 		return nil
@@ -150,7 +156,12 @@ func (o *Options) done(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = o.Warehouse.Commit(ctx, t, warehouse.Change{Properties: map[string]string{doneProperty: o.Clock().UTC().Format(time.RFC3339)}})
+	now := o.Clock().UTC().Format(time.RFC3339)
+	props := map[string]string{failedProperty: now}
+	if well {
+		props = map[string]string{doneProperty: now, failedProperty: ""}
+	}
+	_, err = o.Warehouse.Commit(ctx, t, warehouse.Change{Properties: props})
 	return err
 }
 

@@ -626,6 +626,9 @@ func TestConflict(t *testing.T) {
 		}
 	}
 	l.ensure(landing, spec)
+	if got, err := Due(t.Context(), l.w, l.now, day); err != nil || !got {
+		t.Errorf("due at first: %v, %v", got, err)
+	}
 	o := l.options()
 	once := false
 	o.DB = func() (*duck.DB, error) {
@@ -641,16 +644,20 @@ func TestConflict(t *testing.T) {
 	}
 	due := func(want bool) {
 		t.Helper()
-		if got, err := Due(t.Context(), l.w, l.now, hour); err != nil || got != want {
+		if got, err := Due(t.Context(), l.w, l.now, day); err != nil || got != want {
 			t.Errorf("due %v, %v", got, err)
 		}
 	}
+	due(false) // not at once
+	l.now = l.now.Add(hour)
 	due(true)
 	if r := l.run(o); len(r.Compaction) != 1 || r.Compaction[0].Table != trips.String() {
 		t.Errorf("the next run: %+v", r.Compaction)
 	}
 	due(false)
-	l.now = l.now.Add(hour)
+	l.now = l.now.Add(day - time.Second)
+	due(false)
+	l.now = l.now.Add(time.Second)
 	due(true)
 	if got, err := Due(t.Context(), newLake(t).w, l.now, hour); err != nil || got {
 		t.Errorf("due without tables: %v, %v", got, err)
