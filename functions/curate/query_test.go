@@ -102,8 +102,11 @@ func (l *lake) query(t *testing.T, args ...string) (stdout, stderr string, err e
 var (
 	factTrip = warehouse.Name{Namespace: "star", Table: "fact_trip"}
 	tripSpec = warehouse.Spec{Partition: []string{"day"}, Columns: []warehouse.Column{
-		{Name: "day", Type: iceberg.PrimitiveTypes.Date}, {Name: "id", Type: iceberg.PrimitiveTypes.String}, {Name: "fare", Type: iceberg.DecimalTypeOf(9, 2)},
-		{Name: "note", Type: iceberg.PrimitiveTypes.String}, {Name: "ratio", Type: iceberg.PrimitiveTypes.Float64},
+		{Name: "day", Type: iceberg.PrimitiveTypes.Date},
+		{Name: "id", Type: iceberg.PrimitiveTypes.String},
+		{Name: "fare", Type: iceberg.DecimalTypeOf(9, 2)},
+		{Name: "note", Type: iceberg.PrimitiveTypes.String},
+		{Name: "ratio", Type: iceberg.PrimitiveTypes.Float64},
 		{Name: "place", Type: &iceberg.StructType{FieldList: []iceberg.NestedField{{ID: 1, Name: "zone", Type: iceberg.PrimitiveTypes.String}}}},
 	}}
 )
@@ -135,10 +138,13 @@ d     0.00  two·lines  NULL
 `},
 		{[]string{"select count(*) as n from fact_trip"}, "n\n─\n4\n(1 row)\n"},
 		{[]string{"select column_name from information_schema.columns where table_name = 'fact_trip' and data_type like 'DEC%'"}, "column_name\n───────────\nfare\n(1 row)\n"},
-		{[]string{"--format", "csv"}, "table,rows,"},
+		{[]string{"--format", "csv"}, "table,rows,bytes,files,changed\r\nstar.fact_trip"},
 	} {
 		out, stderr, err := l.query(t, c.args...)
-		if err != nil || stderr != "" || out != c.want && !(strings.HasSuffix(c.want, ",") && strings.HasPrefix(out, c.want) && strings.Contains(out, "star.fact_trip,4,")) {
+		if len(c.args) == 2 && c.args[1] == "csv" { // the tables, with their sizes
+			out, _, _ = strings.Cut(out, ",4,")
+		}
+		if err != nil || stderr != "" || out != c.want {
 			t.Errorf("%q:\n%s\n%s\n%v", c.args, out, stderr, err)
 		}
 	}
