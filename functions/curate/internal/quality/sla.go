@@ -88,7 +88,7 @@ type share struct {
 // freshness is the age of the newest event's collector_tstamp; latency the time from collector_tstamp to the landing log's entry, of the slowest but one in a hundred events of
 // yesterday and today that are not replayed; completeness the share of the raw rows of the last whole day (or today so far) whose events are enriched or dead, over all event types,
 // since raw objects do not say their type; throughput (or volume) the rows of the last whole day in one unit of time; frequency the mean time between landings until now; retention the age of the
-// oldest day. All others are not measured here, and say so.
+// oldest day. All others are not measured here, and say so. Where the levels of one source cannot be measured, those of the others are, and the error says which.
 func SLA(ctx context.Context, o SLAOptions) (SLAResult, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -124,15 +124,20 @@ func SLA(ctx context.Context, o SLAOptions) (SLAResult, error) {
 	if m.db, err = o.DB(ctx); err != nil {
 		return r, err
 	}
+	var errs []error
 	for _, s := range due {
 		levels, err := m.levels(ctx, s)
 		if err != nil {
-			return r, fmt.Errorf("service levels of %s: %w", s.name, err)
+			if ctx.Err() != nil {
+				return r, err
+			}
+			errs = append(errs, fmt.Errorf("service levels of %s: %w", s.name, err))
+			now.Tables[s.name] = -1 // measured again by the next run
 		}
 		r.Levels = append(r.Levels, levels...)
 	}
 	now.follow(r.Levels, m.now)
-	return r, m.commit(ctx, r, now)
+	return r, errors.Join(append(errs, m.commit(ctx, r, now))...)
 }
 
 // due returns the sources that have service levels, and loads what they are measured on.
@@ -469,7 +474,12 @@ func (m *measuring) retention(_ context.Context, _ *source, _ contract.SLA, t ta
 
 // follow gives levels their trends, and the trends the levels' values.
 func (c *slaCheckpoint) follow(levels []Level, now time.Time) {
-	trend := map[string]map[string][]trendPoint{} // of levels that are still agreed
+	trend := map[string]map[string][]trendPoint{} // of levels that are still agreed, and of sources that could not be measured
+	for name, list := range c.Trend {
+		if !slices.ContainsFunc(levels, func(l Level) bool { return l.Source == name }) {
+			trend[name] = list
+		}
+	}
 	day := now.Format(time.DateOnly)
 	for i := range levels {
 		l := &levels[i]

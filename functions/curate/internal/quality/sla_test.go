@@ -15,6 +15,7 @@ import (
 
 	"millrace/functions/curate/internal/duck"
 	"millrace/functions/curate/internal/warehouse"
+	"millrace/shared/contract"
 	"millrace/shared/objectstore/objectstoretest"
 )
 
@@ -183,4 +184,33 @@ func TestKilledMeasurementIsRepeated(t *testing.T) {
 	l.measure()
 	l.measure()
 	equal(t, "ops.sla", l.rows(TableSLA, "select run_id from x order by 1"), []string{"run-1", "run-3"})
+}
+
+// Guards the levels of all sources against one whose objects are away: the others are measured, the error names it, and the next run measures it.
+func TestOneSourcesLevelsAreAway(t *testing.T) {
+	l := levels(t, "{property: freshness, value: 1, unit: h}")
+	l.land(today, amounts("1"))
+	other, _ := modelOf(t, strings.Replace(head, "value: Thing", "value: Other", 1)+fields+"slaProperties:\n  - {property: freshness, value: 1, unit: h}\n")
+	set, err := contract.NewSet(append(l.set.All(), other)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.set, l.table = set, warehouse.Name{Namespace: "events", Table: "enriched_other_0"}
+	l.land(today, amounts("1"))
+	l.server.Fail(func(_, _, key string) objectstoretest.Fault {
+		if strings.Contains(key, "enriched_other_0/data/") {
+			return objectstoretest.Refuse
+		}
+		return objectstoretest.Serve
+	})
+	o := l.sla()
+	o.Warehouse = l.reopen()
+	r, err := SLA(t.Context(), o)
+	if err == nil || !strings.Contains(err.Error(), "events.enriched_other_0") || len(r.Levels) != 1 || r.Levels[0].Source != "events.enriched_thing_0" {
+		t.Errorf("%v: %+v", err, r.Levels)
+	}
+	l.server.Fail(nil)
+	if r := l.measure(); len(r.Levels) != 2 {
+		t.Errorf("%+v", r.Levels)
+	}
 }
