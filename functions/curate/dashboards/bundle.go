@@ -174,15 +174,26 @@ func (o Options) connect(lake map[string]any) error {
 	return nil
 }
 
+// cleared are members that a file may lack. They are sent as null: an import leaves alone what it is not told of, so that a later bundle could not take anything back.
+var cleared = map[string][]string{
+	"datasets": {"main_dttm_col", "description", "cache_timeout", "fetch_values_predicate", "template_params"}, "charts": {"description", "cache_timeout"}, "dashboards": {"description", "css"},
+}
+
 // fit puts names of this installation into a file.
 func (o Options) fit(name string, doc map[string]any) {
+	kind, _, _ := strings.Cut(name, "/")
+	for _, member := range cleared[kind] {
+		if _, there := doc[member]; !there {
+			doc[member] = nil
+		}
+	}
 	catalog, prefix := orElse(o.Catalog, lakeCatalog), o.SchemaPrefix
 	label := func(member string) {
 		if prefix != "" {
 			doc[member] = fmt.Sprintf("%v (%s)", doc[member], strings.Trim(prefix, "_"))
 		}
 	}
-	switch kind, _, _ := strings.Cut(name, "/"); kind {
+	switch kind {
 	case "databases":
 		label("database_name")
 	case "datasets":

@@ -302,6 +302,17 @@ func TestPrune(t *testing.T) {
 	}
 }
 
+// What a file no longer says must be taken back by the next import, and Superset takes back only what it is told is null.
+func TestCleared(t *testing.T) {
+	b, err := json.Marshal(bundle(t, options())["datasets/lake/ops_quarantine.yaml"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(b), `"main_dttm_col":null`) {
+		t.Error("a column of time that was taken away stays")
+	}
+}
+
 // A password must not lie in a file that people mail around, and a wrong address must be told before anything is sent.
 func TestOptions(t *testing.T) {
 	o := options()
