@@ -341,18 +341,25 @@ func TestEnginesMakeTheSameTables(t *testing.T) {
 	last := 0
 	for _, to := range []int{700, 1500} {
 		var counts []string
+		var sum model.Counts
 		for _, l := range []*lake{byDuck, byTrino} {
 			l.land(ctx, last+1, to)
 			res := l.wellRun(ctx, set)
 			text := ""
 			for _, m := range res.Models {
 				text += fmt.Sprintf("%s %s %s %+v\n", m.Name, m.Status, m.Mode, m.Counts)
+				sum.Replaced, sum.Duplicates, sum.Conflicts = sum.Replaced+m.Counts.Replaced, sum.Duplicates+m.Counts.Duplicates, sum.Conflicts+m.Counts.Conflicts
 				for _, test := range m.Tests {
 					text += fmt.Sprintf("  %s %d %q\n", test.Name, test.Failures, test.Columns)
 				}
 			}
 			counts = append(counts, text)
 			t.Logf("rows to %d: %s in %s", to, l.prefix, res.Duration.Round(time.Millisecond))
+		}
+		for what, n := range map[string]int64{"replaced": sum.Replaced, "duplicate": sum.Duplicates, "conflicting": sum.Conflicts} {
+			if n == 0 && last > 0 {
+				t.Errorf("rows to %d: none was %s: that is not compared", to, what)
+			}
 		}
 		if counts[0] != counts[1] {
 			t.Errorf("the engines count differently:\n%s\n%s", counts[0], counts[1])

@@ -29,7 +29,7 @@ const Batch = 100
 // Query returns a SELECT of rows from to to, numbers from 1. Every tenth is a copy of an earlier event: replayed, conflicting, or just sent twice.
 func (s Source) Query(from, to int) string {
 	return fmt.Sprintf(`with numbered as (
-  select t.n, case when t.n %% 10 = 0 then (t.n * 7) %% t.n / 10 * 10 + (t.n / 10) %% 9 + 1 else t.n end as k
+  select t.n, case when t.n %% 10 = 0 then t.n * 7 / 11 / 10 * 10 + (t.n / 10) %% 9 + 1 else t.n end as k
   from unnest(sequence(%d, %d)) as t(n)
 )
 select
@@ -39,7 +39,7 @@ select
   'id-' || cast(k as varchar) as id,
   'https://sample.example/' || cast(k %% 3 as varchar) as source,
   'hash-' || cast(k as varchar) || case when n %% 50 = 0 then '-other' else '' end as data_hash,
-  case when n <> k and n %% 30 = 0 then cast(n %% 4 as bigint) end as replay_count,
+  case when n %% 30 = 0 then cast(n / 30 %% 4 as bigint) end as replay_count,
   cast(n %% 4 as integer) as kafka_partition,
   cast(n as bigint) as kafka_offset,
   from_unixtime(cast(1795000000 + n / 7 * 60 as double)) as kafka_timestamp,
