@@ -75,14 +75,14 @@ func prepare(ctx context.Context, db engine, schema *iceberg.Schema, model contr
 	}
 	// Every condition is paid for by every statement: most days need none.
 	var where []string
+	query := flatten(schema, model, source)
 	if events < all {
 		where = append(where, "f.root_id is not null")
 	}
-	if copies > 0 {
-		where = append(where, "not exists (select 1 from "+beaten+" as b where b.kafka_partition = f.kafka_partition and b.kafka_offset = f.kafka_offset and "+
-			"b.landing_log = f.landing_log and b.landing_sequence = f.landing_sequence)")
+	if copies > 0 { // an outer join: DuckDB takes five times as long for NOT EXISTS, since it first makes a set of all rows' positions
+		query += " left join " + beaten + " as b on b.kafka_partition = f.kafka_partition and b.kafka_offset = f.kafka_offset and b.landing_log = f.landing_log and b.landing_sequence = f.landing_sequence"
+		where = append(where, "b.kafka_offset is null")
 	}
-	query := flatten(schema, model, source)
 	if len(where) > 0 {
 		query += " where " + strings.Join(where, " and ")
 	}
