@@ -83,6 +83,10 @@ func TestContractGone(t *testing.T) {
 	if got := l.query(`select payload.a, payload.b from events.enriched_x_0`); got != "2 b" {
 		t.Errorf("got %s", got)
 	}
+	l.land(enriched, typedObject("X", &changed{ref("one")}), plain("Y", 1))
+	if res := l.must(); codes(res) != string(CodeType)+"!" || res.Rows() != 1 {
+		t.Errorf("another type than the table's, without a contract: %+v", res)
+	}
 }
 
 // Guards the other tables and topics against one whose contract changed a type: it alone stays, with an alarm in each run, and takes all of its rows once the contract is what it was, also those that
@@ -103,7 +107,7 @@ func TestTypeChanged(t *testing.T) {
 	l.know(l.contract("X", 1, propertiesOne))
 	l.land(enriched, plain("Y", 1), typedObject("X", &first{A: ref(int64(2))}))
 	res = l.must()
-	if codes(res) != string(CodeType)+"!" || !strings.Contains(res.Alarms[0].Message, "payload.a") {
+	if codes(res) != string(CodeType)+"!" || !strings.Contains(res.Alarms[0].Message, "payload.a") || !strings.Contains(res.Alarms[0].Hint, "INGEST_ACCEPT="+topicID(enriched)+"@2 ") {
 		t.Errorf("rows of another type: %+v", res.Alarms)
 	}
 	l.whole("Y", 3)

@@ -360,6 +360,9 @@ func (r *run) finish(err error) (Result, error) {
 
 func (r *run) alarm(a Alarm) {
 	a.Hint = hints[a.Code]
+	if a.Stops && (a.Code == CodeGap || a.Object != "") {
+		a.Hint += fmt.Sprintf(" Only where that cannot be: INGEST_ACCEPT=%s@%d gives up what is missing or wrong of the entry.", a.TopicID, a.Sequence)
+	}
 	r.result.Alarms = append(r.result.Alarms, a)
 	say := r.o.Logger.Warn
 	if a.Stops {
