@@ -25,4 +25,28 @@
 // Context: one text has to run as a full build, over a delta and over some partitions, on views of fetched files and on Trino's tables. Decision: each table that a model reads, and each ephemeral
 // model, becomes a common table expression in front of it, which selects the rows that this build needs; the model's text loses the schemas of its tables. Consequences: a model reads
 // exactly the rows that its checkpoint will say it has read.
+//
+// # Decision 2026-11-21: which copies meet
+//
+// Context: existing rows of a new row's key can lie in any file; reading all keys of a table at each run makes a run's cost the table's. Decision: those in the partitions of the new rows and those
+// in files with rows that arrived within Options.Window before the newest new row are looked at, by their key columns alone; files with rows that lose are written again without them.
+// Consequences: a copy that arrives later than the window in another partition is a second row; within the window a run's cost grows with the rows that it holds, by some 0.2 s of CPU a million.
+//
+// # Decision 2026-11-21: ops.conflicts is by source table, and appended to
+//
+// Context: a fact keeps the best copy and forgets the others, so that a later run cannot know which copy of a data was the earliest of all. Decision: source is the events.* table; a row for each
+// (source, root_id, data_hash), with the copy that ranked first when the conflict was first seen, and nothing is changed later. Consequences: these three columns do not depend on
+// how the input was cut into runs, the place of the copy can. Only models whose key is root_id and that have data_hash, arrived_at, kafka_partition and kafka_offset tell conflicts.
+//
+// # Decision 2026-11-21: what changes under a model
+//
+// Context: a fact joins dimensions, sources lose rows by erasure, columns change. Decision: a merged model reads dimensions as they are when its rows come, and does not follow their later changes
+// (models by partition and rebuilt ones do: they remember every input's snapshot); rows of a source that are changed in place, behind positions that were taken, need Options.FullRefresh. A
+// model whose columns went or changed type gets a new table: the old one is dropped right before the rows are committed. Consequences: a kill between the two leaves no rows, and no
+// checkpoint, until the next run.
+//
+// # Decision 2026-11-21: what tests look at
+//
+// Context: tests run before the commit, and a table's rows cannot all be read each time. Decision: not_null, relationships, accepted_values and SQL tests look at the rows that a commit would add;
+// unique looks at all rows of the partitions that they lie in, as those would be after it. Consequences: two equal values in partitions that never meet in one run are not found.
 package model

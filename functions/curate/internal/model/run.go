@@ -317,7 +317,7 @@ func (r *runner) run(ctx context.Context, m *Model) (res Outcome) {
 		return fail(err)
 	}
 	defer func() {
-		if err := staged.Discard(context.WithoutCancel(ctx)); err != nil && res.Status != Failed {
+		if err := staged.Discard(context.WithoutCancel(ctx)); err != nil {
 			r.log.WarnContext(ctx, "staged rows were left behind", "model", m.Name, "error", err)
 		}
 	}()
