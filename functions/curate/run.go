@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"millrace/functions/curate/internal/model"
 	"millrace/functions/curate/internal/quality"
 	"millrace/functions/curate/internal/warehouse"
+	"millrace/shared/telemetry"
 )
 
 // outcome is all that a run did and found: what the report, lineage, metrics and ops.runs are made of.
@@ -159,4 +159,4 @@ func (s *session) model(held quality.Holds) model.Options {
 }
 
 // version is the program's, for reports.
-func version() string { return runtime.Version() }
+func version() string { return telemetry.Version() }
