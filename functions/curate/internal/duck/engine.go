@@ -318,7 +318,7 @@ func (d *DB) Write(ctx context.Context, query string, schema *iceberg.Schema, pa
 			path = next()
 		}
 		if err := os.Rename(f.path, path); err != nil {
-			return out, fmt.Errorf("naming a data file: %w", err)
+			return nil, fmt.Errorf("naming a data file: %w", err)
 		}
 		out = append(out, Written{path, f.rows})
 	}
