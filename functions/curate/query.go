@@ -30,7 +30,7 @@ const queryText = `curate query answers one SELECT over the lake's tables, besid
   curate query --format csv "select * from ops.landing" > landing.csv
 
 Tables are events.*, ops.* and star.*; a name without a schema is looked for in star, events, ops; staging models (stg_...) can be named too. The SQL is
-DuckDB's with Trino's function names. Only the columns and days that the query names are fetched. It can read nothing but these tables, and write nothing.
+DuckDB's with Trino's function names. Only the columns that the query names are fetched. It can read nothing but these tables, and write nothing.
 
 A table shows the first 200 rows; csv and json (an object a line) all of them.
 

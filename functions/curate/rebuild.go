@@ -12,7 +12,7 @@ import (
 )
 
 const backfillText = `curate backfill makes the days of arrival from --from to --to of all tables events.* anew from the landing log: each table in one commit, so that who reads
-sees the old days or the new ones. Facts that were made of them follow with the next run.
+sees the old days or the new ones. Facts have taken these rows already: where the new ones differ, curate models run --full-refresh makes facts and marts anew.
 
   curate backfill --from 2026-11-01 --to 2026-11-03
 
