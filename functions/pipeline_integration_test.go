@@ -162,6 +162,7 @@ func TestRealTripsOnRealServers(t *testing.T) {
 		t.Skip("../shared/data/nyc_taxi is not here")
 	}
 	s := newSystemOnServers(t)
+	s.flags = append(s.flags, "-cron", "5s")
 	s.start()
 	out, err := exec.CommandContext(t.Context(), filepath.Join(s.dir, "produce"), "--collect", "http://"+s.listen,
 		"--max-record-count", "0", "--sleep-time", "0", "--batch", "200", "--concurrency", "4", trips).CombinedOutput()

@@ -27,7 +27,7 @@ func (s *session) trace(ctx context.Context, o *outcome) error {
 		}
 		key = strings.TrimSpace(string(b))
 	}
-	e, err := lineage.New(lineage.Config{
+	e, err := lineage.New(lineage.Config{ //nolint:contextcheck // it sends beside the run until Close, which has the context
 		URL: s.config.LineageURL, Key: key, File: s.config.LineageFile, Namespace: s.config.LineageNamespace, Version: version(), Warehouse: s.warehouse.Location(), Clock: s.clock,
 	})
 	if e == nil || err != nil {
