@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,14 +55,22 @@ type Level struct{ Source, Property string }
 func Push(ctx context.Context, gateway string, r Run) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := push.New(gateway, Job).Gatherer(registry(r)).Client(&http.Client{Timeout: timeout}).AddContext(ctx)
-	if err == nil {
-		return nil
+	// The library's errors have the URL in them: user and password go apart from it.
+	u, err := url.Parse(gateway)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return errors.New("push the run's metrics: the Pushgateway's URL is not an http or https one")
 	}
-	if cause := errors.Unwrap(err); cause != nil { // of a request that failed, whose text has the URL
-		err = cause
+	user := u.User
+	u.User = nil
+	to := push.New(u.String(), Job).Gatherer(registry(r)).Client(&http.Client{Timeout: timeout})
+	if user != nil {
+		password, _ := user.Password()
+		to.BasicAuth(user.Username(), password)
 	}
-	return fmt.Errorf("push the run's metrics: %w", err)
+	if err := to.AddContext(ctx); err != nil {
+		return fmt.Errorf("push the run's metrics: %w", err)
+	}
+	return nil
 }
 
 // registry has the metrics that the run can tell of.
@@ -72,8 +81,13 @@ func registry(r Run) *prometheus.Registry {
 		g.Set(value)
 		all.MustRegister(g)
 	}
-	vector := func(v *prometheus.GaugeVec) *prometheus.GaugeVec {
+	// A family without a series is not sent, and the gateway would keep the one that it has. So that there is one, a series whose labels are empty stands for none.
+	vector := func(o prometheus.GaugeOpts, entries int, none float64, labels ...string) *prometheus.GaugeVec {
+		v := prometheus.NewGaugeVec(o, labels)
 		all.MustRegister(v)
+		if entries == 0 {
+			v.WithLabelValues(make([]string, len(labels))...).Set(none)
+		}
 		return v
 	}
 	ended := float64(r.Ended.UnixMilli()) / 1000
@@ -85,37 +99,37 @@ func registry(r Run) *prometheus.Registry {
 	}
 	gauge(prometheus.GaugeOpts{Name: "millrace_curate_last_run_succeeded", Help: "1 where the last run succeeded, 0 where it failed."}, succeeded)
 
-	duration := vector(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_curate_run_duration_seconds", Help: "How long the last run took, by step; all is the whole run."}, []string{"step"}))
+	duration := vector(prometheus.GaugeOpts{Name: "millrace_curate_run_duration_seconds", Help: "How long the last run took, by step; all is the whole run."}, 1, 0, "step")
 	duration.WithLabelValues("all").Set(r.Duration.Seconds())
 	for step, took := range r.Steps {
 		duration.WithLabelValues(step).Set(took.Seconds())
 	}
 	if r.Rows != nil {
-		v := vector(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_curate_run_rows", Help: "Rows that the last run took from landing, by table."}, []string{"table"}))
+		v := vector(prometheus.GaugeOpts{Name: "millrace_curate_run_rows", Help: "Rows that the last run took from landing, by table."}, len(r.Rows), 0, "table")
 		for table, n := range r.Rows {
 			v.WithLabelValues(table).Set(float64(n))
 		}
 	}
 	if r.Alarms != nil {
-		v := vector(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_curate_landing_alarms", Help: "What keeps landed rows from being taken, by topic and code."}, []string{"topic", "code"}))
+		v := vector(prometheus.GaugeOpts{Name: "millrace_curate_landing_alarms", Help: "What keeps landed rows from being taken, by topic and code."}, len(r.Alarms), 0, "topic", "code")
 		for a, n := range r.Alarms {
 			v.WithLabelValues(a.Topic, a.Code).Set(float64(n))
 		}
 	}
 	if r.Lost != nil {
-		v := vector(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_curate_lost_offsets", Help: "Offsets that the entries read by the last run say are lost, by topic."}, []string{"topic"}))
+		v := vector(prometheus.GaugeOpts{Name: "millrace_curate_lost_offsets", Help: "Offsets that the entries read by the last run say are lost, by topic."}, len(r.Lost), 0, "topic")
 		for topic, n := range r.Lost {
 			v.WithLabelValues(topic).Set(float64(n))
 		}
 	}
 	if r.Held != nil {
-		v := vector(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_curate_quarantined_days", Help: "Days whose rows are held back, by source table."}, []string{"source"}))
+		v := vector(prometheus.GaugeOpts{Name: "millrace_curate_quarantined_days", Help: "Days whose rows are held back, by source table."}, len(r.Held), 0, "source")
 		for source, n := range r.Held {
 			v.WithLabelValues(source).Set(float64(n))
 		}
 	}
 	if r.SLA != nil {
-		v := vector(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_curate_sla_met", Help: "1 where the service level is kept, 0 where it is missed, by source table and property."}, []string{"source", "property"}))
+		v := vector(prometheus.GaugeOpts{Name: "millrace_curate_sla_met", Help: "1 where the service level is kept, 0 where it is missed, by source table and property."}, len(r.SLA), 1, "source", "property")
 		for l, met := range r.SLA {
 			value := 0.0
 			if met {
@@ -125,7 +139,7 @@ func registry(r Run) *prometheus.Registry {
 		}
 	}
 	if r.Failed != nil {
-		v := vector(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_curate_model_failures", Help: "Failing tests of a model that is not up to date, or 1 where it failed otherwise, by model."}, []string{"model"}))
+		v := vector(prometheus.GaugeOpts{Name: "millrace_curate_model_failures", Help: "Failing tests of a model that is not up to date, or 1 where it failed otherwise, by model."}, len(r.Failed), 0, "model")
 		for model, n := range r.Failed {
 			v.WithLabelValues(model).Set(float64(max(n, 1)))
 		}

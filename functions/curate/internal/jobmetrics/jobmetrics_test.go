@@ -20,10 +20,13 @@ type gateway struct {
 	families map[string]*dto.MetricFamily
 	paths    []string
 	methods  []string
+	users    []string
 }
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.paths, g.methods = append(g.paths, r.URL.Path), append(g.methods, r.Method)
+	user, password, _ := r.BasicAuth()
+	g.users = append(g.users, user+"/"+password)
 	d := expfmt.NewDecoder(r.Body, expfmt.ResponseFormat(r.Header))
 	for {
 		var f dto.MetricFamily
@@ -63,11 +66,11 @@ func TestPush(t *testing.T) {
 		Alarms: map[Alarm]int64{{"events.raw", "gap"}: 1}, Lost: map[string]int64{"events.raw": 3}, Held: map[string]int64{"events.a": 1, "events.b": 2},
 		SLA: map[Level]bool{{"events.a", "freshness"}: false, {"events.a", "volume"}: true}, Failed: map[string]int64{"fact_trip": 0},
 	}
-	if err := Push(t.Context(), server.URL, good); err != nil {
+	if err := Push(t.Context(), strings.Replace(server.URL, "http://", "http://ann:it's%20secret@", 1), good); err != nil {
 		t.Fatal(err)
 	}
-	if g.paths[0] != "/metrics/job/curate" || g.methods[0] != http.MethodPost {
-		t.Errorf("%s %s", g.methods[0], g.paths[0])
+	if g.paths[0] != "/metrics/job/curate" || g.methods[0] != http.MethodPost || g.users[0] != "ann/it's secret" {
+		t.Errorf("%s %s by %q", g.methods[0], g.paths[0], g.users[0])
 	}
 	has := func(want float64, name string, labels ...string) {
 		t.Helper()
@@ -102,14 +105,32 @@ func TestPush(t *testing.T) {
 	if _, ok := g.value("millrace_curate_quarantined_days", "source=events.b"); ok {
 		t.Error("days of a source that has none any more")
 	}
+
+	// A run that looked and found nothing at all: the last day was released, the gap was mended. No alert may go on.
+	none := Run{
+		Ended: at, Succeeded: true, Rows: map[string]int64{}, Alarms: map[Alarm]int64{}, Lost: map[string]int64{}, Held: map[string]int64{}, SLA: map[Level]bool{}, Failed: map[string]int64{},
+	}
+	if err := Push(t.Context(), server.URL, none); err != nil {
+		t.Fatal(err)
+	}
+	for name, rests := range map[string]float64{"run_rows": 0, "landing_alarms": 0, "lost_offsets": 0, "quarantined_days": 0, "sla_met": 1, "model_failures": 0} {
+		for _, m := range g.families["millrace_curate_"+name].GetMetric() {
+			if got := m.GetGauge().GetValue(); got != rests {
+				t.Errorf("%s of a run that found nothing: %v in %v, want %v", name, got, m, rests)
+			}
+		}
+	}
 }
 
 // Guards a run against a gateway that is away or refuses: that must be an error at once, without the password.
 func TestPushFails(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusBadRequest) }))
 	defer server.Close()
-	if err := Push(t.Context(), server.URL, Run{}); err == nil {
-		t.Error("a refusal passes")
+	if err := Push(t.Context(), strings.Replace(server.URL, "http://", "http://user:secret@", 1), Run{}); err == nil || !strings.Contains(err.Error(), "400") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("a refusal: %v", err)
+	}
+	if err := Push(t.Context(), "http://user:secret@host:port", Run{}); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("no URL: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
