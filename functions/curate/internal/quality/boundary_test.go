@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -305,6 +307,41 @@ func TestMendedContractReleases(t *testing.T) {
 		if len(r.Held) != 0 || len(r.Ended) != 1 || name != "gone" && r.Ended[0].ReleasedBy != name {
 			t.Errorf("%s: %+v", name, r)
 		}
+	}
+}
+
+// Guards a hold against a contract file that somebody broke: without its rules a source must neither let go of its days nor pass new ones, and the mended file goes on where it was.
+func TestBrokenContractFileHoldsAll(t *testing.T) {
+	l := things(t, "{id: few, metric: rowCount, mustBeLessThan: 2, severity: error}")
+	l.land(today, amounts("1", "2"))
+	if r := l.run(); len(r.Held) != 1 {
+		t.Fatalf("%+v", r)
+	}
+	whole := l.set
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "thing.odcs.yaml"), []byte(head+"    quality: [{id: few, metric: rowCount, mustBeLessThan: 2, severity: error}, }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken, err := contract.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.set = broken.Set()
+	if len(l.set.Invalid()) != 1 {
+		t.Fatalf("%v", l.set.Invalid())
+	}
+	const next = "2026-11-22"
+	l.land(next, amounts("1", "2", "3"))
+	r, err := Run(t.Context(), l.options())
+	if err == nil || !strings.Contains(err.Error(), "thing.odcs.yaml") {
+		t.Errorf("%v", err)
+	}
+	if len(r.Ended) != 0 || !r.Held.Held(l.table.String(), today) || !r.Held.Held(l.table.String(), next) {
+		t.Errorf("%+v", r)
+	}
+	l.set = whole
+	if r := l.run(); len(r.Ended) != 0 || len(r.Began) != 1 || r.Began[0].Day != next || len(r.Held) != 2 {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -43,6 +43,8 @@
 // Context: a metric that is misspelt, SQL that is broken or never ends, a pattern on a masked field. Decision: it fails; a day is held by it as by any other. Consequences: what was not proven is not
 // passed on; the mended contract is seen (a fingerprint) and all held days of the source are looked at again, as they are once an hour anyway, since a disk that was full is nobody's rule.
 //
+// The same of a contract file that cannot be used: without it a source would look as if it had no rules, so that all of its days are held, and none is let go, until the file is mended.
+//
 // # Decision 2026-11-21: a release by a person lasts
 //
 // Context: a day is evaluated whole, so what was bad in the morning still fails with the rows of the evening. Decision: a rule does not hold a day again that a person released; the failure

@@ -243,6 +243,16 @@ func ruling(m contract.Model) *contract.Contract {
 	return c
 }
 
+// unusable returns a contract file that is wrong and may be the one with the source's rules; nil where there is none. Without it the source looks as if it had no rules, or only those of another version.
+func unusable(set *contract.Set, source string) error {
+	for _, bad := range set.Invalid() {
+		if bad.EventType == "" || strings.HasPrefix(source, strings.TrimSuffix(Source(bad.EventType, 0).String(), "0")) {
+			return bad
+		}
+	}
+	return nil
+}
+
 // find sets which days are to be looked at.
 func (s *source) find(ctx context.Context, o *Options, name warehouse.Name, properties map[string]string, r Result) error {
 	var err error
@@ -260,6 +270,11 @@ func (s *source) find(ctx context.Context, o *Options, name warehouse.Name, prop
 	if s.contract != nil {
 		sum := sha256.Sum256(s.contract.Source())
 		s.now.Rules = hex.EncodeToString(sum[:8])
+	}
+	if s.contract == nil || s.was.Rules != "" && s.was.Rules != s.now.Rules {
+		if bad := unusable(o.Contracts, s.name); bad != nil {
+			return fmt.Errorf("its rules are not known: %w", bad)
+		}
 	}
 	if text := s.table.Properties()[propertyPosition]; text != "" {
 		if err := json.Unmarshal([]byte(text), &s.now.Position); err != nil {
