@@ -533,6 +533,44 @@ func TestBackfill(t *testing.T) {
 	}
 }
 
+// Guards days with an object that an operator gave up: what lies in its place now has no row in the table, neither by Run nor when the day is made anew.
+func TestBackfillOfGivenUp(t *testing.T) {
+	t.Parallel()
+	l := newLake(t)
+	l.land(enriched, plain("A", 3))
+	e := l.land(enriched, plain("A", 2))
+	l.land(enriched, plain("A", 1))
+	other := plain("A", 2).body(100)
+	mend := l.replaceObject(e.Objects[0].Key, func([]byte) []byte { return other })
+	accept := func(o *Options) { o.Accept = []string{topicID(enriched) + "@2"} }
+	if res, err := l.run(accept); err != nil || res.Rows() != 4 || codes(res) != "object_corrupt" {
+		t.Fatalf("%v, %+v", err, res)
+	}
+	backfill := func() (res Result, err error) {
+		l.with(func(o Options) {
+			accept(&o)
+			res, err = Backfill(t.Context(), o, *stamp(today), *stamp(today))
+		})
+		return res, err
+	}
+	for _, lies := range []bool{true, false} {
+		if !lies {
+			l.replaceObject(e.Objects[0].Key, nil)
+		}
+		if res, err := backfill(); err != nil || res.Rows() != 4 {
+			t.Errorf("%v, %+v", err, res)
+		}
+		if got := l.query("select count(*), count(root_id), sum(landing_sequence) from events.enriched_a_0"); got != "4 4 6" {
+			t.Errorf("rows, those with root ids, sequences: %s", got)
+		}
+	}
+	mend()
+	if res, err := backfill(); err != nil || res.Rows() != 6 {
+		t.Errorf("%v, %+v", err, res)
+	}
+	l.whole("A", 6)
+}
+
 // Guards the warehouse, which many may read, against what is private in dead letters.
 func TestDeadPrivacy(t *testing.T) {
 	t.Parallel()

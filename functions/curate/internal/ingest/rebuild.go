@@ -322,19 +322,22 @@ func (r *run) refillPortion(ctx context.Context, t *target, b *batch) (added, er
 	if bad != nil || len(b.pieces) != len(pieces) || t.failed {
 		return added{}, fmt.Errorf("%w: see the alarms", ErrIncomplete)
 	}
-	fitting, columns, misfit, why := r.fit(t, b.source, b.pieces)
+	given := slices.DeleteFunc(slices.Clone(b.pieces), func(p *piece) bool { return p.target == nil }) // what is left was given up
+	fitting, columns, misfit, why := r.fit(t, b.source, given)
 	if misfit != nil {
 		return added{}, fmt.Errorf("%w: %w", ErrIncomplete, why)
 	}
-	b.pieces = fitting
+	if len(fitting) == 0 {
+		return added{}, b.clean()
+	}
 	if err := r.ensure(ctx, t, columns); err != nil {
 		return added{}, err
 	}
-	a, err := r.writePieces(ctx, t, b.pieces)
+	a, err := r.writePieces(ctx, t, fitting)
 	if err != nil {
 		return a, err
 	}
-	for _, p := range b.pieces {
+	for _, p := range fitting {
 		t.take(p)
 	}
 	return a, b.clean()
