@@ -78,7 +78,7 @@ func (s *session) erase(ctx context.Context, person erase.Person, apply bool, fi
 		return fmt.Errorf("an id for the erasure: %w", err)
 	}
 	o := erase.Options{
-		Buckets: []*objectstore.Bucket{s.public, s.private}, Warehouse: s.warehouse, DB: func() (*duck.DB, error) { return s.duck(ctx) }, Apply: apply, ID: id.String(), Clock: s.clock, Logger: s.log,
+		Buckets: []*objectstore.Bucket{s.public, s.private}, Warehouse: s.warehouse, DB: func() (*duck.DB, error) { return s.duck(ctx) }, Apply: apply, Shared: !s.warehouse.Exclusive(), ID: id.String(), Clock: s.clock, Logger: s.log,
 	}
 	if s.config.ElasticsearchURL != "" {
 		client, err := search.New(search.Options{URL: s.config.ElasticsearchURL, Access: s.config.Access, Prefix: s.config.IndexPrefix, Logger: s.log})

@@ -14,7 +14,8 @@
 // # Order, and what a kill leaves
 //
 // Search, reports, tables, enriched objects, dead ones, raw ones. Before each step all of what later steps need to be found is still there. A table's commit marks it (Pending) until its older snapshots are expired and their files
-// deleted, so a repeated run expires what a killed one did not. The caller holds the warehouse's lock.
+// deleted, so a repeated run expires what a killed one did not. The caller holds the warehouse's lock. Where that keeps
+// nobody out (Options.Shared, a REST catalog), objects that are younger than a day and that the table did not name before stay for maintenance: they may be about to be committed.
 //
 // # Decision 2026-11-21: all older snapshots of a table go
 //

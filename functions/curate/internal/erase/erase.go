@@ -36,6 +36,7 @@ type Options struct {
 	DB        func() (*duck.DB, error) // called where a table has rows to lose
 	Search    searcher                 // nil: search is left alone, and the report says so
 	Apply     bool                     // false: only the report
+	Shared    bool                     // others may commit to the warehouse meanwhile: its lock keeps nobody out
 	ID        string                   // of this erasure; names no person
 	Clock     func() time.Time
 	Logger    *slog.Logger
@@ -68,6 +69,7 @@ type eraser struct {
 	Options
 	subjects map[string]bool
 	roots    map[string]bool
+	spared   []string // what remains of tables' folders
 	report   *Report
 }
 
@@ -205,6 +207,7 @@ func (e *eraser) remains() {
 		add("marts hold the person's part of sums until the next run of curate recomputes them")
 	}
 	add("buckets that keep versions of objects keep the old ones until their own rules remove them; so do copies and backups")
+	e.report.Remains = append(e.report.Remains, e.spared...)
 	if len(e.report.Unlisted) > 0 {
 		add("%d objects that landing logs name are not there and were not looked at", len(e.report.Unlisted))
 	}

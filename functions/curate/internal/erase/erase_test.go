@@ -63,6 +63,7 @@ type lake struct {
 	catalog         string
 	index           *documents
 	tails           map[string]landing.Entry
+	shared          bool
 }
 
 const events = 40
@@ -189,7 +190,7 @@ func (l *lake) erase(apply bool, person Person) (r *Report, err error) {
 	l.t.Helper()
 	l.with(func(w *warehouse.Warehouse, db func() (*duck.DB, error)) {
 		r, err = Run(context.Background(), person, Options{
-			Buckets: []*objectstore.Bucket{l.public, l.private}, Warehouse: w, DB: db, Search: l.index, Apply: apply, ID: "e-1", Clock: func() time.Time { return now },
+			Buckets: []*objectstore.Bucket{l.public, l.private}, Warehouse: w, DB: db, Search: l.index, Apply: apply, Shared: l.shared, ID: "e-1", Clock: func() time.Time { return now },
 			Logger: slog.New(slog.DiscardHandler),
 		})
 	})
@@ -473,6 +474,36 @@ func TestEraseKilled(t *testing.T) {
 		}
 		if found := l.traces(append(ids, "subject-ada")...); len(found) > 0 {
 			t.Errorf("write %d: left in %v", n, found)
+		}
+	}
+}
+
+// Guards a run that is at work where the lock keeps nobody out, as with a REST catalog: the file that it is about to commit stays, and the report says so. What is the person's goes all the same.
+func TestEraseBesideARun(t *testing.T) {
+	ids, others := adas()
+	for _, shared := range []bool{true, false} {
+		l := newLake(t)
+		l.shared = shared
+		young := "warehouse/events/enriched_page_0/data/arrival_date=2026-11-21/young.parquet"
+		var body bytes.Buffer
+		if err := parquet.Write(&body, []landed{{Root: new(string)}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.public.Put(t.Context(), young, body.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		r, err := l.erase(true, Person{Subjects: []string{"subject-ada"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there, told := l.objects(l.public)[young] != nil, strings.Contains(r.String(), "1 objects of events.enriched_page_0 "); there != shared || told != shared {
+			t.Errorf("shared %t: there %t, told %t: %s", shared, there, told, r)
+		}
+		if found := l.traces(append(ids, "subject-ada")...); len(found) > 0 {
+			t.Errorf("shared %t: left in %v", shared, found)
+		}
+		if got := l.left(); got != fmt.Sprint(others) {
+			t.Errorf("shared %t: left are %s", shared, got)
 		}
 	}
 }

@@ -401,6 +401,9 @@ func TestLock(t *testing.T) { lockTwice(t, newLake(t)) }
 
 func lockTwice(t *testing.T, l *lake) {
 	w, other := l.open(t), l.open(t)
+	if !w.Exclusive() {
+		t.Error("the lock is said to keep nobody out")
+	}
 	for range 2 {
 		unlock, err := w.Lock(t.Context())
 		if err != nil {

@@ -34,6 +34,9 @@ func (w *Warehouse) Lock(ctx context.Context) (unlock func() error, err error) {
 	return sync.OnceValue(unlock), nil
 }
 
+// Exclusive says whether Lock keeps other runs out.
+func (w *Warehouse) Exclusive() bool { return w.kind != "rest" }
+
 func (w *Warehouse) lockFile() (func() error, error) {
 	name := w.path + "." + w.config.Name + ".lock"
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)

@@ -170,6 +170,13 @@ func TestConformanceOverREST(t *testing.T) {
 	columnsAreAdded(t, newRESTLake(t))
 	manyCommitters(t, newRESTLake(t))
 	secondCommitterLoses(t, newRESTLake)
+	l := newRESTLake(t)
+	w := l.open(t)
+	for range 2 {
+		if _, err := w.Lock(t.Context()); err != nil || w.Exclusive() {
+			t.Errorf("the lock, which is none: %v, exclusive %t", err, w.Exclusive())
+		}
+	}
 }
 
 // Guards the operator: a wrong address or credential is an error at once, which shows no secret; each part that is missing is named.
