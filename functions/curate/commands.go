@@ -17,7 +17,6 @@ func commands() []command {
 	return []command{
 		{"run", "take in what landed and bring all tables up to date: what the CronJob calls", runRun},
 		{"plan", "say what a run would do now, and write nothing", runPlan},
-		{"models", "list, graph, check and run the models", runModels},
 		{"query", "answer a SELECT over the tables", runQuery},
 		{"models", "list, draw, check and run the models", runModels},
 		{"release", "let a day out of quarantine", runRelease},

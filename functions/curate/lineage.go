@@ -76,6 +76,9 @@ func assertions(r quality.Result) map[string][]lineage.Assertion {
 	out := map[string][]lineage.Assertion{}
 	for _, d := range r.Days {
 		for _, c := range d.Checks {
+			if c.NotRun != "" { // nothing was asserted
+				continue
+			}
 			out[d.Source] = append(out[d.Source], lineage.Assertion{
 				Assertion: c.Metric, Success: !c.Failed(), Column: c.Element, Severity: c.Severity, Name: c.ID, Description: c.Description,
 				Expected: c.Threshold.String(), Actual: c.Value.Text,

@@ -9,37 +9,49 @@ import (
 	"path"
 	"time"
 
+	"millrace/functions/curate/internal/ingest"
 	"millrace/functions/curate/internal/jobmetrics"
 	"millrace/functions/curate/internal/model"
 	"millrace/functions/curate/internal/report"
 )
 
-// publish tells of the run, where there is something to tell: the report, beside the tables and in a file.
+// publish tells of the run, where there is something to tell: ops.runs, the report, beside the tables and in a file, and lineage. The metrics come last and of every run: a run that could not be told of is
+// none that succeeded, since it ends with 1.
 func (s *session) publish(ctx context.Context, o *outcome) error {
 	var errs []error
+	if o.worked() {
+		errs = s.tell(ctx, o)
+	} else {
+		s.log.Info("nothing new", "duration", o.end.Sub(o.start))
+	}
 	if s.config.PushgatewayURL != "" {
-		if err := jobmetrics.Push(ctx, s.config.PushgatewayURL, o.metrics()); err != nil {
+		m := o.metrics()
+		m.Succeeded = m.Succeeded && len(errs) == 0
+		if err := jobmetrics.Push(ctx, s.config.PushgatewayURL, m); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	if !o.worked() {
-		s.log.Info("nothing new", "duration", o.end.Sub(o.start))
-		return errors.Join(errs...)
-	}
-	var page bytes.Buffer
-	if err := report.Render(&page, s.report(o)); err != nil {
-		return err
-	}
+	return errors.Join(errs...)
+}
+
+// tell writes ops.runs, the report and lineage; what of it fails keeps nothing else from being written.
+func (s *session) tell(ctx context.Context, o *outcome) []error {
+	var errs []error
 	if err := s.record(ctx, o); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", tableRuns, err))
 	}
 	key := path.Join(s.config.Prefix, "_reports", o.start.Format("2006-01-02"), o.id+".html")
-	if err := s.public.Put(ctx, key, page.Bytes()); err != nil {
-		errs = append(errs, fmt.Errorf("report %s: %w", key, err))
-	}
-	if s.config.Report != "" {
-		if err := os.WriteFile(s.config.Report, page.Bytes(), 0o640); err != nil {
-			errs = append(errs, fmt.Errorf("REPORT: %w", err))
+	var page bytes.Buffer
+	if err := report.Render(&page, s.report(o)); err != nil {
+		errs = append(errs, err)
+	} else {
+		if err := s.public.Put(ctx, key, page.Bytes()); err != nil {
+			errs = append(errs, fmt.Errorf("report %s: %w", key, err))
+		}
+		if s.config.Report != "" {
+			if err := os.WriteFile(s.config.Report, page.Bytes(), 0o640); err != nil {
+				errs = append(errs, fmt.Errorf("REPORT: %w", err))
+			}
 		}
 	}
 	if err := s.trace(ctx, o); err != nil {
@@ -47,7 +59,7 @@ func (s *session) publish(ctx context.Context, o *outcome) error {
 		s.log.Warn("lineage was not sent", "error", err)
 	}
 	s.log.Info("run", "run_id", o.id, "rows", o.ingest.Rows(), "duration", o.end.Sub(o.start), "report", key)
-	return errors.Join(errs...)
+	return errs
 }
 
 // metrics is what the run tells Prometheus.
@@ -63,7 +75,10 @@ func (o *outcome) metrics() jobmetrics.Run {
 		r.Rows[t.Name.String()] += t.Rows
 	}
 	for _, a := range o.ingest.Alarms {
-		r.Alarms[jobmetrics.Alarm{Topic: a.Topic, Code: string(a.Code)}]++
+		if a.Code == ingest.CodeLost { // Lost tells of these, by how many
+			continue
+		}
+		r.Alarms[jobmetrics.Alarm{Topic: a.Topic, Code: string(a.Code), Stops: a.Stops}]++
 	}
 	for _, l := range o.ingest.Logs {
 		if l.Lost > 0 {

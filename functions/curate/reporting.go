@@ -28,6 +28,9 @@ func (s *session) report(o *outcome) report.Run {
 	r.Ingest = ingested(o)
 	for _, d := range o.quality.Days {
 		for i := range d.Checks {
+			if d.Checks[i].NotRun != "" { // a rule for people is neither kept nor broken, and not to be counted as a check that passed
+				continue
+			}
 			r.Rules = append(r.Rules, ruleOf(d, &d.Checks[i]))
 			if c := &d.Checks[i]; c.Flag && c.Ran && c.RowsFailed > 0 {
 				r.NearCopies = append(r.NearCopies, nearOf(d, c))

@@ -38,15 +38,18 @@ type Run struct {
 	Steps     map[string]time.Duration // by the step's name: ingest, quality, models, ...
 	Succeeded bool                     // every step did what it was to
 	Rows      map[string]int64         // rows taken from landing, by the table's name
-	Alarms    map[Alarm]int64          // landing entries and objects that cannot be taken, by topic and code
+	Alarms    map[Alarm]int64          // what is wrong with landing entries and objects
 	Lost      map[string]int64         // offsets that entries read by this run say are lost, by topic
 	Held      map[string]int64         // days in quarantine, by source table
 	SLA       map[Level]bool           // whether a service level is kept
 	Failed    map[string]int64         // models that failed or were left out since one before them failed: failing tests, or 1 for another reason
 }
 
-// Alarm is what keeps rows of a topic from being taken.
-type Alarm struct{ Topic, Code string }
+// Alarm is what is wrong with a topic's landing log or objects.
+type Alarm struct {
+	Topic, Code string
+	Stops       bool // rows are not taken for it
+}
 
 // Level is a service level of a table.
 type Level struct{ Source, Property string }
@@ -111,9 +114,13 @@ func registry(r Run) *prometheus.Registry {
 		}
 	}
 	if r.Alarms != nil {
-		v := vector(prometheus.GaugeOpts{Name: "millrace_curate_landing_alarms", Help: "What keeps landed rows from being taken, by topic and code."}, len(r.Alarms), 0, "topic", "code")
+		v := vector(prometheus.GaugeOpts{Name: "millrace_curate_landing_alarms", Help: "What is wrong with landing entries and objects, by topic and code; stops is true where rows are not taken for it."}, len(r.Alarms), 0, "topic", "code", "stops")
 		for a, n := range r.Alarms {
-			v.WithLabelValues(a.Topic, a.Code).Set(float64(n))
+			stops := "false"
+			if a.Stops {
+				stops = "true"
+			}
+			v.WithLabelValues(a.Topic, a.Code, stops).Set(float64(n))
 		}
 	}
 	if r.Lost != nil {

@@ -63,7 +63,7 @@ func TestPush(t *testing.T) {
 	at := time.Unix(1_700_000_000, 0)
 	good := Run{
 		Ended: at, Duration: 2 * time.Second, Steps: map[string]time.Duration{"ingest": time.Second}, Succeeded: true, Rows: map[string]int64{"events.dead": 7},
-		Alarms: map[Alarm]int64{{"events.raw", "gap"}: 1}, Lost: map[string]int64{"events.raw": 3}, Held: map[string]int64{"events.a": 1, "events.b": 2},
+		Alarms: map[Alarm]int64{{"events.raw", "gap", true}: 1, {"events.raw", "log_gone", false}: 1}, Lost: map[string]int64{"events.raw": 3}, Held: map[string]int64{"events.a": 1, "events.b": 2},
 		SLA: map[Level]bool{{"events.a", "freshness"}: false, {"events.a", "volume"}: true}, Failed: map[string]int64{"fact_trip": 0},
 	}
 	if err := Push(t.Context(), strings.Replace(server.URL, "http://", "http://ann:it's%20secret@", 1), good); err != nil {
@@ -83,7 +83,8 @@ func TestPush(t *testing.T) {
 	has(2, "millrace_curate_run_duration_seconds", "step=all")
 	has(1, "millrace_curate_run_duration_seconds", "step=ingest")
 	has(7, "millrace_curate_run_rows", "table=events.dead")
-	has(1, "millrace_curate_landing_alarms", "code=gap", "topic=events.raw")
+	has(1, "millrace_curate_landing_alarms", "code=gap", "stops=true", "topic=events.raw")
+	has(1, "millrace_curate_landing_alarms", "code=log_gone", "stops=false", "topic=events.raw")
 	has(3, "millrace_curate_lost_offsets", "topic=events.raw")
 	has(0, "millrace_curate_sla_met", "property=freshness", "source=events.a")
 	has(1, "millrace_curate_sla_met", "property=volume", "source=events.a")
