@@ -345,6 +345,24 @@ func TestBrokenContractFileHoldsAll(t *testing.T) {
 	}
 }
 
+// Guards a type against one event whose record time is beyond all dates, which any producer can set: it has no day to be looked at, and the days of all others are looked at as before, now and for good.
+func TestRowsOfNoDay(t *testing.T) {
+	l := things(t, "{id: few, metric: rowCount, mustBeLessThan: 9, severity: error}")
+	l.land("", amounts("1"))
+	l.land(today, amounts("1", "2"))
+	if r := l.run(); len(r.Held) != 0 || len(r.Days) != 1 || r.Days[0].Day != today || r.Days[0].Rows != 2 {
+		t.Errorf("%+v", r)
+	}
+	l.land("", amounts("1"))
+	if r := l.run(); len(r.Held) != 0 || len(r.Days) != 0 {
+		t.Errorf("%+v", r)
+	}
+	l.land(today, amounts("3"))
+	if r := l.run(); len(r.Held) != 0 || len(r.Days) != 1 || r.Days[0].Rows != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // Guards held days against being forgotten: an hour later they are looked at again, since the cause may have been the engine's.
 func TestHeldDaysAreTriedAgain(t *testing.T) {
 	l := things(t, "{id: few, metric: rowCount, mustBeLessThan: 1, severity: error}")

@@ -5,7 +5,8 @@
 // on its way leaves nothing that the next one doubles (near duplicates and quarantine are replaced, ops.quality is appended in one commit with the checkpoint); a rule that cannot be run is a
 // failed rule with its reason and keeps no other from running; no rule's SQL reads anything but the rows of the day.
 //
-// It does not: change or remove an event, run rules of type text and custom, notify anybody, or know of days that no run touched.
+// It does not: change or remove an event, run rules of type text and custom, notify anybody, know of days that no run touched, or look at rows without an
+// arrival_date (record times beyond the years 1 to 9999).
 //
 // # Rules
 //

@@ -96,9 +96,14 @@ func icebergType(f contract.Field) iceberg.Type {
 	}
 }
 
-// land appends rows to the events table, as ingest does. from is a query that gives the payload's fields as columns, and may give root_id, replay_count, collector_tstamp and kafka_timestamp.
+// land appends rows to the events table, as ingest does. from is a query that gives the payload's fields as columns, and may give root_id, replay_count, collector_tstamp and kafka_timestamp. The day "" is that of a
+// record time that no date has.
 func (l *lake) land(day, from string) {
 	l.t.Helper()
+	date := "date '" + day + "'"
+	if day == "" {
+		date, day = "cast(null as date)", today
+	}
 	text, long, instant := iceberg.PrimitiveTypes.String, iceberg.PrimitiveTypes.Int64, iceberg.PrimitiveTypes.TimestampTz
 	spec := warehouse.Spec{Partition: []string{"arrival_date"}, Columns: []warehouse.Column{
 		{Name: "root_id", Type: text},
@@ -140,9 +145,9 @@ func (l *lake) land(day, from string) {
 		return otherwise + " as " + name
 	}
 	query := fmt.Sprintf(`select %s, 'test' as source, %s, %s, struct_pack(%s) as payload, 0 as kafka_partition, %d + row_number() over () as kafka_offset,
-		%s, date '%s' as arrival_date, 'log' as landing_log, %d as landing_sequence from (%s)`,
+		%s, %s as arrival_date, 'log' as landing_log, %d as landing_sequence from (%s)`,
 		column("root_id", "cast(uuid() as varchar)"), column("collector_tstamp", "timestamptz '"+day+" 10:00:00Z'"), column("replay_count", "cast(null as bigint)"), strings.Join(payload, ", "), l.offset,
-		column("kafka_timestamp", "timestamptz '"+day+" 10:00:01Z'"), day, l.entries, from)
+		column("kafka_timestamp", "timestamptz '"+day+" 10:00:01Z'"), date, l.entries, from)
 	files, err := l.db.Write(l.t.Context(), query, t.Schema(), t.Partition(), func() string { return l.w.NewFile(t) })
 	if err != nil {
 		l.t.Fatal(err)

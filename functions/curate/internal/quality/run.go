@@ -271,7 +271,7 @@ func (s *source) find(ctx context.Context, o *Options, name warehouse.Name, prop
 		sum := sha256.Sum256(s.contract.Source())
 		s.now.Rules = hex.EncodeToString(sum[:8])
 	}
-	if s.contract == nil || s.was.Rules != "" && s.was.Rules != s.now.Rules {
+	if s.name != dead && (s.contract == nil || s.was.Rules != "" && s.was.Rules != s.now.Rules) {
 		if bad := unusable(o.Contracts, s.name); bad != nil {
 			return fmt.Errorf("its rules are not known: %w", bad)
 		}
@@ -323,11 +323,9 @@ func (s *source) changed(ctx context.Context, days map[string]bool) error {
 		return err
 	}
 	for _, f := range files {
-		d, ok := f.Partition["arrival_date"].(iceberg.Date)
-		if !ok {
-			return fmt.Errorf("%s is of no arrival_date", f.Path)
+		if d, ok := f.Partition["arrival_date"].(iceberg.Date); ok { // else a record time that is no date, which one producer may have set: no day to look at or to hold
+			days[dayOf(d)] = true
 		}
-		days[dayOf(d)] = true
 	}
 	return nil
 }
