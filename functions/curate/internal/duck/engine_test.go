@@ -353,6 +353,17 @@ func TestReferencesAndColumns(t *testing.T) {
 	}
 }
 
+// Guards models against another answer than Trino's where a count looks at nothing, or at nulls alone: 0, and a bigint.
+func TestCountIf(t *testing.T) {
+	d := open(t)
+	got := all(t, d, "select count_if(x > 0), count_if(x is null), count_if(x > 0 and x < 0), typeof(count_if(x > 0)) from (values (cast(null as integer)), (null)) t(x)")
+	got = append(got, all(t, d, "select count_if(x > 0) from (values (1)) t(x) where false")...)
+	got = append(got, all(t, d, "select count_if(x > 1) over (order by x) from (values (1), (2), (3)) t(x) order by x")...)
+	if text := strings.Join(got, " "); text != "0 2 0 BIGINT 0 0 1 2" {
+		t.Error(text)
+	}
+}
+
 // Guards `curate query` and models against anything but one SELECT, and people against an error without a place.
 func TestReferencesRefuse(t *testing.T) {
 	d := open(t)

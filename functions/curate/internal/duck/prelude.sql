@@ -16,6 +16,7 @@ create or replace temp macro array_join(a, s) as array_to_string(a, s);
 create or replace temp macro sequence(a, b) as generate_series(a, b);
 create or replace temp macro approx_distinct(x) as approx_count_distinct(x);
 create or replace temp macro approx_percentile(x, q) as quantile_cont(x, q);
+create or replace temp macro count_if(x) as count(case when x then 1 end);
 create or replace temp macro is_nan(x) as isnan(x);
 create or replace temp macro truncate(x) as trunc(x);
 create or replace temp macro day_of_week(d) as isodow(d);
