@@ -81,6 +81,10 @@ func (l *linter) call(i int) {
 	switch name {
 	case "cast", "try_cast":
 		l.cast(i)
+	case "count_if":
+		if l.at(l.match[i+1] + 1).is("filter") {
+			l.add(i, "count_if with a filter: it is a macro on DuckDB; put the condition into it")
+		}
 	case "mod":
 		if !l.nonZero(args[1][0], args[1][1]) {
 			l.add(i, "mod by what may be zero: use nullif(..., 0)")
@@ -156,11 +160,29 @@ func (l *linter) cast(i int) {
 		case "double", "timestamp", "timestamptz", "json", "interval":
 			l.add(i, "cast(%s as varchar): the engines spell it differently", from)
 		}
+	case "integer", "decimal":
+		switch {
+		case from == "double" && !l.rounded(i+2, as):
+			l.add(i, "cast(double as %s): of a half, DuckDB takes the even number, Trino the greater; write cast(round(...) as ...)", to)
+		case from == "varchar" && to == "integer" && l.ts[i].is("try_cast"):
+			l.add(i, "try_cast of a string to a whole number: '1.5' is 2 on DuckDB and null on Trino; write case when regexp_like(...) then cast(...) end")
+		}
 	case "timestamptz":
 		if l.at(i+2).kind != str || as != i+3 || !endsInUTC.MatchString(l.at(i+2).text) {
 			l.add(i, "cast(... as timestamp with time zone): the engines disagree about precision and zones; use at time zone 'UTC', or a literal that ends in UTC")
 		}
 	}
+}
+
+// rounded says whether the expression is whole numbers, though it is a double.
+func (l *linter) rounded(i, j int) bool {
+	for l.at(i).is("-", "+") || l.at(i).is("(") && l.match[i] == j-1 {
+		if l.at(i).is("(") {
+			j--
+		}
+		i++
+	}
+	return l.at(i).is("round", "floor", "ceil", "truncate") && l.at(i+1).is("(") && l.match[i+1] == j-1
 }
 
 // unnest refuses maps, which DuckDB does not unnest.
