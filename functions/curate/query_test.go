@@ -136,6 +136,7 @@ d     0.00  two·lines  NULL
 		{[]string{"--format", "json", "select id, fare, ratio, place from fact_trip where day = date '2026-11-21' order by id"}, `{"id":"b","fare":null,"ratio":null,"place":null}
 {"id":"c","fare":-12.25,"ratio":null,"place":{"zone":null}}
 `},
+		{[]string{"--format", "json", "select 1 as q, 2 as \"Row\", 3 as row_"}, "{\"q\":1,\"Row\":2,\"row_\":3}\n"},
 		{[]string{"select count(*) as n from fact_trip"}, "n\n─\n4\n(1 row)\n"},
 		{[]string{"select column_name from information_schema.columns where table_name = 'fact_trip' and data_type like 'DEC%'"}, "column_name\n───────────\nfare\n(1 row)\n"},
 		{[]string{"--format", "csv"}, "table,rows,bytes,files,changed\r\nstar.fact_trip"},

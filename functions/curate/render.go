@@ -39,7 +39,11 @@ func render(ctx context.Context, db *duck.DB, sql, format string, max int64, std
 		sql = "select " + selectList(columns, asText) + " from (" + sql + ")"
 	case formatJSON:
 		p = jsonPrinter{w}
-		sql = "select cast(to_json(q) as varchar) from (select " + selectList(columns, asFinite) + " from (" + sql + ")) q"
+		row := "row" // a name that no column has: to_json would mean the column
+		for slices.ContainsFunc(columns, func(c duck.Column) bool { return strings.EqualFold(c.Name, row) }) {
+			row += "_"
+		}
+		sql = "select cast(to_json(" + duck.Quote(row) + ") as varchar) from (select " + selectList(columns, asFinite) + " from (" + sql + ")) " + duck.Quote(row)
 	default:
 		p = &tablePrinter{w: w}
 		sql = "select " + selectList(columns, asText) + " from (" + sql + ")"
