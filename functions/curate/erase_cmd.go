@@ -21,12 +21,13 @@ const eraseText = `curate erase finds one person's events, by root ids or by the
 snapshots and reports that still have them, and rows of landing objects.
 
   curate erase --subject ada@example.com                        # what would go
-  curate erase --subject ada@example.com --apply --report done.json
+  curate erase --subject ada@example.com --apply --remember ada.ids --report done.json
   curate erase --ids ids.txt --apply                            # a file of root ids, one a line; # begins a remark
 
 An erasure that was broken off is repeated by the same command. It says what remains and until when: Kafka keeps events until its topics' retention is over, and what was not
 drained yet lands afterwards, for which the command is given again. In enriched rows and in search a subject that a contract calls personal is a pseudonym: its events are found by the
 raw objects, as long as there are any; give the pseudonym as a subject too where they are gone.
+--apply takes the events from raw objects too: --remember keeps their root ids, by which the same command finds what lands later. Delete that file once Kafka's retention is over.
 `
 
 func runErase(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
@@ -35,6 +36,7 @@ func runErase(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	f.StringArrayVar(&person.Roots, "root-id", nil, "the root id of an `event`; may be given several times")
 	f.StringArrayVar(&person.Subjects, "subject", nil, "all events of this `subject`, exactly; may be given several times")
 	ids := f.String("ids", "", "a `file` of root ids, one a line")
+	remember := f.String("remember", "", "a `file` of root ids as for --ids, made where it is missing; --apply adds those it finds before it removes anything")
 	apply := f.Bool("apply", false, "remove what is found; else nothing is changed")
 	report := f.String("report", "", "a `file` for the report as JSON")
 	if err := f.parse(args, stdout, 0); err != nil {
@@ -43,6 +45,13 @@ func runErase(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	if *ids != "" {
 		more, err := readIDs(*ids)
 		if err != nil {
+			return err
+		}
+		person.Roots = append(person.Roots, more...)
+	}
+	if *remember != "" {
+		more, err := readIDs(*remember)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 		person.Roots = append(person.Roots, more...)
@@ -69,16 +78,19 @@ func runErase(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 		}
 		defer func() { err = errors.Join(err, unlock()) }()
 	}
-	return s.erase(ctx, person, *apply, *report, stdout)
+	return s.erase(ctx, person, *apply, *remember, *report, stdout)
 }
 
-func (s *session) erase(ctx context.Context, person erase.Person, apply bool, file string, stdout io.Writer) error {
+func (s *session) erase(ctx context.Context, person erase.Person, apply bool, remember, file string, stdout io.Writer) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return fmt.Errorf("an id for the erasure: %w", err)
 	}
 	o := erase.Options{
 		Buckets: []*objectstore.Bucket{s.public, s.private}, Warehouse: s.warehouse, DB: func() (*duck.DB, error) { return s.duck(ctx) }, Apply: apply, Shared: !s.warehouse.Exclusive(), ID: id.String(), Clock: s.clock, Logger: s.log,
+	}
+	if remember != "" {
+		o.Found = func(roots []string) error { return writeIDs(remember, roots) }
 	}
 	if s.config.ElasticsearchURL != "" {
 		client, err := search.New(search.Options{URL: s.config.ElasticsearchURL, Access: s.config.Access, Prefix: s.config.IndexPrefix, Logger: s.log})
@@ -113,7 +125,7 @@ func (s *session) erase(ctx context.Context, person erase.Person, apply bool, fi
 func readIDs(file string) ([]string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("--ids: %w", err)
+		return nil, fmt.Errorf("root ids: %w", err)
 	}
 	var ids []string
 	for line := range strings.Lines(string(text)) {
@@ -123,4 +135,22 @@ func readIDs(file string) ([]string, error) {
 		}
 	}
 	return ids, nil
+}
+
+// writeIDs puts root ids into the file, whole or not at all. What is no UUID is left out, as readIDs' caller refuses it.
+func writeIDs(file string, ids []string) error {
+	var b strings.Builder
+	for _, id := range ids {
+		if _, err := uuid.Parse(id); err == nil {
+			b.WriteString(id + "\n")
+		}
+	}
+	beside := file + ".new"
+	if err := os.WriteFile(beside, []byte(b.String()), 0o600); err != nil {
+		return fmt.Errorf("--remember: %w", err)
+	}
+	if err := os.Rename(beside, file); err != nil {
+		return fmt.Errorf("--remember: %w", err)
+	}
+	return nil
 }

@@ -4,7 +4,7 @@
 // call, and finds what is left, since raw objects, by which a subject's root ids are found, go last; the report says what was found where, and what remains and until when.
 //
 // It does not: touch Kafka, whose retention is the rest; look into payloads (a person is root ids, or the event attribute subject, exactly); find rows of records that are no events; stop new events of the person, or
-// those that are on their way, which the same call erases once they have landed; change aggregates (marts lose the person's part when the next run of curate recomputes them).
+// those that are on their way, which the same call erases once they have landed (by root ids that Options.Found was told, where the subject is a pseudonym); change aggregates (marts lose the person's part when the next run of curate recomputes them).
 //
 // # Which events
 //

@@ -38,8 +38,10 @@ type Options struct {
 	Apply     bool                     // false: only the report
 	Shared    bool                     // others may commit to the warehouse meanwhile: its lock keeps nobody out
 	ID        string                   // of this erasure; names no person
-	Clock     func() time.Time
-	Logger    *slog.Logger
+	// Found is told all root ids, in order, before anything is removed; its error ends the call. Whoever keeps them can erase what lands later: the raw objects that lead from a subject to its events are gone then. May be nil.
+	Found  func(roots []string) error
+	Clock  func() time.Time
+	Logger *slog.Logger
 }
 
 // Report says what was found, and gone where Applied. Numbers of rows are of rows, copies included.
@@ -90,6 +92,11 @@ func Run(ctx context.Context, person Person, o Options) (*Report, error) {
 		}
 	}
 	e.report.Roots = len(e.roots)
+	if o.Found != nil && o.Apply {
+		if err := o.Found(slices.Sorted(maps.Keys(e.roots))); err != nil {
+			return e.report, fmt.Errorf("erase: %w", err)
+		}
+	}
 	steps := []func(context.Context) error{
 		e.search, e.pages, e.tables,
 		func(ctx context.Context) error { return e.landing(ctx, objects, landing.KindEnriched) },
@@ -197,6 +204,9 @@ func (e *eraser) remains() {
 	}
 	add("Kafka keeps the events until the topics' retention is over (168h for raw and enriched events, 720h for dead letters, where provision made them), and consumers of your own what they took from there. " +
 		"Events that were not drained yet land after this: erase again after the next drain")
+	if e.Found == nil && len(e.subjects) > 0 {
+		add("where a subject is a pseudonym in enriched rows, those that land after this can no longer be found by it, since the raw objects that lead there lost the events: --remember keeps root ids for that")
+	}
 	if len(e.report.Search) > 0 && e.Apply {
 		add("replay reconcile names the events as missing in search for as long as Kafka has them")
 	}
