@@ -32,8 +32,8 @@ type Checks struct {
 	Binder Binder // nil: models are not parsed by an engine
 }
 
-// Check returns what is wrong with the models' SQL: what is not of the common language of DuckDB and Trino, and, where there is a Binder, what does not parse or bind: unknown columns,
-// declared columns that the query lacks. Load has found what is wrong with front matter and references before.
+// Check returns what is wrong with the models' SQL: what is not of the common language of DuckDB and Trino, and, where there is a Binder, what does not parse or bind: unknown columns, also of
+// SQL tests, declared columns that the query lacks, or has of a type of which the engines make different values. Load has found what is wrong with front matter and references before.
 func Check(ctx context.Context, s *Set, o Checks) []Problem {
 	c := &checker{o: o, s: s, schemas: map[string]*iceberg.Schema{}}
 	for _, m := range s.models {
@@ -114,6 +114,7 @@ func (c *checker) model(ctx context.Context, m *Model) {
 		return
 	}
 	c.bind(ctx, m)
+	c.bindTests(ctx, m)
 }
 
 // inQuery is how package duck says where in a query an error is.
@@ -233,8 +234,47 @@ func (c *checker) bind(ctx context.Context, m *Model) {
 		}
 	}
 	for i, col := range m.Columns {
-		if !slices.ContainsFunc(got, func(g duck.Column) bool { return strings.EqualFold(g.Name, col.Name) }) {
+		at := slices.IndexFunc(got, func(g duck.Column) bool { return strings.EqualFold(g.Name, col.Name) })
+		if at < 0 {
 			c.add(m, m.columns[i], "the query has no column "+col.Name)
+			continue
+		}
+		if why := converted(got[at].Type, kindOf(col.Type)); why != "" {
+			c.add(m, m.columns[i], "column "+col.Name+" is declared "+col.Type+", and the query's is of type "+got[at].Type+": "+why)
+		}
+	}
+}
+
+// converted says why the engines make different values of a column when it is cast to the declared type; "" where they do not.
+func converted(from, to string) string {
+	from, _, _ = strings.Cut(from, "(")
+	switch {
+	case (from == "DOUBLE" || from == "FLOAT") && (to == "integer" || to == "decimal"):
+		return "they round a half differently; write cast(round(...) as ...)"
+	case (from == "DOUBLE" || from == "FLOAT" || strings.HasPrefix(from, "TIMESTAMP") || from == "JSON" || from == "INTERVAL") && to == "varchar":
+		return "they spell it differently"
+	}
+	return ""
+}
+
+// bindTests has the engine find what the model's SQL tests name in empty tables.
+func (c *checker) bindTests(ctx context.Context, m *Model) {
+	for _, t := range m.Tests {
+		if t.Kind != SQLTest {
+			continue
+		}
+		for _, n := range append([]string{m.Name}, t.refs...) {
+			spec, err := c.s.byName[n].spec()
+			if err == nil {
+				err = c.o.Binder.Relation(ctx, starName(n), fresh(nil, 0, spec), nil, nil, "")
+			}
+			if err != nil {
+				c.add(m, t.line, "test "+t.Name+": "+oneLine(err))
+				return
+			}
+		}
+		if _, err := c.o.Binder.Describe(ctx, "select * from ("+t.body+"\n) t"); err != nil {
+			c.add(m, t.line, "test "+t.Name+": "+oneLine(err))
 		}
 	}
 }

@@ -236,5 +236,7 @@ func TestCheck(t *testing.T) {
 	f([]string{`marts/zone_totals.sql:9: syntax error at or near "from"`}, "select zone_key, count(*) as trips from fact_trip", "select zone_key, count(*) as trips where from fact_trip")
 	f([]string{`marts/zone_totals.sql:8: running with "fact_trip"`}, "select zone_key, count(*) as trips from fact_trip", "select zone_key, count(zone_keys) as trips from fact_trip")
 	f([]string{"marts/zone_totals.sql:8: the query has a column more, which is not declared"}, "select zone_key, count(*) as trips", "select zone_key, 1 as more, count(*) as trips")
+	f([]string{`fact_trip.sql:21: test not_before_2000: running select`}, "where pickup_date < date '2000-01-01'", "where picked_up < date '2000-01-01'")
+	f([]string{"marts/zone_totals.sql:7: column trips is declared bigint, and the query's is of type DOUBLE"}, "select zone_key, count(*) as trips", "select zone_key, cast(count(*) as double) / 2 as trips")
 	f([]string{"fact_trip.sql:21: test not_before_2000: strftime is not of the common language"}, "where pickup_date < date '2000-01-01'", "where strftime(pickup_date, '%Y') < '2000'")
 }
