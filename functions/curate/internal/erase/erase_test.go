@@ -519,6 +519,24 @@ func TestEraseLate(t *testing.T) {
 	}
 }
 
+// Guards the claim that older snapshots are gone: where any stays the erasure is no success.
+func TestSnapshotsThatStay(t *testing.T) {
+	l := newLake(t)
+	for n := range 2 {
+		l.with(func(w *warehouse.Warehouse, _ func() (*duck.DB, error)) {
+			table, err := w.Load(t.Context(), warehouse.Name{Namespace: "events", Table: "enriched_page_0"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := alone(table); (err == nil) != (n == 0) {
+				t.Errorf("%d snapshots: %v", n+1, err)
+			}
+		})
+		l.land("events.enriched", landing.KindEnriched, 0, 10)
+		l.ingest()
+	}
+}
+
 // Guards a run that is at work where the lock keeps nobody out, as with a REST catalog: the file that it is about to commit stays, and the report says so. What is the person's goes all the same.
 func TestEraseBesideARun(t *testing.T) {
 	ids, others := adas()

@@ -308,12 +308,24 @@ func (e *eraser) forget(ctx context.Context, t *warehouse.Table) error {
 	if err != nil {
 		return err
 	}
-	tx = t.Iceberg().NewTransaction()
-	if err := tx.ExpireSnapshots(table.WithRetainLast(1), table.WithOlderThan(0), table.WithPostCommit(false)); err != nil {
+	if t, err = e.Warehouse.Expire(ctx, t, 1); err != nil {
 		return err
 	}
-	_, err = tx.Commit(ctx)
-	return err
+	return alone(t)
+}
+
+// alone returns why the table has older snapshots still: tags and branches of another writer's keep theirs, and so does a clock that was ahead.
+func alone(t *warehouse.Table) error {
+	var others []string
+	for name, ref := range t.Iceberg().Metadata().Refs() {
+		if name != table.MainBranch {
+			others = append(others, fmt.Sprintf("%s %s", ref.SnapshotRefType, name))
+		}
+	}
+	if n := len(t.Iceberg().Metadata().Snapshots()); n > 1 {
+		return fmt.Errorf("%d snapshots stay, which may have the person's rows: drop what names them (%q), and see that no clock is ahead", n-1, others)
+	}
+	return nil
 }
 
 // named notes the keys of the objects that the table names.

@@ -128,7 +128,7 @@ func (t *Table) Snapshots() []table.Snapshot {
 	return table.AncestorsOf(t.Snapshot(), t.ice.Metadata().SnapshotByID)
 }
 
-// Expire forgets all snapshots but the current one and the keep-1 before it, and those of other branches and tags. No object is deleted: what no snapshot names any more is an orphan then. ErrConflict
+// Expire forgets all snapshots but the current one and the keep-1 before it, those that other branches and tags name, and those made by a clock that is ahead of this one. No object is deleted: what no snapshot names any more is an orphan then. ErrConflict
 // (wrapped).
 func (w *Warehouse) Expire(ctx context.Context, t *Table, keep int) (*Table, error) {
 	if keep < 1 {
