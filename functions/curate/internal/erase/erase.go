@@ -71,13 +71,14 @@ type eraser struct {
 	Options
 	subjects map[string]bool
 	roots    map[string]bool
-	spared   []string // what remains of tables' folders
+	spared   []string                          // what remains of tables' folders
+	versions map[*landing.Log]landing.Versions // as far as they were asked for, and those of this erasure
 	report   *Report
 }
 
 // Run finds the person's events and, where the options say so, removes them. An error leaves what was done so far; the same call again does the rest. The report is never nil.
 func Run(ctx context.Context, person Person, o Options) (*Report, error) {
-	e := &eraser{Options: o, subjects: set(person.Subjects), roots: set(person.Roots)}
+	e := &eraser{Options: o, subjects: set(person.Subjects), roots: set(person.Roots), versions: map[*landing.Log]landing.Versions{}}
 	e.report = &Report{ID: o.ID, Time: o.Clock().UTC(), Applied: o.Apply}
 	if len(e.subjects)+len(e.roots) == 0 {
 		return e.report, errors.New("erase: whose events? root ids or subjects are needed")

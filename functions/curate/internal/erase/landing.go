@@ -181,9 +181,12 @@ func (e *eraser) rewrite(ctx context.Context, o *object) error {
 		return fmt.Errorf("object %s: %w", o.Key, err)
 	}
 	was := hash(before)
-	versions, err := o.log.Versions(ctx)
-	if err != nil {
-		return err
+	versions := e.versions[o.log]
+	if versions == nil {
+		if versions, err = o.log.Versions(ctx); err != nil {
+			return err
+		}
+		e.versions[o.log] = versions
 	}
 	var gone []landing.Gone
 	if was != o.SHA256 {
@@ -202,6 +205,7 @@ func (e *eraser) rewrite(ctx context.Context, o *object) error {
 		if err := o.log.Erase(ctx, landing.Erasure{ID: e.ID, Time: e.Clock(), Objects: []landing.Erased{version}}); err != nil {
 			return err
 		}
+		versions[o.Key] = append(versions[o.Key], version)
 	}
 	if err := o.bucket.Put(ctx, o.Key, after); err != nil {
 		return fmt.Errorf("object %s: %w", o.Key, err)
