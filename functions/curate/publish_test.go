@@ -13,13 +13,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
 	"millrace/functions/curate/internal/ingest"
 	"millrace/functions/curate/internal/jobmetrics"
+	"millrace/functions/curate/internal/maintain"
 	"millrace/functions/curate/internal/quality"
+	"millrace/shared/landing"
 )
 
 // Guards the age metric: a run that ends with 1 since its report could not be written must not count as one that succeeded, and its metrics must come all the same.
@@ -104,6 +107,41 @@ func TestRulesForPeopleAreNoChecks(t *testing.T) {
 	r := s.report(&outcome{quality: found})
 	if len(r.Rules) != 1 || !strings.Contains(r.Verdict().Headline, "one check") {
 		t.Errorf("report: %+v, %s", r.Rules, r.Verdict().Headline)
+	}
+}
+
+// Guards a lake in which no event has failed yet: its table of dead letters, which dashboards ask for, is there once anything landed. It has no snapshot, which no step of a run and no command may stumble over.
+func TestLakeWithoutADeadLetter(t *testing.T) {
+	l := newLake(t)
+	if err := borrow(l.dir); err != nil {
+		t.Fatal(err)
+	}
+	s, err := open(t.Context(), io.Discard, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	entry := landing.Entry{
+		Version: landing.Version, Topic: "events.enriched", TopicID: "id", Sequence: 1, Drain: uuid.NewString(), Time: time.Unix(1_700_000_000, 0).UTC(),
+		Partitions: []landing.Partition{{Partition: 0, From: 0, Next: 2, Skipped: []landing.Range{{First: 0, Last: 1, Reason: "deleted"}}}},
+	}
+	if err := landing.Open(s.public, entry.Topic, entry.TopicID).Append(t.Context(), landing.Entry{}, entry); err != nil {
+		t.Fatal(err)
+	}
+	o := s.run(t.Context(), time.Minute)
+	if err := o.failed(); err != nil {
+		t.Error(err)
+	}
+	if r, err := maintain.Run(t.Context(), s.upkeep(t.Context(), false)); err != nil {
+		t.Errorf("%v, %+v", err, r)
+	}
+	var out, said bytes.Buffer
+	if code := run(t.Context(), []string{"query", "--dir", l.dir, "--format", "csv", "select count(*) as n from events.dead where failure_code = 'x'"}, &out, &said); code != 0 || !strings.Contains(out.String(), "0") {
+		t.Errorf("%d: %s%s", code, out.String(), said.String())
 	}
 }
 

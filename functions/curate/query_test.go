@@ -32,7 +32,7 @@ type lake struct {
 
 func newLake(t *testing.T) *lake {
 	t.Helper()
-	l := &lake{dir: t.TempDir(), store: objectstoretest.NewServer("millrace")}
+	l := &lake{dir: t.TempDir(), store: objectstoretest.NewServer("millrace", "millrace-private")}
 	t.Cleanup(l.store.Close)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if l.before != nil {

@@ -116,6 +116,9 @@ func (s *session) run(ctx context.Context, every time.Duration) *outcome {
 	}
 	o.do("ingest", func() (err error) {
 		o.ingest, err = ingest.Run(ctx, s.ingest(ctx))
+		if slices.ContainsFunc(o.ingest.Logs, func(l ingest.LogResult) bool { return l.Entries > 0 }) {
+			err = errors.Join(err, ingest.EnsureDead(ctx, s.warehouse))
+		}
 		return errors.Join(err, o.ingest.Stopped())
 	})
 	o.do("quality", func() (err error) {

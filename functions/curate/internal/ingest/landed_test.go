@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"millrace/functions/curate/internal/warehouse"
 	"millrace/functions/internal/pipeline"
 	"millrace/shared/contract"
 	"millrace/shared/event"
@@ -244,6 +246,22 @@ func TestLanded(t *testing.T) {
 	if got := l.query(`select event_type, root_id, payload_bytes from events.dead`); got != "PageView "+event.Identity("/test", "1")+" 13" {
 		t.Errorf("dead: %s", got)
 	}
+	// The table of dead letters is made before the first one, too: with these very columns.
+	l.with(func(o Options) {
+		made, err := o.Warehouse.Load(t.Context(), Dead)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := func(list []warehouse.Column) (all []string) {
+			for _, c := range list {
+				all = append(all, c.Name+" "+typeName(c.Type))
+			}
+			return all
+		}
+		if got, want := names(tableOf(deadColumns())), names(columnsOf(made.Schema())); !slices.Equal(got, want) {
+			t.Errorf("events.dead would be made with\n%q\nwhere load-lake lands\n%q", got, want)
+		}
+	})
 	// The types: what contracts say, and what objects have.
 	for key, body := range l.s3.Objects("public") {
 		if !strings.HasPrefix(key, "landing/enriched/") || strings.Contains(key, "/_/") || strings.Contains(key, "/Nobody/") {
