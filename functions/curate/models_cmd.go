@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/apache/iceberg-go"
+	"github.com/google/uuid"
 
 	"millrace/functions/curate/internal/duck"
 	"millrace/functions/curate/internal/model"
@@ -25,7 +26,7 @@ const modelsText = `curate models shows, checks and runs the models: SQL files t
   curate models list   [--select ...]                     what there is
   curate models graph  [--select ...] [--format mermaid]  which reads which
   curate models check  [--select ...] [--tables]          whether DuckDB and Trino would answer them alike
-  curate models run    [--select ...] [--full-refresh]    bring their tables up to date, as curate run does after it took in what landed
+  curate models run    [--select ...] [--full-refresh]    judge new days, then bring their tables up to date, as curate run does
 
 --select is dbt's: a name (* stands for anything), +name with all that it needs, name+ with all that need it, tag:x, path:dir; a comma for what several have in common.
 check reads no server but with --tables, which has the columns of the tables events.* and ops.* in the warehouse looked at too.
@@ -141,13 +142,18 @@ func modelsRun(ctx context.Context, f *flags, selectors []string, full bool, std
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	held, err := quality.Held(ctx, s.warehouse)
+	id, err := uuid.NewV7()
 	if err != nil {
-		return err
+		return fmt.Errorf("making the run's id: %w", err)
 	}
-	o := s.model(held)
+	// A run may have been killed behind its ingest: days that nobody has judged yet do not get past the rules.
+	judged, unproven := quality.Run(ctx, s.quality(id.String()))
+	o := s.model(judged.Held)
 	o.Select, o.FullRefresh = selectors, full
 	res, err := model.Run(ctx, o)
+	if unproven != nil {
+		err = errors.Join(fmt.Errorf("quality: %w", unproven), err)
+	}
 	if tell := modelsTable(stdout, res); tell != nil {
 		return fmt.Errorf("write what was done: %w", tell)
 	}
