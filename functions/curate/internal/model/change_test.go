@@ -242,6 +242,20 @@ func TestHeld(t *testing.T) {
 	ids("a", "b", "c", "d", "e")
 }
 
+// A row of no arrival_date waits for no day's release: it is taken while another day is on hold, and not lost behind the position.
+func TestHeldBesideRowsOfNoDay(t *testing.T) {
+	l := newLake(t)
+	l.land("T", 1, trip{id: "a", hash: "a", at: 1, offset: 1, day: "2026-11-20", zone: 1, amount: 1})
+	l.run()
+	l.held = func(_, d string) bool { return d == "2026-11-21" }
+	l.land("T", 2, trip{id: "b", hash: "b", at: 2, offset: 2, day: "2026-11-20", zone: 1, amount: 1}, trip{id: "c", hash: "c", at: 3, offset: 3, day: "2026-11-20", zone: 1, amount: 1, dateless: true})
+	l.run()
+	l.same("fact_trip", l.star("fact_trip", "root_id"), "a", "c")
+	l.held = nil
+	l.run()
+	l.same("fact_trip", l.star("fact_trip", "root_id"), "a", "b", "c")
+}
+
 // New rows that fail a test of severity error are not committed, nor is anything that needs them; the rest goes on, and the next run, with the rows mended, too.
 func TestFailingTest(t *testing.T) {
 	l := newLake(t)

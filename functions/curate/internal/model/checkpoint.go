@@ -115,7 +115,7 @@ func where(parts []part) string {
 		case p.day != "":
 			s = "(" + arrivalDate + " = date '" + p.day + "' and " + s + ")"
 		case len(p.except) > 0:
-			s = "(" + s + " and " + arrivalDate + " not in (date '" + strings.Join(p.except, "', date '") + "'))"
+			s = "(" + s + " and (" + arrivalDate + " is null or " + arrivalDate + " not in (date '" + strings.Join(p.except, "', date '") + "')))"
 		}
 		out = append(out, s)
 	}

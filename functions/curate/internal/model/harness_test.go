@@ -144,6 +144,7 @@ type trip struct {
 	day       string // of pickup
 	zone      int
 	amount    float64
+	dateless  bool // its record time is beyond all dates
 }
 
 var base = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
@@ -158,8 +159,12 @@ func (r trip) sql() string {
 		id = "'" + r.id + "'"
 	}
 	at := base.Add(time.Duration(r.at) * time.Minute)
-	return fmt.Sprintf("(cast(%s as varchar), '%s', cast(%s as bigint), timestamptz '%s+00', %d, %d, {'pickup': timestamp '%s 10:00:00', 'zone': %d, 'amount': cast(%v as double)}, date '%s')",
-		id, r.hash, replay, at.Format(time.DateTime), r.partition, r.offset, r.day, r.zone, r.amount, at.Format(time.DateOnly))
+	date := "date '" + at.Format(time.DateOnly) + "'"
+	if r.dateless {
+		date = "cast(null as date)"
+	}
+	return fmt.Sprintf("(cast(%s as varchar), '%s', cast(%s as bigint), timestamptz '%s+00', %d, %d, {'pickup': timestamp '%s 10:00:00', 'zone': %d, 'amount': cast(%v as double)}, %s)",
+		id, r.hash, replay, at.Format(time.DateTime), r.partition, r.offset, r.day, r.zone, r.amount, date)
 }
 
 // land commits rows as one entry of a log.
