@@ -137,12 +137,12 @@ func (e *eraser) discover(ctx context.Context, objects []*object) error {
 		}
 	}
 	for _, o := range objects {
-		if err := o.scan(ctx, func(r row) { note(r.root(), r.subject()) }); err != nil && !errors.Is(err, objectstore.ErrNotFound) {
+		if err := o.scan(ctx, func(r row) { note(r.root, r.subject) }); err != nil && !errors.Is(err, objectstore.ErrNotFound) {
 			return fmt.Errorf("erase: %w", err)
 		}
 	}
 	if err := e.eachFile(ctx, func(_ *warehouse.Table, _ warehouse.File, rows func(func(row)) error) error {
-		return rows(func(r row) { note(r.root(), r.subject()) })
+		return rows(func(r row) { note(r.root, r.subject) })
 	}); err != nil {
 		return fmt.Errorf("erase: %w", err)
 	}

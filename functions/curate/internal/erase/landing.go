@@ -24,25 +24,8 @@ type object struct {
 	log    *landing.Log
 }
 
-// row is what is read of a row to tell whose it is, and where in its topic.
-type row struct {
-	Root      *string `parquet:"root_id,optional"`
-	Subject   *string `parquet:"subject,optional"`
-	Examples  *string `parquet:"examples,optional"`
-	Partition *int32  `parquet:"kafka_partition,optional"`
-	Offset    *int64  `parquet:"kafka_offset,optional"`
-}
-
-func (r row) root() string { return text(r.Root) }
-
-func (r row) subject() string { return text(r.Subject) }
-
-func text(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
+// row is what is read of a row to tell whose it is; what it has not is empty.
+type row struct{ root, subject, examples string }
 
 // objects returns all objects of all logs, in the order of their entries.
 func (e *eraser) objects(ctx context.Context) ([]*object, error) {
@@ -83,6 +66,9 @@ func (r ranged) ReadAt(p []byte, at int64) (int, error) {
 	return copy(p, b), err
 }
 
+// attributes are the columns of personal that landing objects have.
+var attributes = []string{"root_id", "subject"}
+
 // scan calls f with each row of the object, of which it reads no more columns than it needs.
 func (o *object) scan(ctx context.Context, f func(row)) error {
 	body, size := io.ReaderAt(nil), int64(0)
@@ -99,34 +85,85 @@ func (o *object) scan(ctx context.Context, f func(row)) error {
 		}
 		body, size = ranged{ctx, o.bucket, o.Key}, info.Size
 	}
-	if err := scan(body, size, f); err != nil {
+	if err := scan(body, size, attributes, f); err != nil {
 		return fmt.Errorf("object %s: %w", o.Key, err)
 	}
 	return nil
 }
 
-// scan calls f with each row of a Parquet file.
-func scan(body io.ReaderAt, size int64, f func(row)) (err error) {
+// scan calls f with each row of a Parquet file, of which it reads the named columns of personal and no others: they may not be there.
+func scan(body io.ReaderAt, size int64, names []string, f func(row)) error {
 	file, err := parquet.OpenFile(body, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(1<<20))
 	if err != nil {
 		return fmt.Errorf("read as Parquet: %w", err)
 	}
-	reader := parquet.NewGenericReader[row](file)
-	defer func() { err = errors.Join(err, reader.Close()) }()
-	rows := make([]row, 256)
-	for {
-		clear(rows)
-		n, err := reader.Read(rows)
-		for _, r := range rows[:n] {
-			f(r)
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
+	for _, g := range file.RowGroups() {
+		if err := scanGroup(file.Schema(), g, names, f); err != nil {
 			return fmt.Errorf("read as Parquet: %w", err)
 		}
 	}
+	return nil
+}
+
+func scanGroup(schema *parquet.Schema, g parquet.RowGroup, names []string, f func(row)) (err error) {
+	var r row
+	into := map[string]*string{"root_id": &r.root, "subject": &r.subject, "examples": &r.examples}
+	var columns []*texts
+	for _, name := range names {
+		leaf, ok := schema.Lookup(name)
+		if !ok {
+			continue // an older file of the table
+		}
+		if leaf.Node.Type().Kind() != parquet.ByteArray || leaf.MaxRepetitionLevel > 0 {
+			return fmt.Errorf("its column %s is no text", name)
+		}
+		t := &texts{pages: g.ColumnChunks()[leaf.ColumnIndex].Pages(), into: into[name]}
+		defer func() { err = errors.Join(err, t.pages.Close()) }()
+		columns = append(columns, t)
+	}
+	for range g.NumRows() {
+		for _, t := range columns {
+			if *t.into, err = t.next(); err != nil {
+				return err
+			}
+		}
+		f(r)
+	}
+	return nil
+}
+
+// texts reads the values of a column chunk one by one.
+type texts struct {
+	into  *string
+	pages parquet.Pages
+	page  parquet.ValueReader
+	buf   [256]parquet.Value
+	i, n  int
+}
+
+// next returns the next value; a null is empty.
+func (t *texts) next() (string, error) {
+	for t.i == t.n {
+		if t.page == nil {
+			p, err := t.pages.ReadPage()
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			if err != nil {
+				return "", err
+			}
+			t.page = p.Values()
+		}
+		n, err := t.page.ReadValues(t.buf[:])
+		t.i, t.n = 0, n
+		if errors.Is(err, io.EOF) {
+			t.page = nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+	t.i++
+	return valueText(t.buf[t.i-1]), nil
 }
 
 // landing rewrites the objects of a kind that hold rows of the person.
@@ -139,7 +176,7 @@ func (e *eraser) landing(ctx context.Context, objects []*object, kind string) er
 		}
 		rows := int64(0)
 		err := o.scan(ctx, func(r row) {
-			if e.theirs(r.root(), r.subject()) {
+			if e.theirs(r.root, r.subject) {
 				rows++
 			}
 		})

@@ -79,7 +79,7 @@ func (e *eraser) read(ctx context.Context, t *warehouse.Table, file warehouse.Fi
 	if err != nil {
 		return err
 	}
-	return scan(f, info.Size(), take)
+	return scan(f, info.Size(), columnsOf(t), take)
 }
 
 // uuids finds root ids in text, as event.Identity makes them.
@@ -144,7 +144,7 @@ func (e *eraser) tables(ctx context.Context) error {
 	if err := e.eachFile(ctx, func(t *warehouse.Table, file warehouse.File, rows func(func(row)) error) error {
 		n := int64(0)
 		if err := rows(func(r row) {
-			if e.theirs(r.root(), r.subject()) || r.Examples != nil && e.mentions(*r.Examples) {
+			if e.theirs(r.root, r.subject) || e.mentions(r.examples) {
 				n++
 			}
 		}); err != nil || n == 0 {
