@@ -67,6 +67,7 @@ var exporter = map[string][]string{
 	"kafka_topic_partition_oldest_offset":  {"topic", "partition"},
 	// of kube-state-metrics
 	"kube_cronjob_status_last_successful_time": {"namespace", "cronjob"},
+	"kube_cronjob_created":                     {"namespace", "cronjob"},
 }
 
 var ours = regexp.MustCompile(`^millrace_[a-z0-9_]+$`)
