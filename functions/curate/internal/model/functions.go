@@ -39,7 +39,7 @@ var shared = map[string]arity{
 
 // refused are functions of which it can be said what to write instead.
 var refused = map[string]string{
-	"concat": "use ||", "string_agg": "use array_join(array_agg(...), ',')", "listagg": "use array_join(array_agg(...), ',')", "group_concat": "use array_join(array_agg(...), ',')",
+	"concat": "use ||", "string_agg": "use array_join(array_agg(... order by ...), ',')", "listagg": "use array_join(array_agg(... order by ...), ',')", "group_concat": "use array_join(array_agg(... order by ...), ',')",
 	"date_format": "use date_trunc, extract or cast(date as varchar)", "strftime": "use date_trunc, extract or cast(date as varchar)", "format_datetime": "use date_trunc, extract or cast(date as varchar)",
 	"json_value": "use json_extract_scalar", "json_query": "use json_extract", "json_exists": "use json_extract(...) is not null",
 	"json_extract_string": "use json_extract_scalar", "approx_percentile": "the engines interpolate differently", "approx_distinct": "the engines estimate differently on many values; use count(distinct ...)",
@@ -81,6 +81,18 @@ func (l *linter) call(i int) {
 	switch name {
 	case "cast", "try_cast":
 		l.cast(i)
+	case "any_value", "arbitrary":
+		l.add(i, "%s: the engines choose different rows; use min or max", name)
+	case "array_agg":
+		if !l.ordered(i+1) && !(l.at(i-1).is("(") && l.at(i-2).is("array_sort", "cardinality")) {
+			l.add(i, "array_agg without an order: the engines gather in different ones; write array_agg(x order by ...)")
+		}
+	case "row_number", "ntile", "lag", "lead", "first_value", "last_value", "nth_value":
+		over := l.match[i+1] + 1
+		inline := l.at(over).is("over") && l.at(over+1).is("(") && l.at(over+2).is(")", "partition", "rows", "range") // else a window by name, which may have one
+		if inline && !l.ordered(over+1) {
+			l.add(i, "%s without an order: the engines number rows differently; write over (... order by ...)", name)
+		}
 	case "count_if":
 		if l.at(l.match[i+1] + 1).is("filter") {
 			l.add(i, "count_if with a filter: it is a macro on DuckDB; put the condition into it")
@@ -140,6 +152,16 @@ func (l *linter) call(i int) {
 	case "unnest":
 		l.unnest(i, args)
 	}
+}
+
+// ordered says whether there is an ORDER BY directly in the bracket.
+func (l *linter) ordered(open int) bool {
+	for j := open + 1; j < l.match[open]; j++ {
+		if l.up[j] == open && l.ts[j].is("order") && l.at(j+1).is("by") {
+			return true
+		}
+	}
+	return false
 }
 
 // inNullif says whether the call is what nullif takes ” away from.
