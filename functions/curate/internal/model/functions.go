@@ -84,7 +84,8 @@ func (l *linter) call(i int) {
 	case "any_value", "arbitrary":
 		l.add(i, "%s: the engines choose different rows; use min or max", name)
 	case "array_agg":
-		if !l.ordered(i+1) && !(l.at(i-1).is("(") && l.at(i-2).is("array_sort", "cardinality")) {
+		sorted := l.at(i-1).is("(") && l.at(i-2).is("array_sort", "cardinality")
+		if !sorted && !l.ordered(i+1) {
 			l.add(i, "array_agg without an order: the engines gather in different ones; write array_agg(x order by ...)")
 		}
 	case "row_number", "ntile", "lag", "lead", "first_value", "last_value", "nth_value":
