@@ -202,6 +202,10 @@ func (l *lake) erase(apply bool, person Person) (r *Report, err error) {
 			Buckets: []*objectstore.Bucket{l.public, l.private}, Warehouse: w, DB: db, Search: l.index, Apply: apply, Shared: l.shared, Found: l.found, ID: "e-1", Clock: func() time.Time { return now },
 			Logger: slog.New(slog.DiscardHandler),
 		})
+		left, globErr := filepath.Glob(filepath.Join(w.Scratch(), "*.parquet"))
+		if globErr != nil || err == nil && len(left) > 0 {
+			l.t.Errorf("on local disk: %d files, %v", len(left), globErr) // a warehouse is larger than that
+		}
 	})
 	return r, err
 }

@@ -70,6 +70,7 @@ func (e *eraser) read(ctx context.Context, t *warehouse.Table, file warehouse.Fi
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, e.Warehouse.Release([]string{local[0].Path})) }()
 	f, err := os.Open(local[0].Path)
 	if err != nil {
 		return err
@@ -195,11 +196,14 @@ func (e *eraser) remove(ctx context.Context, h *hit) error {
 		}
 		part := h.files[:n]
 		h.files = h.files[n:]
-		paths, err := e.kept(ctx, db, t, part)
+		paths, copies, err := e.kept(ctx, db, t, part)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.Name, err)
 		}
 		if t, err = e.Warehouse.Commit(ctx, t, warehouse.Change{Add: paths, Remove: part, Properties: map[string]string{Pending: e.ID}}); err != nil {
+			return err
+		}
+		if err := e.Warehouse.Release(append(copies, paths...)); err != nil {
 			return err
 		}
 		e.Logger.Info("rows removed", "erasure", e.ID, "table", t.Name.String(), "files", len(part))
@@ -226,11 +230,14 @@ func (e *eraser) ids(ctx context.Context, db *duck.DB) error {
 	return nil
 }
 
-// kept writes the files without the person's rows, and without root ids in examples.
-func (e *eraser) kept(ctx context.Context, db *duck.DB, t *warehouse.Table, files []warehouse.File) ([]string, error) {
+// kept writes the files without the person's rows, and without root ids in examples. copies are the local ones of those that there were.
+func (e *eraser) kept(ctx context.Context, db *duck.DB, t *warehouse.Table, files []warehouse.File) (paths, copies []string, err error) {
 	local, err := e.Warehouse.Fetch(ctx, files, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	for _, l := range local {
+		copies = append(append(copies, l.Path), l.Deletes...)
 	}
 	var where []string
 	query := "select * from main.erased_from"
@@ -246,17 +253,16 @@ func (e *eraser) kept(ctx context.Context, db *duck.DB, t *warehouse.Table, file
 		}
 	}
 	if err := db.Relation(ctx, warehouse.Name{Table: "erased_from"}, t.Schema(), local, nil, strings.Join(where, " and ")); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	written, err := db.Write(ctx, query, t.Schema(), t.Partition(), func() string { return e.Warehouse.NewFile(t) })
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	paths := make([]string, len(written))
-	for i, w := range written {
-		paths[i] = w.Path
+	for _, w := range written {
+		paths = append(paths, w.Path)
 	}
-	return paths, nil
+	return paths, copies, nil
 }
 
 // expire leaves the tables that lost rows, in this run or one that was killed, the one snapshot that is theirs now, and deletes the files that no other has.
