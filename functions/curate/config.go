@@ -65,7 +65,7 @@ type config struct {
 	LineageKeyFile   string `envconfig:"OPENLINEAGE_API_KEY_FILE" desc:"a file with the key that goes with them"`
 	LineageFile      string `envconfig:"OPENLINEAGE_FILE" desc:"a file that OpenLineage events are appended to, one a line"`
 	LineageNamespace string `envconfig:"OPENLINEAGE_NAMESPACE" default:"millrace" desc:"the namespace of jobs in them"`
-	PushgatewayURL   string `envconfig:"PUSHGATEWAY_URL" desc:"where a run's metrics go: a Prometheus Pushgateway; none where it is empty"`
+	PushgatewayURL   string `envconfig:"PUSHGATEWAY_URL" desc:"where a run's metrics go: a Prometheus Pushgateway; none where it is empty; may hold user and password: never printed"`
 }
 
 func readConfig() (*config, error) {

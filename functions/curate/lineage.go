@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,10 +42,10 @@ func (s *session) trace(ctx context.Context, o *outcome) error {
 		in := []lineage.Input{{Dataset: lineage.Dataset{Namespace: "s3://" + s.public.Name(), Name: "landing"}}}
 		out := []lineage.Output{{Dataset: e.Table(name, nil), Rows: t.Rows, Bytes: t.Bytes, Files: int64(t.Files)}}
 		e.Start(lineage.Job{Name: "ingest." + name, Kind: "INGEST"}, run, "", in, nil).End(nil, in, out)
-		if len(checks[name]) > 0 {
-			in := []lineage.Input{{Dataset: e.Table(name, nil), Assertions: checks[name]}}
-			e.Start(lineage.Job{Name: "quality." + name, Kind: "QUALITY"}, run, "", nil, nil).End(nil, in, nil)
-		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(checks)) { // also of days that were looked at again without a new row
+		in := []lineage.Input{{Dataset: e.Table(name, nil), Assertions: checks[name]}}
+		e.Start(lineage.Job{Name: "quality." + name, Kind: "QUALITY"}, run, "", nil, nil).End(nil, in, nil)
 	}
 	for _, m := range o.models.Models {
 		if m.Status != model.Built && m.Status != model.Failed {

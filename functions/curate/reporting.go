@@ -201,7 +201,7 @@ func holdOf(h quality.Hold) report.Hold {
 	if h.Value != nil {
 		out.Value = strconv.FormatFloat(*h.Value, 'g', -1, 64)
 	}
-	if !out.Released {
+	if !out.Released && h.Rule != "" { // a day that could not be looked at is held by no rule, and for this run alone
 		out.Release = fmt.Sprintf("curate release %s %s --by NAME", h.Source, h.Day)
 	}
 	return out

@@ -86,5 +86,5 @@ const instant = "2006-01-02 15:04:05.000000+00"
 
 // text is a string as SQL has it.
 func text(s string) string {
-	return "'" + strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "'", "''") + "'"
+	return "'" + strings.NewReplacer("'", "''", "\x00", "\ufffd").Replace(strings.ToValidUTF8(s, "\ufffd")) + "'" // a statement ends at a zero byte
 }

@@ -145,7 +145,11 @@ func problems(r Run) []problem {
 		if h.Rows > 0 {
 			text += " " + plural(h.Rows, "row waits", "rows wait") + "."
 		}
-		p := problem{Level: Bad, Title: "A day is held back: " + h.Day, Where: h.Source, Text: strings.TrimSpace(text + " Held by rule " + h.Rule + " since " + clock(h.Since) + "."), Command: h.Release}
+		by := " Held by rule " + h.Rule + " since " + clock(h.Since) + "."
+		if h.Rule == "" {
+			by = " It is not known whether its rules hold; the next run looks again."
+		}
+		p := problem{Level: Bad, Title: heldTitle(h.Day), Where: h.Source, Text: strings.TrimSpace(text + by), Command: h.Release}
 		// The rule that holds the day is told with it, once.
 		if at := slices.IndexFunc(rules, held); at >= 0 {
 			p.Note, p.Trend, p.Examples = rules[at].Description, spark(rules[at].Trend, rules[at].Limit, rules[at].Unit), rules[at].Examples
@@ -179,6 +183,14 @@ func problems(r Run) []problem {
 		all[i].Open = i < 3
 	}
 	return all
+}
+
+// heldTitle says which day is held; "*" is every day.
+func heldTitle(day string) string {
+	if day == "*" {
+		return "All days are held back"
+	}
+	return "A day is held back: " + day
 }
 
 // ruleProblems are the failed rules, one for a rule on all its days: a month that is filled again does not tell the same thing thirty times.
