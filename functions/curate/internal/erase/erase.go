@@ -71,7 +71,7 @@ type eraser struct {
 	Options
 	subjects map[string]bool
 	roots    map[string]bool
-	spared   []string                          // what remains of tables' folders
+	remain   []string                          // of search and tables' folders
 	versions map[*landing.Log]landing.Versions // as far as they were asked for, and those of this erasure
 	report   *Report
 }
@@ -187,6 +187,9 @@ func (e *eraser) search(ctx context.Context) error {
 					return err
 				}
 			}
+			if more && !e.Apply {
+				e.remain = append(e.remain, "search has more documents than are counted here: it does not give all at once, and those that are counted would have to go first")
+			}
 			if !more || !e.Apply {
 				break
 			}
@@ -218,7 +221,7 @@ func (e *eraser) remains() {
 		add("marts hold the person's part of sums until the next run of curate recomputes them")
 	}
 	add("buckets that keep versions of objects keep the old ones until their own rules remove them; so do copies and backups")
-	e.report.Remains = append(e.report.Remains, e.spared...)
+	e.report.Remains = append(e.report.Remains, e.remain...)
 	if len(e.report.Unlisted) > 0 {
 		add("%d objects that landing logs name are not there and were not looked at", len(e.report.Unlisted))
 	}

@@ -388,7 +388,7 @@ func (e *eraser) sweep(ctx context.Context, t *warehouse.Table, had map[string]b
 		}
 	}
 	if spared > 0 {
-		e.spared = append(e.spared, fmt.Sprintf("%d objects of %s that no snapshot names are younger than a day and may be another run's, since this catalog has no lock: curate maintain deletes them a day later", spared, t.Name))
+		e.remain = append(e.remain, fmt.Sprintf("%d objects of %s that no snapshot names are younger than a day and may be another run's, since this catalog has no lock: curate maintain deletes them a day later", spared, t.Name))
 	}
 	return nil
 }
