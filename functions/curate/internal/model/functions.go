@@ -81,6 +81,15 @@ func (l *linter) call(i int) {
 	switch name {
 	case "cast", "try_cast":
 		l.cast(i)
+	case "trim", "ltrim", "rtrim":
+		of := slices.IndexFunc(l.ts[args[0][0]:args[0][1]], func(t token) bool { return t.is("from") })
+		if of < 0 || l.at(args[0][0]+of-1).is("(", "both", "leading", "trailing") {
+			l.add(i, "%s takes spaces off on DuckDB, all white space on Trino: write trim(both ' ' from ...), leading or trailing", name)
+		}
+	case "substr", "substring":
+		if count > 1 && (l.at(args[1][0]).is("-") || l.at(args[1][0]).kind == number && strings.Trim(l.at(args[1][0]).text, "0") == "") {
+			l.add(i, "%s from 0, or from the end: where the text is shorter DuckDB gives all of it, Trino nothing", name)
+		}
 	case "any_value", "arbitrary":
 		l.add(i, "%s: the engines choose different rows; use min or max", name)
 	case "array_agg":
