@@ -56,7 +56,7 @@ type config struct {
 
 	Accept []string `envconfig:"INGEST_ACCEPT" desc:"entries of the landing log that are given up, <topic id>@<sequence>, comma separated, as a run's alarm names them"`
 
-	DedupWindow time.Duration `envconfig:"DEDUP_WINDOW" default:"720h" desc:"how far back another copy of an event is looked for outside of the days that a run touches"`
+	DedupWindow time.Duration `envconfig:"DEDUP_WINDOW" default:"720h" desc:"how long before the oldest new row another copy of an event is looked for outside of the days that a run touches"`
 
 	MaintainEvery time.Duration `envconfig:"MAINTAIN_EVERY" default:"24h" desc:"how often a run merges small files, lets snapshots expire and applies retention; 0 never: curate maintain does it by hand"`
 
@@ -110,8 +110,8 @@ func (c *config) Validate() error {
 	if c.MaintainEvery < 0 {
 		errs = append(errs, errors.New("MAINTAIN_EVERY must not be negative"))
 	}
-	if c.DedupWindow < 0 {
-		errs = append(errs, errors.New("DEDUP_WINDOW must not be negative"))
+	if c.DedupWindow <= 0 {
+		errs = append(errs, errors.New("DEDUP_WINDOW must be above 0"))
 	}
 	return errors.Join(errs...)
 }

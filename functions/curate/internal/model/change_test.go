@@ -342,6 +342,21 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// The window counts from the oldest new row: one whose clock is years ahead must not put the copies of all others out of sight, which would then stand twice.
+func TestWindowOfClocksAhead(t *testing.T) {
+	l := newLake(t)
+	l.window = 24 * time.Hour
+	l.land("T", 1, trip{id: "a", hash: "1", at: 0, offset: 1, day: "2026-11-01", zone: 1, amount: 1})
+	l.run()
+	l.land("T", 2,
+		trip{id: "a", hash: "1", replay: 1, at: 60, offset: 9, day: "2026-11-24", zone: 1, amount: 1},
+		trip{id: "b", hash: "2", at: 72 * 365 * 24 * 60, offset: 10, day: "2026-11-24", zone: 1, amount: 1})
+	l.run()
+	if got := l.facts(); len(got) != 2 {
+		t.Errorf("%q, want a once, and b", got)
+	}
+}
+
 // Rows that a model by partition puts into another partition than they come of would be doubled or lost: it fails, and its table stays.
 func TestPartitionMoved(t *testing.T) {
 	l := newLake(t)

@@ -29,7 +29,7 @@
 // # Decision 2026-11-21: which copies meet
 //
 // Context: existing rows of a new row's key can lie in any file; reading all keys of a table at each run makes a run's cost the table's. Decision: those in the partitions of the new rows and those
-// in files with rows that arrived within Options.Window before the newest new row are looked at, by their key columns alone; files with rows that lose are written again without them.
+// in files with rows that arrived within Options.Window before the oldest new row are looked at, by their key columns alone; files with rows that lose are written again without them.
 // Consequences: a copy that arrives later than the window in another partition is a second row; within the window a run's cost grows with the rows that it holds, by some 0.2 s of CPU a million.
 //
 // # Decision 2026-11-21: ops.conflicts is by source table, and appended to

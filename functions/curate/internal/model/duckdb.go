@@ -476,7 +476,7 @@ func (s *duckStaged) since(ctx context.Context, staged string) (since time.Time,
 	if t := s.b.Model.typeOf(arrivedAt); t != "timestamptz" && t != "timestamp" {
 		return since, false, nil
 	}
-	err = s.e.db.Rows(ctx, "select cast(max("+arrivedAt+") as timestamp) from "+staged, func(_ []string, row []any) error {
+	err = s.e.db.Rows(ctx, "select cast(min("+arrivedAt+") as timestamp) from "+staged, func(_ []string, row []any) error {
 		if t, ok := row[0].(time.Time); ok {
 			since, bounded = t.UTC().Add(-s.b.Window), true
 		}

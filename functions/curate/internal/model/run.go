@@ -20,7 +20,7 @@ import (
 // Namespace is where models' tables are.
 const Namespace = "star"
 
-// DefaultWindow is for how long before the newest new row existing rows of other partitions are looked at for copies.
+// DefaultWindow is for how long before the oldest new row existing rows of other partitions are looked at for copies.
 const DefaultWindow = 720 * time.Hour
 
 // Options are what a run needs.

@@ -327,7 +327,7 @@ func (s *staged) since(ctx context.Context) (since time.Time, bounded bool, err 
 	if i < 0 || !strings.HasPrefix(s.b.Model.Columns[i].Type, "timestamp") {
 		return since, false, nil
 	}
-	err = s.e.query(ctx, "select cast(max("+arrivedAt+") as timestamp(6)) from "+s.delta, func(_ []string, row []any) error {
+	err = s.e.query(ctx, "select cast(min("+arrivedAt+") as timestamp(6)) from "+s.delta, func(_ []string, row []any) error {
 		if t, ok := row[0].(time.Time); ok {
 			since, bounded = t.UTC().Add(-s.b.Window), true
 		}
