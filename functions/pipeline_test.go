@@ -53,7 +53,7 @@ func newSystem(t testing.TB) *system {
 	// Real servers that the surroundings name are for other tests.
 	s.environment = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains([]string{"KAFKA_BROKERS", "S3_ENDPOINT", "ELASTICSEARCH_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, name)
+		return slices.Contains([]string{"KAFKA_BROKERS", "S3_ENDPOINT", "ELASTICSEARCH_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "CATALOG_URL", "TRINO_URL"}, name)
 	})
 	s.credentials = func() (string, string, error) {
 		b, err := os.ReadFile(s.dir + "/data/s3-credentials.json")
