@@ -58,7 +58,7 @@ func realLake(t *testing.T, bucket, prefix, database string) *lake {
 	}
 	if database != "" {
 		u.Path = "/" + database
-		return &lake{b, nil, prefix, u.String()}
+		return &lake{store: b, prefix: prefix, catalog: u.String()}
 	}
 	admin, err := sql.Open("pgx", dsn)
 	if err != nil {
@@ -75,7 +75,7 @@ func realLake(t *testing.T, bucket, prefix, database string) *lake {
 		_ = admin.Close()
 	})
 	u.Path = "/" + name
-	return &lake{b, nil, prefix, u.String()}
+	return &lake{store: b, prefix: prefix, catalog: u.String()}
 }
 
 func ownLake(t *testing.T) *lake {

@@ -29,6 +29,8 @@ type lake struct {
 	server  *objectstoretest.Server // nil for a real store
 	prefix  string
 	catalog string
+	// namespaces is the prefix of the namespaces' names, in a catalog that others use too.
+	namespaces string
 }
 
 func newLake(t *testing.T) *lake {
@@ -39,11 +41,11 @@ func newLake(t *testing.T) *lake {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &lake{b, s, "warehouse", "sqlite://" + filepath.Join(t.TempDir(), "catalog.db")}
+	return &lake{store: b, server: s, prefix: "warehouse", catalog: "sqlite://" + filepath.Join(t.TempDir(), "catalog.db")}
 }
 
 func (l *lake) config(t *testing.T) Config {
-	return Config{Catalog: l.catalog, Name: "lake", Store: l.store, Prefix: l.prefix, Scratch: t.TempDir()}
+	return Config{Catalog: l.catalog, Name: "lake", Store: l.store, Prefix: l.prefix, Scratch: t.TempDir(), NamespacePrefix: l.namespaces}
 }
 
 func (l *lake) open(t *testing.T) *Warehouse {
