@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
@@ -23,6 +24,9 @@ const (
 	engineTrino  = "trino"
 )
 
+// namespacePrefix is what both engines and all catalogs take in a name without ado.
+var namespacePrefix = regexp.MustCompile(`^[a-z0-9_]{0,60}$`)
+
 // config is what all of curate's commands read from their environment.
 type config struct {
 	telemetry.Log
@@ -35,6 +39,8 @@ type config struct {
 
 	Catalog string `envconfig:"CATALOG_URL" desc:"the Iceberg catalog: sqlite:///<path>, postgres://..., or http(s)://... for REST; else that of make run, .millrace/catalog.db; may hold a password: never printed"`
 	Prefix  string `envconfig:"WAREHOUSE_PREFIX" default:"warehouse" desc:"what the keys of the warehouse's objects begin with"`
+
+	Namespaces string `envconfig:"NAMESPACE_PREFIX" desc:"before the names of the catalog's namespaces (events, ops, star), so that several warehouses share one catalog, and one Trino; each with a WAREHOUSE_PREFIX of its own"`
 
 	ElasticsearchURL string `envconfig:"ELASTICSEARCH_URL" desc:"search, of which erase deletes documents; may hold user and password: never printed"`
 	search.Access
@@ -101,6 +107,12 @@ func (c *config) Validate() error {
 	if c.Prefix == "" || c.Prefix == "landing" {
 		errs = append(errs, errors.New("WAREHOUSE_PREFIX must be named, and not landing"))
 	}
+	if !namespacePrefix.MatchString(c.Namespaces) {
+		errs = append(errs, errors.New("NAMESPACE_PREFIX must be of a-z, 0-9 and _, such as test_"))
+	}
+	if c.Namespaces != "" && c.Prefix == "warehouse" {
+		errs = append(errs, errors.New("NAMESPACE_PREFIX needs a WAREHOUSE_PREFIX other than warehouse: two warehouses must not share a folder"))
+	}
 	if c.Memory < 128<<20 {
 		errs = append(errs, errors.New("DUCKDB_MEMORY must be at least 134217728 (128 MiB)"))
 	}
@@ -149,7 +161,7 @@ func (c *config) scratch() string {
 
 // warehouse says where the tables are.
 func (c *config) warehouse(store *objectstore.Bucket, logger *slog.Logger) warehouse.Config {
-	return warehouse.Config{Catalog: c.Catalog, Name: "lake", Store: store, Prefix: c.Prefix, Scratch: c.scratch(), Logger: logger}
+	return warehouse.Config{Catalog: c.Catalog, Name: "lake", Store: store, Prefix: c.Prefix, Scratch: c.scratch(), Logger: logger, NamespacePrefix: c.Namespaces}
 }
 
 // isSet says whether the environment has the variable, be it empty.
