@@ -19,14 +19,21 @@ const runs = 3
 type suite struct {
 	pkg, pattern, benchtime string
 	about                   string
+	once                    bool // in place of so many runs
 }
 
 var suites = []suite{
-	{"./functions/collect", "^BenchmarkProcess$", "1x", "collect against a bare handler and a raw producer"},
-	{"./functions/load-lake/internal/table", "^Benchmark(Raw|Typed)$", "10x", "landing objects"},
-	{"./functions/load-lake/internal/drain", "^BenchmarkDrain(Raw|Typed)$", "1x", "drains of 200,000 events"},
-	{"./functions/load-lake/internal/drain", "^BenchmarkWake$", "5x", "load-lake started for one tick"},
-	{"./functions", "^BenchmarkPipeline$", "1x", "the whole local system at 1,000 events a second"},
+	{pkg: "./functions/collect", pattern: "^BenchmarkProcess$", benchtime: "1x", about: "collect against a bare handler and a raw producer"},
+	{pkg: "./functions/load-lake/internal/table", pattern: "^Benchmark(Raw|Typed)$", benchtime: "10x", about: "landing objects"},
+	{pkg: "./functions/load-lake/internal/drain", pattern: "^BenchmarkDrain(Raw|Typed)$", benchtime: "1x", about: "drains of 200,000 events"},
+	{pkg: "./functions/load-lake/internal/drain", pattern: "^BenchmarkWake$", benchtime: "5x", about: "load-lake started for one tick"},
+	{pkg: "./functions/curate", pattern: "^BenchmarkMillion$", benchtime: "1x", about: "curate, a million new rows"},
+	{pkg: "./functions", pattern: "^BenchmarkPipeline$", benchtime: "1x", about: "the whole local system at 1,000 events a second"},
+}
+
+// growthSuites take ten minutes and more: they run when they are asked for, once.
+var growthSuites = []suite{
+	{pkg: "./functions/curate", pattern: "^BenchmarkGrowth$", benchtime: "1x", about: "curate, a million new rows on tables of up to 8 million", once: true},
 }
 
 var embedded = []figure{
@@ -50,12 +57,45 @@ var embedded = []figure{
 	{benchmark: "Wake", metric: "start-ms", what: "  its start, Kafka to log for one event", unit: "ms CPU"},
 	{benchmark: "Wake", metric: "raw-us/row", what: "  each raw row more", unit: "us CPU"},
 	{benchmark: "Wake", metric: "typed-us/row", what: "  each typed row more", unit: "us CPU"},
+	{benchmark: "Million/new", metric: "cpu-s", what: "curate, a million new rows from landing to committed star schema", unit: "s CPU", atMost: 20},
+	{benchmark: "Million/new", metric: "ingest-cpu-s", what: "  ingest", unit: "s CPU"},
+	{benchmark: "Million/new", metric: "quality-cpu-s", what: "  quality", unit: "s CPU"},
+	{benchmark: "Million/new", metric: "models-cpu-s", what: "  models", unit: "s CPU"},
+	{benchmark: "Million/new", metric: "wall-s", what: "  by the clock", unit: "s"},
+	{benchmark: "Million/new", metric: "MiB-max", what: "  its memory, the most", unit: "MiB", atMost: 1280},
+	{benchmark: "Million/nothing_new", metric: "wall-s", what: "curate with nothing new", unit: "s", atMost: 0.2},
+	{benchmark: "Million/nothing_new", metric: "cpu-s", what: "  with its start", unit: "s CPU"},
 	{benchmark: "Pipeline", metric: "lake-us/event", what: "  the same while the whole system runs on this machine", unit: "us CPU"},
 	{benchmark: "Pipeline", metric: "events/s", what: "single events of 1 KB through the local system", unit: "events/s"},
 	{benchmark: "Pipeline", metric: "searchable-median-s", what: "receipt to searchable, median", unit: "s", atMost: 0.5},
 	{benchmark: "Pipeline", metric: "searchable-p99-s", what: "receipt to searchable, p99", unit: "s", atMost: 2},
 	{benchmark: "Pipeline", metric: "system-MiB", what: "memory of all processes (PSS, the most)", unit: "MiB", atMost: 600},
 	{benchmark: "Pipeline", metric: "collect-MiB", what: "memory of collect (RSS, the most)", unit: "MiB", atMost: 64},
+}
+
+// growth is what another million costs on tables of n million, in two ways: with days of their own, and all on the same days.
+var growth = func() (all []figure) {
+	for _, how := range []struct{ name, what string }{{"days", "days of their own"}, {"same_days", "all rows on the same days"}} {
+		all = append(all, figure{benchmark: "Growth/" + how.name, metric: "ratio", what: "curate, a million new rows on 8 million / on 1 million, " + how.what, unit: "ratio of CPU", atMost: 1.5})
+		for _, n := range []string{"0", "1", "2", "4", "8"} {
+			all = append(all, figure{benchmark: "Growth/" + how.name + "/" + n + "_million", metric: "cpu-s", what: "  on " + n + " million", unit: "s CPU"})
+		}
+		all = append(all,
+			figure{benchmark: "Growth/" + how.name + "/8_million", metric: "MiB-max", what: "  its memory on 8 million, the most", unit: "MiB", atMost: 1280},
+			figure{benchmark: "Growth/" + how.name + "/nothing_new", metric: "wall-s", what: "  with nothing new", unit: "s", atMost: 0.2})
+	}
+	return all
+}()
+
+// grown adds the ratios of growth.
+func (r results) grown() {
+	for _, how := range []string{"days", "same_days"} {
+		small, ok := r.median(figure{benchmark: "Growth/" + how + "/1_million", metric: "cpu-s"})
+		large, there := r.median(figure{benchmark: "Growth/" + how + "/8_million", metric: "cpu-s"})
+		if ok && there && small > 0 {
+			r.add("Growth/"+how, "ratio", large/small)
+		}
+	}
 }
 
 // read takes the lines of `go test -bench` into r.
@@ -80,11 +120,15 @@ func (r results) read(output io.Reader) error {
 	return sc.Err()
 }
 
-// measureEmbedded runs the benchmarks of the packages that bring their own servers.
-func measureEmbedded(ctx context.Context, r results) error {
+// measureSuites runs the benchmarks of packages that bring their own servers.
+func measureSuites(ctx context.Context, suites []suite, r results) error {
 	for _, s := range suites {
-		fmt.Printf("%s, %d runs\n", s.about, runs)
-		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", s.pattern, "-benchtime", s.benchtime, "-count", strconv.Itoa(runs), "-timeout", "10m", s.pkg)
+		count, timeout := runs, "15m"
+		if s.once {
+			count, timeout = 1, "60m"
+		}
+		fmt.Printf("%s, runs: %d\n", s.about, count)
+		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", s.pattern, "-benchtime", s.benchtime, "-count", strconv.Itoa(count), "-timeout", timeout, s.pkg)
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		cmd.Stderr = os.Stderr
 		out, err := cmd.Output()

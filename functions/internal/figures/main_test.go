@@ -10,7 +10,7 @@ import (
 func TestOnly(t *testing.T) {
 	for args, wrong := range map[string]bool{
 		"--only enrich": false, "--real --only enrich,lake": false, "--sustained --only rate": false, "--real --sustained --only rate,enrich": false,
-		"--only rate": true, "--real --only loads": true, "--embedded --only enrich": true, "--only nothing": true,
+		"--growth": false, "--growth --only lake": true, "--only rate": true, "--real --only loads": true, "--embedded --only enrich": true, "--only nothing": true,
 	} {
 		if _, err := readOptions(strings.Fields(args)); errors.Is(err, errUsage) != wrong {
 			t.Errorf("%s: %v", args, err)
@@ -27,6 +27,8 @@ BenchmarkProcess-2   	       1	5044161134 ns/op	         2.6 cpu-ratio	         
 BenchmarkProcess-2   	       1	5044161134 ns/op	         2.5 cpu-ratio	         0.3 batch-ratio
 BenchmarkDrainRaw-2  	       1	1974446882 ns/op	      9.551 cpu-us/event	       386.2 peak-MiB
 BenchmarkRaw-2       	      10	 98989134 ns/op	      5281 cpu-ns/event
+BenchmarkMillion/new-2         	       1	       837.0 MiB-max	        20.63 cpu-s	         4.6 ingest-cpu-s	        10.3 wall-s
+BenchmarkMillion/nothing_new-2 	       1	        88.0 MiB-max	         0.190 cpu-s	         0.04 wall-s
 PASS
 `)); err != nil {
 		t.Fatal(err)
@@ -55,7 +57,41 @@ PASS
 	verdict("load-lake, 200,000 raw events", "9.55", "yes")
 	verdict("  of which record to Parquet", "5.28", "5.28") // has no bound, and so no verdict
 	verdict("receipt to searchable, median", "not measured", "NO")
+	verdict("curate, a million new rows", "20.6", "NO")
+	verdict("  its memory, the most", "837", "yes")
+	verdict("curate with nothing new", "0.04", "yes")
 	if bounds := len(embedded); unmet == 0 || unmet >= bounds {
 		t.Errorf("%d of %d are not met", unmet, bounds)
+	}
+}
+
+// Guards the claim that costs follow the new rows: tables that make the same rows dearer must be told, and a size that was not measured is no proof.
+func TestGrowth(t *testing.T) {
+	r := results{}
+	if err := r.read(strings.NewReader(`BenchmarkGrowth/days/0_million-2        	       1	       800.0 MiB-max	        17.6 cpu-s
+BenchmarkGrowth/days/1_million-2        	       1	       800.0 MiB-max	        20.0 cpu-s
+BenchmarkGrowth/days/8_million-2        	       1	       900.0 MiB-max	        24.0 cpu-s
+BenchmarkGrowth/same_days/1_million-2   	       1	       800.0 MiB-max	        10.0 cpu-s
+BenchmarkGrowth/same_days/8_million-2   	       1	      1900.0 MiB-max	        29.0 cpu-s
+`)); err != nil {
+		t.Fatal(err)
+	}
+	verdicts := func() string {
+		r.grown()
+		rows, _ := (&section{figures: growth, results: r}).lines()
+		var out strings.Builder
+		for _, row := range rows[1:] {
+			if row[2] != "" {
+				out.WriteString(row[3] + " " + row[5] + "; ")
+			}
+		}
+		return out.String()
+	}
+	if got, want := verdicts(), "1.2 yes; 900 yes; not measured NO; 2.9 NO; 1900 NO; not measured NO; "; got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	clear(r)
+	if got, want := verdicts(), strings.Repeat("not measured NO; ", 6); got != want {
+		t.Errorf("%s\nwant %s", got, want)
 	}
 }
