@@ -66,6 +66,8 @@ type config struct {
 
 	MaintainEvery time.Duration `envconfig:"MAINTAIN_EVERY" default:"24h" desc:"how often a run merges small files, lets snapshots expire and applies retention; 0 never: curate maintain does it by hand"`
 
+	OpsRetention time.Duration `envconfig:"OPS_RETENTION" default:"2160h" desc:"for how long rows of ops.* about runs, landing and measurements, events.dead and the warehouse's reports of runs are kept, in whole days; 0 for ever. What tells of events goes by their contract"`
+
 	Report           string `envconfig:"REPORT" desc:"a file that the report of each run is written to, beside the warehouse's"`
 	LineageURL       string `envconfig:"OPENLINEAGE_URL" desc:"where OpenLineage events go, as <URL>/api/v1/lineage"`
 	LineageKeyFile   string `envconfig:"OPENLINEAGE_API_KEY_FILE" desc:"a file with the key that goes with them"`
@@ -122,6 +124,9 @@ func (c *config) Validate() error {
 	if c.MaintainEvery < 0 {
 		errs = append(errs, errors.New("MAINTAIN_EVERY must not be negative"))
 	}
+	if c.OpsRetention != 0 && c.OpsRetention < 168*time.Hour {
+		errs = append(errs, errors.New("OPS_RETENTION must be 0, or 168h at least: the service levels are measured by these rows"))
+	}
 	if c.DedupWindow <= 0 {
 		errs = append(errs, errors.New("DEDUP_WINDOW must be above 0"))
 	}
@@ -156,7 +161,7 @@ func (c *config) scratch() string {
 	if c.Scratch != "" {
 		return c.Scratch
 	}
-	return filepath.Join(os.TempDir(), "millrace-curate")
+	return filepath.Join(os.TempDir(), fmt.Sprintf("millrace-curate-%d", os.Getuid())) // users of one machine do not share theirs
 }
 
 // warehouse says where the tables are.

@@ -134,6 +134,7 @@ func (s *session) ingest(ctx context.Context) ingest.Options {
 
 func (s *session) upkeep(ctx context.Context, dry bool) maintain.Options {
 	return maintain.Options{
-		Warehouse: s.warehouse, DB: func() (*duck.DB, error) { return s.duck(ctx) }, Contracts: s.contracts, Logger: s.log, Clock: s.clock, DryRun: dry,
+		Warehouse: s.warehouse, DB: func() (*duck.DB, error) { return s.duck(ctx) }, Contracts: s.contracts, Models: s.models, OpsKeep: s.config.OpsRetention,
+		Logger: s.log, Clock: s.clock, DryRun: dry,
 	}
 }

@@ -140,7 +140,7 @@ func (o *Options) merge(ctx context.Context, t *warehouse.Table, batches []batch
 			}
 			continue
 		}
-		written, rows, copies, err := o.rewrite(ctx, t, b)
+		written, rows, copies, err := o.rewrite(ctx, t, b, "", 0)
 		local = append(local, copies...)
 		if err != nil {
 			return t, err
@@ -162,8 +162,9 @@ func (o *Options) merge(ctx context.Context, t *warehouse.Table, batches []batch
 	return t, nil
 }
 
-// rewrite writes the rows of the batch's files to local ones, and returns these, how many rows they have, and the local copies that it made of the old.
-func (o *Options) rewrite(ctx context.Context, t *warehouse.Table, b batch) (written []string, rows int64, copies []string, err error) {
+// rewrite writes the rows of the batch's files for which where is true (empty: all) to local ones, and returns these, how many rows they have, and the local copies that it made of the old. lost is how many
+// rows where leaves out.
+func (o *Options) rewrite(ctx context.Context, t *warehouse.Table, b batch, where string, lost int64) (written []string, rows int64, copies []string, err error) {
 	db, err := o.DB()
 	if err != nil {
 		return nil, 0, nil, err
@@ -175,7 +176,7 @@ func (o *Options) rewrite(ctx context.Context, t *warehouse.Table, b batch) (wri
 	for _, l := range locals {
 		copies = append(append(copies, l.Path), l.Deletes...)
 	}
-	if err := db.Relation(ctx, merged, t.Schema(), locals, nil, ""); err != nil {
+	if err := db.Relation(ctx, merged, t.Schema(), locals, nil, where); err != nil {
 		return nil, 0, copies, err
 	}
 	var want, most int64
@@ -184,7 +185,7 @@ func (o *Options) rewrite(ctx context.Context, t *warehouse.Table, b batch) (wri
 		most += f.Rows
 		deletes = deletes || len(f.Deletes) > 0
 	}
-	if want = most; deletes {
+	if want = most - lost; deletes {
 		if err := db.Rows(ctx, "select count(*) from "+merged.String(), func(_ []string, row []any) error {
 			n, ok := row[0].(int64)
 			want = cmp.Or(n, 0)

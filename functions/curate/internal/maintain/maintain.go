@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"millrace/functions/curate/internal/duck"
+	"millrace/functions/curate/internal/model"
 	"millrace/functions/curate/internal/warehouse"
 	"millrace/shared/contract"
 )
@@ -31,6 +32,7 @@ type Options struct {
 	Warehouse *warehouse.Warehouse
 	DB        func() (*duck.DB, error) // called where there is something to merge
 	Contracts *contract.Set
+	Models    *model.Set       // whose tables hold rows of sources; nil: none
 	Logger    *slog.Logger     // nil: none
 	Clock     func() time.Time // nil: time.Now
 
@@ -39,6 +41,8 @@ type Options struct {
 	Keep      time.Duration // for how long what was current stays readable; 0, and less than it: LeastKeep
 	Snapshots int           // so many snapshots stay whatever their age; 0: 10
 	Orphans   time.Duration // the age from which an object that nobody names is deleted; 0, and less than it: LeastKeep
+
+	OpsKeep time.Duration // for how long rows of ops.* about runs and measurements, dead letters and reports are kept; 0: for ever
 
 	DryRun bool // look, write nothing
 }
@@ -52,12 +56,12 @@ type Result struct {
 	Sweep      Swept       `json:"sweep"`
 }
 
-// Retired are the days that retention took from a table.
+// Retired is what retention took from a table, or from the reports of runs.
 type Retired struct {
-	Table  string   `json:"table"`
-	Days   []string `json:"days"`   // YYYY-MM-DD, in order
+	Table  string   `json:"table"`  // or _reports
+	Days   []string `json:"days"`   // whole ones, YYYY-MM-DD, in order; none where the table is not partitioned by what retention counts from
 	Before string   `json:"before"` // the first day that stays
-	Files  int      `json:"files"`
+	Files  int      `json:"files"`  // removed or, where they have other rows too, written again
 	Rows   int64    `json:"rows"`
 	Bytes  int64    `json:"bytes"`
 }
@@ -128,6 +132,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return r, fmt.Errorf("maintain: %w", err)
 	}
 	policies, errs := o.policies()
+	if err := o.reports(ctx, &r); err != nil {
+		errs = append(errs, fmt.Errorf("retention of reports: %w", err))
+	}
 	for _, name := range names {
 		if err := o.table(ctx, name, policies, &r); err != nil {
 			errs = append(errs, fmt.Errorf("maintain %s: %w", name, err))
@@ -173,9 +180,22 @@ func (o *Options) table(ctx context.Context, name warehouse.Name, policies map[w
 	if err != nil {
 		return err
 	}
-	if t, err = o.retire(ctx, t, policies[name], r); err != nil {
-		return fmt.Errorf("retention: %w", err)
+	// Retention that cannot be applied keeps nothing else from being done.
+	t, late := o.retire(ctx, t, policies, r)
+	if late != nil {
+		late = fmt.Errorf("retention: %w", late)
+		if ctx.Err() != nil || errors.Is(late, warehouse.ErrConflict) {
+			return late
+		}
+		if t, err = o.Warehouse.Load(ctx, name); err != nil { // some of it may be committed
+			return errors.Join(late, err)
+		}
 	}
+	return errors.Join(late, o.tidy(ctx, t, r))
+}
+
+// tidy merges small files and lets snapshots expire.
+func (o *Options) tidy(ctx context.Context, t *warehouse.Table, r *Result) (err error) {
 	if t, err = o.compact(ctx, t, r); err != nil {
 		return fmt.Errorf("compaction: %w", err)
 	}

@@ -86,6 +86,9 @@ func (s *sweeper) object(ctx context.Context, o objectstore.Info) error {
 	if s.named[o.Key] {
 		return nil
 	}
+	if _, ok := reportDay(strings.TrimPrefix(o.Key, s.prefix+"/")); ok {
+		return nil // its age is retention's business
+	}
 	folder := s.folder(o.Key)
 	ours, err := s.isOurs(ctx, folder)
 	if err != nil {

@@ -754,6 +754,11 @@ func (r *runner) decideOverwrite(ctx context.Context, b *Build, why string) (dec
 		return decision{}, err
 	}
 	up := starName(b.Model.Upstream)
+	retired, err := r.retired(b, up)
+	if err != nil {
+		return decision{}, err
+	}
+	b.Properties[RetiredProperty] = retired.String()
 	moved := false
 	days := map[iceberg.Date]bool{}
 	if why == "" && !b.Recreate {
@@ -787,12 +792,21 @@ func (r *runner) decideOverwrite(ctx context.Context, b *Build, why string) (dec
 			moved = moved || since != in.Table.Snapshot()
 		}
 	}
-	if why != "" || b.Recreate {
+	switch {
+	case (why != "" || b.Recreate) && (retired.Empty() || b.Target == nil || b.Recreate):
 		b.Mode, b.Days = Rebuild, Partitions{}
-		r.with(b, nil)
+		b.narrow(up, nil, b.Model.Partition)
+		r.with(b, map[string]string{up.String(): retired.others(b.Model.Partition)})
 		return decision{build: b, cause: cmp.Or(why, "the table's columns have changed")}, nil
+	case why != "": // all of it, but for what can no longer be computed
+		if b.Days, err = everyOther(ctx, b, up, retired); err != nil {
+			return decision{}, err
+		}
+		moved = true
+	default:
+		maps.DeleteFunc(days, func(d iceberg.Date, _ bool) bool { return retired.Has(d) })
+		b.Days.Days, b.Days.Null = slices.Sorted(maps.Keys(days)), b.Days.Null && !retired.Has(nil)
 	}
-	b.Days.Days = slices.Sorted(maps.Keys(days))
 	if len(b.Days.Days) == 0 && !b.Days.Null {
 		d := decision{cause: "nothing it reads has changed"}
 		if moved {
@@ -812,7 +826,7 @@ func (r *runner) decideOverwrite(ctx context.Context, b *Build, why string) (dec
 		b.SourceRows += f.Rows
 	}
 	r.with(b, map[string]string{up.String(): b.Days.Where(b.Model.Partition)})
-	return decision{build: b, cause: fmt.Sprintf("%d partition(s) of %s have changed", len(b.Days.names()), b.Model.Upstream)}, nil
+	return decision{build: b, cause: cmp.Or(why, fmt.Sprintf("%d partition(s) of %s have changed", len(b.Days.names()), b.Model.Upstream))}, nil
 }
 
 // names is the partitions as a report has them.
