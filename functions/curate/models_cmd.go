@@ -113,7 +113,10 @@ func modelsCheck(ctx context.Context, f *flags, set *model.Set, tables bool, std
 			return t.Schema(), nil
 		}
 	} else {
-		scratch = filepath.Join(os.TempDir(), "millrace-models-check")
+		if scratch, err = os.MkdirTemp("", "millrace-models-check-"); err != nil { // two users of one machine, and two checks, do not share it
+			return nil, fmt.Errorf("making a scratch directory: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	}
 	db, err := duck.Open(ctx, duck.Options{Memory: 256 << 20, Threads: 1, Scratch: scratch})
 	switch {

@@ -59,3 +59,24 @@ func TestModelsRunJudgesFirst(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// A check must not fail since another user of the machine has made a directory first, nor leave its own.
+func TestModelsCheckScratch(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	var out, said bytes.Buffer
+	check := func() int { return run(t.Context(), []string{"models", "check", "--select", "dim_date"}, &out, &said) }
+	if code := check(); code != 0 {
+		t.Fatalf("%d: %s%s", code, out.String(), said.String())
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) != 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	// A file where a fixed name would lead to stands for another user's directory, which root could write to.
+	if err := os.WriteFile(filepath.Join(tmp, "millrace-models-check"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := check(); code != 0 {
+		t.Errorf("%d: %s%s", code, out.String(), said.String())
+	}
+}

@@ -153,7 +153,11 @@ func (o Options) identity(id string) string {
 	return uuid.NewSHA1(uuid.MustParse(id), []byte(o.SchemaPrefix)).String()
 }
 
+// connect puts Trino's address into the lake's database, lake, whose members it needs are an error where they are not.
 func (o Options) connect(lake map[string]any) error {
+	if lake == nil {
+		return fmt.Errorf("the bundle has no %s", lakeFile)
+	}
 	u, err := url.Parse(o.Trino)
 	if err != nil {
 		return errors.New("the address of Trino must be http(s)://user@host:port")
@@ -168,7 +172,10 @@ func (o Options) connect(lake map[string]any) error {
 	}
 	lake["sqlalchemy_uri"] = uri.String()
 	if u.Scheme == "https" {
-		extra, _ := lake["extra"].(map[string]any)
+		extra, ok := lake["extra"].(map[string]any)
+		if !ok {
+			return fmt.Errorf("the bundle's %s has no member extra, which Superset wants and which says that Trino is reached by https", lakeFile)
+		}
 		extra["engine_params"] = map[string]any{"connect_args": map[string]any{"http_scheme": "https"}}
 	}
 	return nil

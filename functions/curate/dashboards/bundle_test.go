@@ -398,3 +398,19 @@ func difference(got, want string) string {
 	}
 	return fmt.Sprintf("got %d lines, want %d", len(g), len(w))
 }
+
+// A database's file without the member extra, or no such file, is somebody's mistake in the bundle: an error that names it, no panic in the middle of an import.
+func TestConnectWithoutExtra(t *testing.T) {
+	o := Options{Trino: "https://millrace@trino:8443"}
+	for name, lake := range map[string]map[string]any{
+		"none": {"database_name": "x"}, "null": {"extra": nil}, "text": {"extra": "{}"}, "no file": nil,
+	} {
+		if err := o.connect(lake); err == nil || !strings.Contains(err.Error(), lakeFile) {
+			t.Errorf("extra %s: %v", name, err)
+		}
+	}
+	lake := map[string]any{"extra": map[string]any{}}
+	if err := o.connect(lake); err != nil || fmt.Sprint(lake["extra"]) != "map[engine_params:map[connect_args:map[http_scheme:https]]]" {
+		t.Errorf("%v, %v", lake, err)
+	}
+}

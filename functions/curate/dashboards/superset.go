@@ -19,8 +19,11 @@ import (
 	"time"
 )
 
-// answerLimit bounds what is read of one answer, in bytes.
-const answerLimit = 64 << 20
+// Bounds in bytes: of what is read of one answer, and of one file of an export when it is unpacked.
+const (
+	answerLimit = 64 << 20
+	fileLimit   = 64 << 20
+)
 
 // Superset is a Superset that somebody has logged in to.
 type Superset struct {
@@ -253,7 +256,10 @@ func unpack(f *zip.File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	content, err := io.ReadAll(io.LimitReader(r, answerLimit))
+	content, err := io.ReadAll(io.LimitReader(r, fileLimit+1))
+	if err == nil && len(content) > fileLimit {
+		err = fmt.Errorf("it is larger than %d bytes", fileLimit)
+	}
 	return content, errors.Join(err, r.Close())
 }
 

@@ -227,3 +227,38 @@ func TestExport(t *testing.T) {
 		t.Error("what is no archive is taken for one")
 	}
 }
+
+// An export of which one file is cut off would be written into the tree as if it were whole.
+func TestUnpackTooMuch(t *testing.T) {
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for name, size := range map[string]int{"most": fileLimit, "more": fileLimit + 1} {
+		w, err := z.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.CopyN(w, zeros{}, int64(size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.File {
+		content, err := unpack(f)
+		switch {
+		case f.Name == "most" && (err != nil || len(content) != fileLimit):
+			t.Errorf("%d bytes of %d: %v", len(content), fileLimit, err)
+		case f.Name == "more" && (err == nil || !strings.Contains(err.Error(), "larger than")):
+			t.Errorf("a file that is too large is taken as %d bytes: %v", len(content), err)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
