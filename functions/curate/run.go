@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"millrace/functions/curate/internal/fault"
 	"millrace/functions/curate/internal/ingest"
 	"millrace/functions/curate/internal/maintain"
 	"millrace/functions/curate/internal/model"
@@ -59,7 +60,7 @@ func (o *outcome) failed() error {
 // do runs a step and notes what it took.
 func (o *outcome) do(name string, f func() error) {
 	start, cpu := time.Now(), used()
-	err := f()
+	err := fault.Hide(f())
 	o.steps = append(o.steps, step{name, time.Since(start), used() - cpu, err})
 }
 
@@ -128,7 +129,7 @@ func (s *session) run(ctx context.Context, every time.Duration) *outcome {
 	o.do("models", func() (err error) {
 		o.models, err = model.Run(ctx, s.model(o.quality.Held))
 		if failed := o.models.Failed(); len(failed) > 0 {
-			err = errors.Join(err, fmt.Errorf("not built: %q", failed))
+			err = errors.Join(err, fmt.Errorf("not built: %q", failed), s.roomless(o.models))
 		}
 		return err
 	})
@@ -147,8 +148,24 @@ func (s *session) run(ctx context.Context, every time.Duration) *outcome {
 		}
 		return err
 	})
+	for i := range o.steps {
+		o.steps[i].err = full(o.steps[i].err, s.config.scratch())
+	}
 	o.end = s.clock().UTC()
 	return o
+}
+
+// roomless is the cause of the first model that was not built for want of room in the scratch directory; nil where there is none.
+func (s *session) roomless(r model.Result) error {
+	for _, m := range r.Models {
+		if m.Status != model.Failed {
+			continue
+		}
+		if err := errors.New(m.Cause); lacksRoom(err, s.config.scratch()) {
+			return fmt.Errorf("%s: %w", m.Name, err)
+		}
+	}
+	return nil
 }
 
 func (s *session) quality(id string) quality.Options {

@@ -345,22 +345,36 @@ func TestBrokenContractFileHoldsAll(t *testing.T) {
 	}
 }
 
-// Guards a type against one event whose record time is beyond all dates, which any producer can set: it has no day to be looked at, and the days of all others are looked at as before, now and for good.
+// Guards rules against one event whose record time is beyond all dates, which any producer can set: such rows are a day of their own, which is looked at, held and released as any other, and the days of
+// all others are as before.
 func TestRowsOfNoDay(t *testing.T) {
-	l := things(t, "{id: few, metric: rowCount, mustBeLessThan: 9, severity: error}")
-	l.land("", amounts("1"))
+	l := things(t, "{id: few, metric: rowCount, mustBeLessThan: 3, severity: error}", "{id: twins, metric: duplicateValues, arguments: {properties: [amount]}, mustBe: 0, customProperties: [{property: flag, value: true}]}")
+	source := l.table.String()
+	l.land("", amounts("1", "1"))
 	l.land(today, amounts("1", "2"))
-	if r := l.run(); len(r.Held) != 0 || len(r.Days) != 1 || r.Days[0].Day != today || r.Days[0].Rows != 2 {
+	if r := l.run(); len(r.Held) != 0 || len(r.Days) != 2 || r.Days[0].Day != today || r.Days[1].Day != noDay || r.Days[1].Rows != 2 || check(t, Result{Days: r.Days[1:]}, "twins").Passed {
 		t.Errorf("%+v", r)
 	}
-	l.land("", amounts("1"))
-	if r := l.run(); len(r.Held) != 0 || len(r.Days) != 0 {
+	equal(t, "groups", l.rows(TableNearDuplicates, "select arrival_date, rule_id, group_key from x"), []string{"null twins 1.0", "null twins 1.0"})
+	l.land("", amounts("2"))
+	if r := l.run(); len(r.Days) != 1 || r.Days[0].Rows != 3 || len(r.Began) != 1 || !r.Held.Held(source, noDay) || r.Held.Held(source, today) {
 		t.Errorf("%+v", r)
 	}
+	equal(t, "ops.quality", l.rows(TableQuality, "select arrival_date, rows_checked, passed from x where rule_id = 'few' and arrival_date is null order by evaluated_at, 2"), []string{"null 2 true", "null 3 false"})
 	l.land(today, amounts("3"))
-	if r := l.run(); len(r.Held) != 0 || len(r.Days) != 1 || r.Days[0].Rows != 3 {
+	if r := l.run(); len(r.Held) != 2 || len(r.Days) != 1 || r.Days[0].Rows != 3 {
 		t.Errorf("%+v", r)
 	}
+	released, err := Release(t.Context(), l.w, l.db, source, noDay, "ann", l.now)
+	if err != nil || len(released) != 1 {
+		t.Errorf("%+v, %v", released, err)
+	}
+	l.land("", amounts("3"))
+	if r := l.run(); len(r.Days) != 1 || len(r.Began) != 0 || len(r.Held) != 1 || r.Held[0].Day != today {
+		t.Errorf("%+v", r)
+	}
+	equal(t, "ops.quarantine", l.rows(TableQuarantine, "select arrival_date, released_by from x where released_by is not null"), []string{"null ann"})
+	equal(t, "groups after all", l.rows(TableNearDuplicates, "select distinct arrival_date, group_key from x"), []string{"null 1.0"})
 }
 
 // Guards held days against being forgotten: an hour later they are looked at again, since the cause may have been the engine's.
@@ -641,4 +655,59 @@ func TestDayThatIsGone(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	equal(t, "groups", l.rows(TableNearDuplicates, "select distinct cast(arrival_date as varchar) from x"), []string{today})
+}
+
+// Guards facts against a profile: one that fails is told of in ops.quality and in the result, without the value that the engine quotes, and holds nothing; it is tried again an hour later, and not by every run.
+func TestProfileThatFails(t *testing.T) {
+	l := things(t, "{id: rows, metric: rowCount, mustBe: 1, severity: error}")
+	l.land(today, "select date '5000000-01-01' as day") // a timestamp cannot hold it
+	r := l.run()
+	if len(r.Days) != 1 || len(r.Held) != 0 || r.Days[0].Columns != nil || !strings.Contains(r.Days[0].Unprofiled, "Conversion Error") || !check(t, r, "rows").Passed {
+		t.Fatalf("%+v", r)
+	}
+	told := l.rows(TableQuality, "select kind, metric, passed, value_text from x where metric in ('failed', 'rowCount') order by 2")
+	if len(told) != 2 || !strings.HasPrefix(told[0], "profile failed null profile: ") || !strings.Contains(told[0], "Conversion Error") || strings.Contains(fmt.Sprint(r, told), "5000000") {
+		t.Errorf("%q", told)
+	}
+	if again := l.run(); len(again.Days) != 0 {
+		t.Errorf("the next run looked at %+v", again.Days)
+	}
+	l.now = l.now.Add(profileAgain)
+	if later := l.run(); len(later.Days) != 1 || later.Days[0].Unprofiled == "" {
+		t.Errorf("an hour later: %+v", later.Days)
+	}
+}
+
+// Guards people in the rows: an engine's error quotes a value, which must stand neither in the check, nor in ops.quality, nor in the reason of the hold.
+func TestErrorsQuoteNoValues(t *testing.T) {
+	l := things(t, "{id: number, type: sql, query: 'select max(cast(Name as bigint)) from ${table}', mustBeGreaterThan: 0, severity: error}")
+	l.land(today, "select 'Jane Doe' as name")
+	r := l.run()
+	if c := check(t, r, "number"); c.Passed || !strings.Contains(c.Reason, "Could not convert string … to INT64") || !r.Held.Held(l.table.String(), today) {
+		t.Errorf("%+v", c)
+	}
+	for _, told := range []any{r.Days[0].Checks[0].Reason, r.Held, l.rows(TableQuality, "select value_text from x where kind = 'rule'"), l.rows(TableQuarantine, "select reason from x")} {
+		if text := fmt.Sprint(told); strings.Contains(text, "Doe") || !strings.Contains(text, "Conversion Error") {
+			t.Error(text)
+		}
+	}
+}
+
+// Guards the golden rule of counts: what a rule says of a day is of all its rows after each run that added some, also of a run that leaves the profile since the day hardly grew.
+func TestCountsAreOfAllRows(t *testing.T) {
+	c, _ := on(t, "amount", "{id: negative, metric: invalidValues, arguments: {minimum: 0}, mustBe: 0}", "{id: minus, type: sql, query: 'select count(*) from ${table} where ${column} < 0', unit: rows, mustBe: 0}")
+	l := newLake(t, setOf(t, c), "Thing")
+	l.land(today, "select cast(case when range < 10 then -1 else 1 end as double) as amount from range(100)")
+	l.run()
+	for range 3 { // an eighth is 12 rows
+		l.now = l.now.Add(time.Minute)
+		l.land(today, amounts("-1", "-2", "3"))
+		if r := l.run(); len(r.Days) != 1 || r.Days[0].Columns != nil {
+			t.Errorf("%+v", r.Days)
+		}
+	}
+	equal(t, "counts", l.rows(TableQuality, "select rule_id, rows_checked, rows_failed, value from x where kind = 'rule' order by evaluated_at, 1"), []string{
+		"minus 100 10 10", "negative 100 10 10", "minus 103 12 12", "negative 103 12 12", "minus 106 14 14", "negative 106 14 14", "minus 109 16 16", "negative 109 16 16",
+	})
+	equal(t, "rows", l.rows(TableQuality, "select value from x where kind = 'profile' and metric = 'rows' order by evaluated_at"), []string{"100", "103", "106", "109"})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"millrace/functions/curate/internal/duck"
+	"millrace/functions/curate/internal/fault"
 )
 
 // maxExamples is how many root ids of failing rows a check names.
@@ -149,7 +150,7 @@ func (e *evaluation) reason(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Sprintf("not done within %s, the time that one statement has", e.timeout)
 	}
-	return shorten(strings.Join(strings.Fields(err.Error()), " "), maxReason)
+	return shorten(strings.Join(strings.Fields(fault.Text(err)), " "), maxReason)
 }
 
 // bounded is the context of one statement.

@@ -5,8 +5,9 @@
 // on its way leaves nothing that the next one doubles (near duplicates and quarantine are replaced, ops.quality is appended in one commit with the checkpoint); a rule that cannot be run is a
 // failed rule with its reason and keeps no other from running; no rule's SQL reads anything but the rows of the day.
 //
-// It does not: change or remove an event, run rules of type text and custom, notify anybody, know of days that no run touched, or look at rows without an
-// arrival_date (record times beyond the years 1 to 9999).
+// It does not: change or remove an event, run rules of type text and custom, notify anybody, or know of days that no run touched.
+//
+// Rows without an arrival_date (record times beyond the years 1 to 9999, which any producer can set) are a day of their own, named null: it has rules, a profile and holds as any other, and no trend.
 //
 // # Rules
 //
@@ -37,7 +38,7 @@
 //
 // Context: raw objects do not say their type without being read, and they lie in a bucket that curation need not see. Decision: distinct root ids that are enriched or dead (less what collect
 // refused, which never was raw), over the raw rows of the landing log, of the last day that ended an hour ago. Consequences: it costs one column of one day; a retried send lowers
-// it though nothing is lost, so that a value below the target is a question, to which reconcile has the exact answer.
+// it though nothing is lost, so that a value below the target is a question, to which reconcile has the exact answer. Of a day whose entries have no raw rows it is not measured: met is null, with the reason.
 //
 // # Decision 2026-11-21: a rule that cannot be run fails, and blocks if it is blocking
 //
@@ -45,6 +46,17 @@
 // passed on; the mended contract is seen (a fingerprint) and all held days of the source are looked at again, as they are once an hour anyway, since a disk that was full is nobody's rule.
 //
 // The same of a contract file that cannot be used: without it a source would look as if it had no rules, so that all of its days are held, and none is let go, until the file is mended.
+//
+// # Decision 2026-11-22: a profile that fails holds nothing
+//
+// Context: a profile takes other statements than the rules do, which one odd value can break (a date that no timestamp holds), and a day whose profile failed was as one that could not be looked at: all its facts
+// waited. Decision: it proves nothing, so that nothing waits for it: the reason stands in ops.quality (metric failed), in the report and in the log, the rules' results are as they are, and the profile is tried again
+// an hour later or where the day grows by an eighth. Consequences: a day can be without a profile while its facts go on; an engine that is gone still fails the day.
+//
+// # Decision 2026-11-22: reasons quote no values
+//
+// Context: engines quote values in their errors, and reasons go where people read who may not see the rows. Decision: all of them pass package fault. Consequences: whoever mends a rule runs it by curate query to see on which
+// value it fails.
 //
 // # Decision 2026-11-21: a release by a person lasts
 //

@@ -72,6 +72,9 @@ func (o *output) add(d *Day) {
 	}
 	profile("", "rows", unitRows, number(float64(d.Rows)), "")
 	profile("", "copies", unitRows, number(float64(d.Copies)), "")
+	if d.Unprofiled != "" {
+		profile("", "failed", "", Value{}, d.Unprofiled)
+	}
 	for _, c := range d.Columns {
 		profile(c.Element, "nulls", unitRows, number(float64(c.Nulls)), "")
 		if c.Distinct >= 0 {
@@ -99,12 +102,8 @@ func (o *output) replaceGroups(ctx context.Context, d *Day, e *evaluation) error
 		if err != nil {
 			return err
 		}
-		date, err := dateOf(d.Day)
-		if err != nil {
-			return err
-		}
 		for _, f := range files {
-			if f.Partition["source"] == any(d.Source) && f.Partition["arrival_date"] == any(date) {
+			if f.Partition["source"] == any(d.Source) && dayOfFile(f) == d.Day {
 				o.stale = append(o.stale, f)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"millrace/functions/curate/internal/duck"
+	"millrace/functions/curate/internal/fault"
 	"millrace/functions/curate/internal/warehouse"
 )
 
@@ -26,7 +27,7 @@ const (
 // Hold is a day that a blocking rule keeps from the facts.
 type Hold struct {
 	Source     string    `json:"source"` // events.x
-	Day        string    `json:"day"`    // YYYY-MM-DD, of arrival
+	Day        string    `json:"day"`    // YYYY-MM-DD, of arrival; "null": rows whose record time is no date
 	Rule       string    `json:"rule"`
 	Reason     string    `json:"reason"`
 	Value      *float64  `json:"value,omitempty"`
@@ -47,7 +48,7 @@ const (
 
 // everything holds all days, since what is held could not be found out.
 func everything(why error) Holds {
-	return Holds{{Source: anySource, Day: anyDay, Reason: why.Error()}}
+	return Holds{{Source: anySource, Day: anyDay, Reason: fault.Text(why)}}
 }
 
 // Held reports whether the day of the source is held.
@@ -96,7 +97,7 @@ func Release(ctx context.Context, w *warehouse.Warehouse, db *duck.DB, source, d
 	if by == "" || strings.HasPrefix(by, "millrace:") {
 		return nil, errors.New("a release needs the name of whoever releases")
 	}
-	if _, err := dateOf(day); err != nil {
+	if _, err := filesOf(day); err != nil {
 		return nil, err
 	}
 	q, err := openQuarantine(ctx, w, db)
@@ -142,7 +143,7 @@ func openQuarantine(ctx context.Context, w *warehouse.Warehouse, db *duck.DB) (*
 	if err := db.Relation(ctx, name, t.Schema(), local, nil, ""); err != nil {
 		return nil, err
 	}
-	err = db.Rows(ctx, "select source, cast(arrival_date as varchar), rule, reason, value, epoch_us(since), run_id, epoch_us(released_at), released_by from "+name.String()+" order by 1, 2, 3, 6", func(_ []string, row []any) error {
+	err = db.Rows(ctx, "select source, coalesce(cast(arrival_date as varchar), '"+noDay+"'), rule, reason, value, epoch_us(since), run_id, epoch_us(released_at), released_by from "+name.String()+" order by 1, 2, 3, 6", func(_ []string, row []any) error {
 		texts := make([]string, len(row))
 		for i, v := range row {
 			texts[i] = valueOf(v).Text

@@ -16,6 +16,7 @@ import (
 	"github.com/apache/iceberg-go"
 
 	"millrace/functions/curate/internal/duck"
+	"millrace/functions/curate/internal/fault"
 	"millrace/functions/curate/internal/warehouse"
 	"millrace/shared/contract"
 )
@@ -60,12 +61,14 @@ type Result struct {
 // Day is what was found in one day of a source.
 type Day struct {
 	Source  string // events.x
-	Day     string // YYYY-MM-DD, of arrival
+	Day     string // YYYY-MM-DD, of arrival; "null": rows whose record time is no date
 	Version string // of the contract whose rules were run; "" where no contract is known
 	Rows    int64  // events, each once
 	Copies  int64  // rows left out, since a better copy of the event is there
 	Checks  []Check
 	Columns []Column // the profile; nil where the day has one that is young and of about as many rows
+	// Unprofiled says why the day's profile could not be made, "" where it was or was not due. It holds nothing.
+	Unprofiled string
 }
 
 // checkpoint is how far a source was evaluated.
@@ -159,7 +162,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 				r.Days = append(r.Days, d)
 				continue
 			}
-			err = fmt.Errorf("quality of %s on %s: %w", s.name, day, err)
+			err = fmt.Errorf("quality of %s on %s: %w", s.name, day, fault.Hide(err))
 			if ctx.Err() != nil {
 				r.Held = everything(err)
 				return r, err
@@ -323,9 +326,7 @@ func (s *source) changed(ctx context.Context, days map[string]bool) error {
 		return err
 	}
 	for _, f := range files {
-		if d, ok := f.Partition["arrival_date"].(iceberg.Date); ok { // else a record time that is no date, which one producer may have set: no day to look at or to hold
-			days[dayOf(d)] = true
-		}
+		days[dayOfFile(f)] = true
 	}
 	return nil
 }
@@ -347,15 +348,15 @@ func behind(was, now map[string]int64) iceberg.BooleanExpression {
 // day evaluates one day of a source, and adds what it found to the output.
 func (o *Options) day(ctx context.Context, db *duck.DB, out *output, s *source, day string) (Day, error) {
 	d := Day{Source: s.name, Day: day}
-	date, err := dateOf(day)
+	filter, err := filesOf(day)
 	if err != nil {
 		return d, err
 	}
-	files, err := s.table.Plan(ctx, iceberg.EqualTo(iceberg.Reference("arrival_date"), date))
+	files, err := s.table.Plan(ctx, filter)
 	if err != nil {
 		return d, err
 	}
-	files = slices.DeleteFunc(files, func(f warehouse.File) bool { return f.Partition["arrival_date"] != any(date) })
+	files = slices.DeleteFunc(files, func(f warehouse.File) bool { return dayOfFile(f) != day })
 	if len(files) == 0 { // retention took the day
 		return d, out.replaceGroups(ctx, &d, nil)
 	}
@@ -379,9 +380,14 @@ func (o *Options) day(ctx context.Context, db *duck.DB, out *output, s *source, 
 	}
 	if p := s.now.Profiles[day]; o.Days != nil || p.due(d.Rows, out.at) {
 		if d.Columns, err = e.profile(ctx, s.table.Schema(), s.model, s.name); err != nil {
-			return d, err
+			// A profile proves nothing, so that its failure holds nothing; an engine that is gone would fail whatever comes.
+			if gone := e.alive(ctx); gone != nil {
+				return d, errors.Join(err, gone)
+			}
+			d.Columns, d.Unprofiled = nil, e.reason(err)
+			o.Logger.WarnContext(ctx, "day not profiled", "source", s.name, "day", day, "reason", d.Unprofiled)
 		}
-		s.profiled(day, profiled{Rows: d.Rows, At: out.at.Unix()})
+		s.profiled(day, profiled{Rows: d.Rows, At: out.at.Unix(), Stale: err != nil})
 	} else {
 		p.Stale = p.Stale || d.Rows != p.Rows
 		s.profiled(day, p)
@@ -407,6 +413,9 @@ func (s *source) profiled(day string, p profiled) {
 
 // follow gives a check its trend, and the trend the check's value.
 func (s *source) follow(c *Check, d *Day, at time.Time) {
+	if d.Day == noDay { // it has no place among the days
+		return
+	}
 	for _, p := range s.trend[c.ID] {
 		if p.Day < d.Day {
 			c.Trend = append(c.Trend, Point{Evaluated: time.Unix(p.At, 0).UTC(), Day: p.Day, Value: p.Value, Passed: p.Passed})

@@ -14,6 +14,7 @@ import (
 	"github.com/apache/iceberg-go"
 
 	"millrace/functions/curate/internal/duck"
+	"millrace/functions/curate/internal/fault"
 	"millrace/functions/curate/internal/warehouse"
 	"millrace/shared/contract"
 )
@@ -131,7 +132,7 @@ func SLA(ctx context.Context, o SLAOptions) (SLAResult, error) {
 			if ctx.Err() != nil {
 				return r, err
 			}
-			errs = append(errs, fmt.Errorf("service levels of %s: %w", s.name, err))
+			errs = append(errs, fmt.Errorf("service levels of %s: %w", s.name, fault.Hide(err)))
 			now.Tables[s.name] = -1 // measured again by the next run
 		}
 		r.Levels = append(r.Levels, levels...)
@@ -419,6 +420,9 @@ func (m *measuring) count(ctx context.Context) (*share, error) {
 		return nil, err
 	}
 	s.have, s.raw = v[0].Number, v[1].Number
+	if s.raw == 0 { // of no rows no share is
+		return nil, unmeasured("the landing log has no raw row of %s", s.day)
+	}
 	return s, nil
 }
 

@@ -214,3 +214,15 @@ func TestOneSourcesLevelsAreAway(t *testing.T) {
 		t.Errorf("%+v", r.Levels)
 	}
 }
+
+// Guards ops.sla against a share of nothing: a day whose raw entries have no rows is no measurement, neither a number that is none nor a level that is missed, and the other levels are measured and kept.
+func TestCompletenessOfNothing(t *testing.T) {
+	l := levels(t, "{property: completeness, value: 99.9, unit: percent}", "{property: frequency, value: 12, unit: h}")
+	l.land(today, "select cast(1 as double) as amount")
+	l.log("1, '2026-11-21 11:31:00Z', 'enriched', 'Thing', '2026-11-21', 1", "9, '2026-11-20 10:06:00Z', 'raw', null, '2026-11-20', 0")
+	r := l.measure()
+	if c := r.Levels[0]; c.Actual != nil || c.Met != nil || !strings.Contains(c.Note, "no raw row of 2026-11-20") || r.Levels[1].Met == nil {
+		t.Errorf("%+v", r.Levels)
+	}
+	equal(t, "ops.sla", l.rows(TableSLA, "select property, actual, met, description like '%no raw row%' from x order by 1"), []string{"completeness null null true", "frequency 0.48333333333333334 true false"})
+}

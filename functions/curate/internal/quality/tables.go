@@ -35,12 +35,12 @@ var specQuality = warehouse.Spec{Columns: []warehouse.Column{
 	{Name: "run_id", Type: typeText, Doc: "The run of curate."},
 	{Name: "evaluated_at", Type: typeInstant, Doc: "When the day was looked at."},
 	{Name: "source", Type: typeText, Doc: "The table, events.x."},
-	{Name: "arrival_date", Type: typeDate, Doc: "The day of the rows, all of which were looked at."},
+	{Name: "arrival_date", Type: typeDate, Doc: "The day of the rows, all of which were looked at; null: rows whose record time is no date."},
 	{Name: "kind", Type: typeText, Doc: "rule or profile."},
 	{Name: "rule_id", Type: typeText, Doc: "The rule of the contract; null for a profile."},
 	{Name: "name", Type: typeText, Doc: "The rule's name; null for a profile."},
 	{Name: "element", Type: typeText, Doc: "The field, dotted; @x is an attribute of the event; empty: the whole."},
-	{Name: "metric", Type: typeText, Doc: "Of rules the standard's, or sql; of profiles rows, nulls, distinct, min, max or histogram."},
+	{Name: "metric", Type: typeText, Doc: "Of rules the standard's, or sql; of profiles rows, copies, nulls, distinct, min, max, histogram, or failed, with the reason in value_text."},
 	{Name: "dimension", Type: typeText, Doc: "The standard's dimension of the rule."},
 	{Name: "severity", Type: typeText, Doc: "The rule's severity."},
 	{Name: "unit", Type: typeText, Doc: "Unit of value; approximate: the profile's value is an estimate."},
@@ -57,7 +57,7 @@ var specQuality = warehouse.Spec{Columns: []warehouse.Column{
 
 var specQuarantine = warehouse.Spec{Columns: []warehouse.Column{
 	{Name: "source", Type: typeText, Doc: "The table, events.x."},
-	{Name: "arrival_date", Type: typeDate, Doc: "The day that is held."},
+	{Name: "arrival_date", Type: typeDate, Doc: "The day that is held; null: rows whose record time is no date."},
 	{Name: "rule", Type: typeText, Doc: "The rule that failed."},
 	{Name: "reason", Type: typeText, Doc: "Why it failed, by the last evaluation."},
 	{Name: "value", Type: typeDouble, Doc: "Its value."},
@@ -105,7 +105,12 @@ func sqlInstant(t time.Time) string {
 	return "cast('" + t.UTC().Format("2006-01-02 15:04:05.000000") + "+00' as timestamptz)"
 }
 
-func sqlDate(day string) string { return "date " + literal(day) }
+func sqlDate(day string) string {
+	if day == noDay {
+		return "cast(null as date)"
+	}
+	return "date " + literal(day)
+}
 
 func sqlLong(n int64) string { return strconv.FormatInt(n, 10) }
 
@@ -172,6 +177,26 @@ func load(ctx context.Context, w *warehouse.Warehouse, name warehouse.Name) (*wa
 		return nil, nil //nolint:nilnil // no table and no error is what its callers ask for
 	}
 	return t, err
+}
+
+// noDay is the day of rows whose record time is no date (beyond the years 1 to 9999), which any producer can set: their arrival_date is null.
+const noDay = "null"
+
+// dayOfFile returns the day of a file's rows.
+func dayOfFile(f warehouse.File) string {
+	if d, ok := f.Partition["arrival_date"].(iceberg.Date); ok {
+		return dayOf(d)
+	}
+	return noDay
+}
+
+// filesOf is the filter for a day's files, which may let others pass.
+func filesOf(day string) (iceberg.BooleanExpression, error) {
+	if day == noDay {
+		return iceberg.IsNull(iceberg.Reference("arrival_date")), nil
+	}
+	date, err := dateOf(day)
+	return iceberg.EqualTo(iceberg.Reference("arrival_date"), date), err
 }
 
 // dateOf returns a day as Iceberg counts it.
