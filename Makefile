@@ -61,7 +61,7 @@ bench: ## the figures that README claims beside their bounds, with real servers 
 integration: ## against real servers: KAFKA_BROKERS, ELASTICSEARCH_URL, S3_ENDPOINT, AWS_*, POSTGRES_DSN, TRINO_URL, SUPERSET_* name them
 	@: $${KAFKA_BROKERS:?names no Kafka} $${ELASTICSEARCH_URL:?names no Elasticsearch} $${S3_ENDPOINT:?names no object store}
 	@: $${POSTGRES_DSN:?names no PostgreSQL} $${TRINO_URL:?names no Trino} $${SUPERSET_URL:?names no Superset}
-	$(GO) test -tags integration -count=1 -timeout 30m ./...
+	$(GO) test -tags integration -count=1 -timeout 45m ./...
 
 .PHONY: gameday
 gameday: ## break the pipeline on real servers of its own and count what is lost; ARGS=-short takes four minutes

@@ -189,14 +189,23 @@ func (s *system) stop(signal syscall.Signal) {
 	}
 }
 
-// eventually repeats f until it returns nil.
+// moving is what a pipeline that has not come to rest says of itself.
+type moving string
+
+func (m moving) Error() string { return "still moving: " + string(m) }
+
+// eventually repeats f until it returns nil. Patience is for what stands still: it begins anew whenever a moving pipeline has got further.
 func (s *system) eventually(what string, f func() error) {
 	s.t.Helper()
 	deadline := time.After(patience)
+	var last moving
 	for {
 		err := f()
 		if err == nil {
 			return
+		}
+		if now, ok := errors.AsType[moving](err); ok && now != last {
+			last, deadline = now, time.After(patience)
 		}
 		select {
 		case <-deadline:
@@ -303,7 +312,7 @@ func (s *system) reconcile() (raw, enriched, dead map[string]int) {
 			last, calm = now, 0
 		}
 		if calm++; calm < 5 {
-			return fmt.Errorf("still moving: %s", now)
+			return moving(now)
 		}
 		calm = 0
 		rawEvents, err := s.records(s.names.Raw)
