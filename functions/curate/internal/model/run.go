@@ -14,6 +14,7 @@ import (
 	"github.com/apache/iceberg-go"
 	"golang.org/x/sync/errgroup"
 
+	"millrace/functions/curate/internal/fault"
 	"millrace/functions/curate/internal/warehouse"
 )
 
@@ -271,6 +272,12 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		if mr.Status == Current || mr.Status == Skipped && !mr.Blocked {
 			level = slog.LevelDebug // most runs find most models so
 		}
+		switch {
+		case mr.Status == Failed:
+			level = slog.LevelError
+		case mr.Blocked:
+			level = slog.LevelWarn
+		}
 		r.log.Log(ctx, level, "model", "model", m.Name, "status", mr.Status, "cause", mr.Cause, "mode", mr.Mode, "added", mr.Counts.Added, "replaced", mr.Counts.Replaced,
 			"removed", mr.Counts.Removed, "duplicates", mr.Counts.Duplicates, "conflicts", mr.Counts.Conflicts, "duration", mr.Duration)
 	}
@@ -281,7 +288,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 // run brings one model up to date.
 func (r *runner) run(ctx context.Context, m *Model) (res Outcome) {
 	fail := func(err error) Outcome {
-		res.Status, res.Cause = Failed, err.Error()
+		res.Status, res.Cause = Failed, fault.Text(err)
 		return res
 	}
 	d, err := r.decide(ctx, m)
@@ -318,7 +325,7 @@ func (r *runner) run(ctx context.Context, m *Model) (res Outcome) {
 	}
 	defer func() {
 		if err := staged.Discard(context.WithoutCancel(ctx)); err != nil {
-			r.log.WarnContext(ctx, "staged rows were left behind", "model", m.Name, "error", err)
+			r.log.WarnContext(ctx, "staged rows were left behind", "model", m.Name, "error", fault.Hide(err))
 		}
 	}()
 	if res.Tests, err = r.tests(ctx, b, staged); err != nil {
