@@ -87,8 +87,41 @@ func TestConformanceOnRealServers(t *testing.T) {
 	t.Run("conformance", func(t *testing.T) { conformance(t, ownLake(t)) })
 	t.Run("many committers", func(t *testing.T) { manyCommitters(t, ownLake(t)) })
 	t.Run("lock", func(t *testing.T) { lockTwice(t, ownLake(t)) })
+	t.Run("busy", func(t *testing.T) { busySince(t, ownLake(t)) })
+	t.Run("lock lost", func(t *testing.T) { lockLost(t, ownLake(t)) })
 	t.Run("columns", func(t *testing.T) { columnsAreAdded(t, ownLake(t)) })
 	t.Run("fetch", func(t *testing.T) { fetchColumns(t, ownLake(t)) })
+}
+
+// lockLost cuts the connection that holds the lock, as a network does in the middle of a long step: whoever held it commits nothing more, even before another one takes it.
+func lockLost(t *testing.T, l *lake) {
+	t.Helper()
+	w, other := l.open(t), l.open(t)
+	tbl := ensure(t, w, events, spec())
+	unlock, err := w.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tbl = commit(t, w, tbl, Change{Properties: map[string]string{"at": "1"}}) // as long as it is held
+	if err := w.Held(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var cut bool
+	if err := other.db.QueryRowContext(t.Context(), "select pg_terminate_backend((select l.pid from "+locks+"), 10000)", w.lockKey()).Scan(&cut); err != nil || !cut {
+		t.Fatalf("the connection was not cut: %v", err)
+	}
+	lost(t, w, tbl)
+	again, err := other.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost(t, w, tbl)
+	if err := unlock(); err == nil {
+		t.Error("the end of a lock that was lost is no error")
+	}
+	if err := again(); err != nil {
+		t.Error(err)
+	}
 }
 
 // Guards a catalog's password: what Open says of a wrong one does not hold it.

@@ -16,7 +16,8 @@ import (
 // restCatalog speaks the part of Iceberg's REST protocol that the warehouse needs, over a catalog of SQLite. Requests without the token are refused.
 type restCatalog struct {
 	catalog.Catalog
-	user string // who may ask for a token: id:secret
+	user string                   // who may ask for a token: id:secret
+	lose func(*http.Request) bool // requests that are answered with 404; may be nil
 }
 
 func (c *restCatalog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -40,6 +41,10 @@ func (c *restCatalog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Header.Get("Authorization") != "Bearer token" {
 		fail(http.StatusUnauthorized, errors.New("no token"))
+		return
+	}
+	if c.lose != nil && c.lose(r) {
+		fail(http.StatusNotFound, errors.New("lost"))
 		return
 	}
 	ctx := r.Context()
@@ -155,9 +160,13 @@ func (c *restCatalog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // newRESTLake is a lake whose catalog speaks REST.
 func newRESTLake(t *testing.T) *lake {
 	t.Helper()
-	l := newLake(t)
-	w := l.open(t)
-	s := httptest.NewServer(&restCatalog{w.cat, "client:s3cret"})
+	return newLake(t).served(t, nil)
+}
+
+// served is the lake by a catalog that speaks REST, and says of requests that they are of what is not there.
+func (l *lake) served(t *testing.T, lose func(*http.Request) bool) *lake {
+	t.Helper()
+	s := httptest.NewServer(&restCatalog{l.open(t).cat, "client:s3cret", lose})
 	t.Cleanup(s.Close)
 	rest := *l
 	rest.catalog = strings.Replace(s.URL, "http://", "http://client:s3cret@", 1)

@@ -43,6 +43,9 @@ func (c *committer) LoadTable(ctx context.Context, id table.Identifier) (*table.
 
 // CommitTable is table.CatalogIO's. Its error is ErrConflict where nothing was committed because the table had moved on, and then never one that iceberg-go repeats.
 func (c *committer) CommitTable(ctx context.Context, id table.Identifier, reqs []table.Requirement, updates []table.Update) (table.Metadata, string, error) {
+	if err := c.w.Held(ctx); err != nil {
+		return nil, "", err
+	}
 	if c.w.kind == "rest" {
 		// The protocol has no such requirement: what it has (the branch's snapshot, the schema) decides, and this finds all but what happens in the moment between.
 		now, err := c.w.cat.LoadTable(ctx, id)
@@ -154,7 +157,7 @@ func (w *Warehouse) Ensure(ctx context.Context, name Name, spec Spec) (*Table, e
 		return nil, err
 	}
 	if got := t.Partition(); !slices.Equal(got, spec.Partition) {
-		return nil, fmt.Errorf("table %s is partitioned by %q and not by %q", name, got, spec.Partition)
+		return nil, &Damaged{name, t.ice.MetadataLocation(), fmt.Errorf("it is partitioned by %q and not by %q", got, spec.Partition)}
 	}
 	return t.evolve(ctx, spec)
 }
@@ -184,6 +187,9 @@ func (w *Warehouse) create(ctx context.Context, name Name, spec Spec) (*Table, e
 			return nil, fmt.Errorf("make %s: there is no column %q to partition by", name, column)
 		}
 		partition[i] = iceberg.PartitionField{SourceIDs: []int{f.ID}, FieldID: 1000 + i, Name: column, Transform: iceberg.IdentityTransform{}}
+	}
+	if err := w.Held(ctx); err != nil {
+		return nil, fmt.Errorf("make %s: %w", name, err)
 	}
 	ps := iceberg.NewPartitionSpec(partition...)
 	t, err := w.cat.CreateTable(ctx, w.identifier(name), schema, catalog.WithLocation(w.location+"/"+name.Namespace+"/"+name.Table), catalog.WithPartitionSpec(&ps), catalog.WithProperties(props))

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/catalog"
@@ -38,6 +39,8 @@ var (
 	ErrBusy = errors.New("another run is at work")
 	// ErrExpired is what Changes returns (wrapped) where the snapshot is no longer an ancestor of the current one.
 	ErrExpired = errors.New("the snapshot has expired")
+	// ErrLockLost is what Held, Commit, Ensure, Drop and Expire return (wrapped) where Lock was held and is no longer: nothing was committed.
+	ErrLockLost = errors.New("the lock of the warehouse is lost, another run may be at work")
 )
 
 // Config says where the catalog and the objects are.
@@ -84,6 +87,7 @@ type Warehouse struct {
 	db       *sql.DB // nil for REST
 	scratch  *scratch
 	objects  *objectCache
+	held     atomic.Pointer[lock] // nil where Lock is not held
 
 	mu    sync.Mutex
 	files map[string]*local // by the object's path
@@ -315,20 +319,25 @@ func (w *Warehouse) Key(path string) (string, error) {
 func (w *Warehouse) Tables(ctx context.Context) ([]Name, error) {
 	var names []Name
 	for _, n := range Namespaces {
-		for id, err := range w.cat.ListTables(ctx, table.Identifier{w.config.NamespacePrefix + n}) {
-			if err != nil {
-				return nil, fmt.Errorf("list the tables of %s: %w", n, w.redact(err))
-			}
-			names = append(names, Name{n, id[len(id)-1]})
+		of, err := w.TablesOf(ctx, n)
+		if err != nil {
+			return nil, err
 		}
+		names = append(names, of...)
 	}
 	slices.SortFunc(names, func(a, b Name) int { return strings.Compare(a.String(), b.String()) })
 	return names, nil
 }
 
-// Load returns the table as it is now. ErrNoTable (wrapped).
+// Load returns the table as it is now. ErrNoTable (wrapped); a *Damaged (wrapped) where its own entry or metadata are at fault.
 func (w *Warehouse) Load(ctx context.Context, name Name) (*Table, error) {
 	t, err := w.cat.LoadTable(ctx, w.identifier(name))
+	if err != nil {
+		err = w.blame(ctx, name, err)
+	}
+	if damaged := (*Damaged)(nil); errors.As(err, &damaged) {
+		return nil, fmt.Errorf("load %s: %w", name, w.redact(err))
+	}
 	if errors.Is(err, catalog.ErrNoSuchTable) || errors.Is(err, catalog.ErrNoSuchNamespace) {
 		return nil, fmt.Errorf("load %s: %w: %w", name, ErrNoTable, err)
 	}
@@ -361,6 +370,9 @@ func (w *Warehouse) Drop(ctx context.Context, name Name) error {
 	}
 	key, err := w.Key(location + "/" + DroppedMark)
 	if err != nil {
+		return fmt.Errorf("drop %s: %w", name, err)
+	}
+	if err := w.Held(ctx); err != nil {
 		return fmt.Errorf("drop %s: %w", name, err)
 	}
 	if err := w.config.Store.Put(ctx, key, []byte("dropped\n")); err != nil {
