@@ -1,0 +1,235 @@
+package lint
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"millrace/knative/local/internal/manifest"
+)
+
+// delivered is the delivery that an object's events get.
+type delivered struct {
+	node *yaml.Node // nil where nothing is said
+	in   *object    // that says it: the Trigger or its Broker
+}
+
+// trigger checks a Trigger.
+func (s *set) trigger(t *object) {
+	b := s.brokerOf(t)
+	own, its := t.at("spec", "delivery"), (*yaml.Node)(nil)
+	if b != nil {
+		its = b.at("spec", "delivery")
+	}
+	d := delivered{own, t}
+	if !present(own) && b != nil {
+		d = delivered{its, b}
+	}
+	sink := child(d.node, "deadLetterSink")
+	switch {
+	case present(sink):
+		s.deadLetterLoop(t, sink, d.in)
+	case present(own) && present(child(its, "deadLetterSink")):
+		s.found(DeadLetterDropped, t, t, key(t.at("spec"), "delivery"), fmt.Sprintf("delivery has no deadLetterSink, and so drops that of Broker %s", b.name),
+			"spec.delivery.deadLetterSink, the Broker's again: "+describe(child(its, "deadLetterSink")))
+	case b != nil || present(own):
+		s.found(DeadLetterMissing, t, t, t.nearest("spec", "delivery"), "neither the Trigger nor its Broker has a deadLetterSink",
+			"spec.delivery.deadLetterSink with the ref of what keeps what is given up, and retry, backoffPolicy, backoffDelay, timeout beside it")
+	}
+	if present(own) && number(own, "retry") == 0 && number(its, "retry") > 0 {
+		s.found(RetriesDropped, t, t, key(t.at("spec"), "delivery"), fmt.Sprintf("delivery has no retry, and so drops the %d of Broker %s", number(its, "retry"), b.name),
+			fmt.Sprintf("spec.delivery.retry: %d, with backoffPolicy and backoffDelay", number(its, "retry")))
+	}
+	if kafkaClass(b) {
+		s.ignored(t, own, "class Kafka")
+	}
+	s.outage(t, b, d, retries{policy: manifest.BackoffExponential, delay: time.Second})
+	s.timeout(t, d, t.at("spec", "subscriber"))
+	s.mixed(t)
+	if key, ok := s.brokerKey(t); ok {
+		s.replyLoops(t, key)
+		if b == nil && s.namespaces[key.namespace] {
+			s.found(NoReceiver, t, t, t.at("spec", "broker"), "there is no "+key.String(), "the name of a Broker in the Trigger's namespace"+s.suggest(key))
+		}
+	}
+}
+
+// broker checks a Broker.
+func (s *set) broker(b *object) {
+	if kafkaClass(b) {
+		s.ignored(b, b.at("spec", "delivery"), "class Kafka")
+		return
+	}
+	class := b.annotation(manifest.AnnotationBrokerClass)
+	if class == "" {
+		return // the cluster chooses
+	}
+	each(b.at("metadata", "annotations"), func(k, _ *yaml.Node) {
+		if strings.HasPrefix(k.Value, "kafka.eventing.knative.dev/") {
+			s.found(IgnoredField, b, b, k, fmt.Sprintf("annotation %s is for class Kafka, and this Broker's class is %s", k.Value, class),
+				manifest.AnnotationBrokerClass+": Kafka, or remove it")
+		}
+	})
+}
+
+// ignored reports what the Kafka implementations of Broker and source do not know in a delivery.
+func (s *set) ignored(o *object, delivery *yaml.Node, who string) {
+	instead := map[string]string{
+		"retryAfterMax": "remove it; Retry-After is ignored, and the subscriber is asked again after backoffDelay whatever it says",
+		"format":        "remove it; events are sent in binary mode",
+	}
+	each(delivery, func(k, v *yaml.Node) {
+		if write, ok := instead[k.Value]; ok && present(v) {
+			s.found(IgnoredField, o, o, k, fmt.Sprintf("%s does not know delivery.%s", who, k.Value), write)
+		}
+	})
+}
+
+func kafkaClass(b *object) bool {
+	return b != nil && b.annotation(manifest.AnnotationBrokerClass) == "Kafka"
+}
+
+// brokerKey is the Broker that a Trigger names.
+func (s *set) brokerKey(t *object) (ref, bool) {
+	key := ref{group: eventing, kind: "Broker", namespace: t.namespace, name: t.text("spec", "broker")}
+	return key, key.name != ""
+}
+
+func (s *set) brokerOf(t *object) *object {
+	key, _ := s.brokerKey(t)
+	return s.byRef[key]
+}
+
+func number(delivery *yaml.Node, name string) int {
+	n, err := strconv.Atoi(scalar(child(delivery, name)))
+	if err != nil {
+		return 0 // what is no number is refused by the API server
+	}
+	return n
+}
+
+// retries are the waits of a delivery.
+type retries struct {
+	count  int
+	policy string
+	delay  time.Duration
+}
+
+// read sets what a delivery says.
+func (r *retries) read(delivery *yaml.Node) {
+	if n := child(delivery, "retry"); present(n) {
+		r.count = number(delivery, "retry")
+	}
+	if p := scalar(child(delivery, "backoffPolicy")); p != "" {
+		r.policy = p
+	}
+	if d, err := manifest.ParseDuration(scalar(child(delivery, "backoffDelay"))); err == nil {
+		r.delay = d
+	}
+}
+
+// sum is all waits together: delay x n or delay x 2^n before the n-th retry, n from 1.
+func (r retries) sum() time.Duration {
+	n := float64(r.count)
+	factor := n * (n + 1) / 2
+	if r.policy != manifest.BackoffLinear {
+		factor = math.Pow(2, n+1) - 2
+	}
+	if total := float64(r.delay) * factor; total < math.MaxInt64 {
+		return time.Duration(total)
+	}
+	return math.MaxInt64
+}
+
+// String returns the retries as a person counts them.
+func (r retries) String() string {
+	return fmt.Sprintf("%d retries, %s from %s, end after %s", r.count, r.policy, r.delay, r.sum().Round(time.Second))
+}
+
+// maxRetries bounds the search for how many retries outlast an outage.
+const maxRetries = 100_000
+
+// outage reports retries that end before the outage that is stated for o: by the option, or else on itself, its Broker or its namespace.
+func (s *set) outage(o, b *object, d delivered, r retries) {
+	stated, by := s.options.Outage, "-outage"
+	if stated == 0 {
+		for _, from := range []*object{o, b, s.byRef[ref{kind: "Namespace", namespace: o.namespace, name: o.namespace}]} {
+			if from == nil || from.annotation(annotationOutage) == "" {
+				continue
+			}
+			if parsed, err := manifest.ParseDuration(from.annotation(annotationOutage)); err == nil {
+				stated, by = parsed, from.String()
+			}
+			break
+		}
+	}
+	if r.read(d.node); stated == 0 || r.sum() >= stated {
+		return
+	}
+	if r.policy != manifest.BackoffLinear && r.policy != manifest.BackoffExponential || r.delay <= 0 {
+		return // refused by the API server, or no wait at all that could be summed
+	}
+	enough := r
+	for enough.sum() < stated && enough.count < maxRetries {
+		enough.count++
+	}
+	write := fmt.Sprintf("retry: %d with this backoff (%s)", enough.count, enough.sum().Round(time.Second))
+	if r.policy == manifest.BackoffExponential {
+		linear := retries{policy: manifest.BackoffLinear, delay: r.delay}
+		for linear.sum() < stated && linear.count < maxRetries {
+			linear.count++
+		}
+		write += fmt.Sprintf(", or backoffPolicy: linear and retry: %d, whose last waits are shorter than half of the outage", linear.count)
+	}
+	at := key(d.node, "retry")
+	if at == nil {
+		at, d.in = o.nearest("spec"), o
+	}
+	s.found(OutageLonger, o, d.in, at, fmt.Sprintf("%s; %s states an outage of %s", r, by, stated), write)
+}
+
+// timeout reports a delivery that waits longer than the Service that it asks.
+func (s *set) timeout(o *object, d delivered, destination *yaml.Node) {
+	n := child(d.node, "timeout")
+	wait, err := manifest.ParseDuration(scalar(n))
+	target := s.byRef[s.refOf(o, destination)]
+	if err != nil || target == nil || !target.is(serving, "Service") {
+		return
+	}
+	limit, said := 300, "by default"
+	if at := target.at("spec", "template", "spec", "timeoutSeconds"); present(at) {
+		if limit, err = strconv.Atoi(scalar(at)); err != nil {
+			return
+		}
+		said = "by its timeoutSeconds"
+	}
+	if wait > time.Duration(limit)*time.Second {
+		s.found(TimeoutAboveService, o, d.in, n, fmt.Sprintf("delivery.timeout is %s, and %s ends every request after %ds, %s", scalar(n), target, limit, said),
+			fmt.Sprintf("delivery.timeout: PT%dS at most, or timeoutSeconds: %d in %s (at most 600)", limit, int(math.Ceil(wait.Seconds())), target))
+	}
+}
+
+// kafkaSource checks a KafkaSource.
+func (s *set) kafkaSource(k *object) {
+	spec := k.nearest("spec")
+	if k.text("spec", "consumerGroup") == "" {
+		s.found(SourceWithoutGroup, k, k, spec, "it has no consumerGroup", "spec.consumerGroup: a name of its own, such as "+k.namespace+"-"+k.name)
+	}
+	delivery := k.at("spec", "delivery")
+	switch {
+	case !present(delivery):
+		s.found(SourceWithoutDelivery, k, k, spec, "it has no delivery", "spec.delivery with retry, backoffPolicy, backoffDelay, timeout and a deadLetterSink")
+	case !present(child(delivery, "deadLetterSink")):
+		s.found(SourceWithoutDelivery, k, k, key(k.at("spec"), "delivery"), "its delivery has no deadLetterSink: what it gives up is dropped", "spec.delivery.deadLetterSink with the ref of what keeps it")
+	}
+	if k.text("spec", "ordering") == "" {
+		s.found(SourceWithoutOrdering, k, k, spec, "it does not say its ordering", "spec.ordering: unordered for throughput; ordered where the order within a partition is worth it")
+	}
+	s.ignored(k, delivery, "KafkaSource")
+	s.outage(k, nil, delivered{delivery, k}, retries{count: 10, policy: manifest.BackoffExponential, delay: 300 * time.Millisecond})
+	s.timeout(k, delivered{delivery, k}, k.at("spec", "sink"))
+}
