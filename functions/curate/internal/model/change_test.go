@@ -1,8 +1,11 @@
 package model
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -254,6 +257,53 @@ func TestHeldBesideRowsOfNoDay(t *testing.T) {
 	l.held = nil
 	l.run()
 	l.same("fact_trip", l.star("fact_trip", "root_id"), "a", "b", "c")
+}
+
+// Rows of no arrival_date are a day of their own, which is held and released as any other: alone, beside a day, in a table that is built anew, and where nothing at all is proven.
+func TestHeldRowsOfNoDay(t *testing.T) {
+	l := newLake(t)
+	two := func(sequence int64, a, b string) {
+		t.Helper()
+		l.land("T", sequence, trip{id: a, hash: a, at: int(sequence), offset: int(sequence), day: "2026-11-20", zone: 1, amount: 1}, trip{id: b, hash: b, at: int(sequence), offset: int(sequence) + 50, day: "2026-11-20", zone: 1, amount: 1, dateless: true})
+	}
+	step := func(what string, held func(source, day string) bool, want ...string) {
+		t.Helper()
+		l.held = held
+		l.run()
+		l.same(what, l.star("fact_trip", "root_id"), want...)
+	}
+	two(1, "a", "b")
+	step("held from the first", func(_, d string) bool { return d == "null" }, "a")
+	step("released", nil, "a", "b")
+	two(2, "c", "d")
+	step("all held", func(string, string) bool { return true }, "a", "b")
+	step("the day alone is held", func(_, d string) bool { return d == "2026-11-21" }, "a", "b", "d")
+	step("none is", nil, "a", "b", "c", "d")
+	two(3, "e", "f")
+	l.set = load(t, modelsWith(t, "payload.amount as amount", "payload.amount + 2 as amount"))
+	step("built anew while held", func(_, d string) bool { return d == "null" }, "a", "b", "c", "d", "e")
+	step("and released", nil, "a", "b", "c", "d", "e", "f")
+}
+
+// An engine quotes the value that it cannot convert: what is told of a failed model, by its outcome and in the log, where it is an error, must not.
+func TestFailureQuotesNoValues(t *testing.T) {
+	l := newLake(t)
+	l.set = load(t, modelsWith(t, "payload.amount as amount", "cast(root_id as double) as amount"))
+	l.land("T", 1, trip{id: "Jane Doe", hash: "1", at: 1, offset: 1, day: "2026-11-20", zone: 1, amount: 1})
+	var log bytes.Buffer
+	o := l.options()
+	o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	res, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(res.Models, func(m Outcome) bool { return m.Name == "fact_trip" })
+	if m := res.Models[i]; m.Status != Failed || !strings.Contains(m.Cause, "Could not convert string … to DOUBLE when casting from source column root_id") {
+		t.Errorf("%+v", m)
+	}
+	if text := log.String(); strings.Contains(text+fmt.Sprint(res), "Doe") || !strings.Contains(text, "level=ERROR msg=model model=fact_trip status=failed") || !strings.Contains(text, "level=WARN msg=model model=daily_trips status=skipped") {
+		t.Error(text)
+	}
 }
 
 // New rows that fail a test of severity error are not committed, nor is anything that needs them; the rest goes on, and the next run, with the rows mended, too.

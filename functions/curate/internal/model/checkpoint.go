@@ -27,7 +27,7 @@ type Position map[string]int64
 // sourceState is what a model's table remembers of a source.
 type sourceState struct {
 	Position Position            `json:"position"`
-	Held     map[string]Position `json:"held,omitempty"` // by day on hold (YYYY-MM-DD), up to where its rows had been taken when the hold began
+	Held     map[string]Position `json:"held,omitempty"` // by day on hold (YYYY-MM-DD or null), up to where its rows had been taken when the hold began
 }
 
 func property[T any](t *warehouse.Table, name string) (v T, ok bool, err error) {
@@ -106,16 +106,28 @@ type part struct {
 
 const arrivalDate = "arrival_date"
 
+// noDay is the day of rows without an arrival_date, as package quality names it.
+const noDay = "null"
+
 // where is the condition of the parts, in the common language.
 func where(parts []part) string {
 	var out []string
 	for _, p := range parts {
 		s := between(p.from, p.to)
 		switch {
+		case p.day == noDay:
+			s = "(" + arrivalDate + " is null and " + s + ")"
 		case p.day != "":
 			s = "(" + arrivalDate + " = date '" + p.day + "' and " + s + ")"
 		case len(p.except) > 0:
-			s = "(" + s + " and (" + arrivalDate + " is null or " + arrivalDate + " not in (date '" + strings.Join(p.except, "', date '") + "')))"
+			others := arrivalDate + " is not null"
+			if dates := slices.DeleteFunc(slices.Clone(p.except), func(d string) bool { return d == noDay }); len(dates) > 0 {
+				others = arrivalDate + " not in (date '" + strings.Join(dates, "', date '") + "')" // which is not true of null
+			}
+			if !slices.Contains(p.except, noDay) {
+				others = "(" + arrivalDate + " is null or " + others + ")"
+			}
+			s = "(" + s + " and " + others + ")"
 		}
 		out = append(out, s)
 	}
@@ -127,7 +139,9 @@ func files(parts []part) (iceberg.BooleanExpression, error) {
 	var out iceberg.BooleanExpression = iceberg.AlwaysFalse{}
 	for _, p := range parts {
 		e := betweenFiles(p.from, p.to)
-		if p.day != "" {
+		if p.day == noDay {
+			e = iceberg.NewAnd(e, iceberg.IsNull(iceberg.Reference(arrivalDate)))
+		} else if p.day != "" {
 			d, err := parseDay(p.day)
 			if err != nil {
 				return nil, err
@@ -135,6 +149,10 @@ func files(parts []part) (iceberg.BooleanExpression, error) {
 			e = iceberg.NewAnd(e, iceberg.EqualTo(iceberg.Reference(arrivalDate), d))
 		}
 		for _, x := range p.except {
+			if x == noDay {
+				e = iceberg.NewAnd(e, iceberg.NotNull(iceberg.Reference(arrivalDate)))
+				continue
+			}
 			d, err := parseDay(x)
 			if err != nil {
 				return nil, err

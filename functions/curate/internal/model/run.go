@@ -33,7 +33,7 @@ type Options struct {
 	Select []string // as Set.Select has it; empty: all models
 	// FullRefresh has the models built anew from all that their inputs hold, as dbt's --full-refresh: for rows of the past that were changed under them (backfill, erasure).
 	FullRefresh bool
-	// Held says whether the day (YYYY-MM-DD, of arrival) of the source (events.x) is in quarantine. nil: none is.
+	// Held says whether the day (YYYY-MM-DD, of arrival, or null) of the source (events.x) is in quarantine. nil: none is.
 	Held     func(source, day string) bool
 	Window   time.Duration    // 0: DefaultWindow
 	Examples int              // rows of each failing test that are kept for the report; 0: 5
@@ -633,6 +633,8 @@ func planned(ctx context.Context, src *warehouse.Table, parts []part) (coming, e
 		c.rows += f.Rows
 		if d, ok := f.Partition[arrivalDate].(iceberg.Date); ok {
 			c.days = append(c.days, day(d))
+		} else {
+			c.days = append(c.days, noDay)
 		}
 	}
 	slices.Sort(c.days)
