@@ -48,6 +48,7 @@ type Client struct {
 	replicas int
 	maxBytes int
 	maxItems int
+	maxHits  int // of one page of FindBy
 	timeout  time.Duration
 	logger   *slog.Logger
 }
@@ -91,7 +92,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("search client for %s: %w", u.Redacted(), err)
 	}
-	c := &Client{es: es, http: o.HTTP, prefix: o.Prefix, replicas: o.Replicas, maxBytes: o.MaxBytes, maxItems: o.MaxItems, timeout: o.Timeout, logger: o.Logger}
+	c := &Client{es: es, http: o.HTTP, prefix: o.Prefix, replicas: o.Replicas, maxBytes: o.MaxBytes, maxItems: o.MaxItems, maxHits: mostHits, timeout: o.Timeout, logger: o.Logger}
 	if c.logger == nil {
 		c.logger = slog.Default()
 	}

@@ -25,64 +25,59 @@ type Held struct {
 	RootID string // "" where the document has none
 }
 
-// FindBy returns the documents of enriched events and dead letters, in all indexes, whose field has one of the values exactly; more says that there may be others. It sees what is refreshed.
-// Any failure is an *OutageError.
+// FindBy returns the documents of enriched events and dead letters, in all indexes, whose field has one of the values exactly, page by page to the end. It sees what is refreshed, page by page too. more
+// says that one root id, or none, has more documents than the 10,000 of a page, so that there may be others: they are found once these are deleted. Any failure is an *OutageError.
 func (c *Client) FindBy(ctx context.Context, field string, values []string) (found []Held, more bool, err error) {
 	for len(values) > 0 {
 		part := values[:min(len(values), mostValues)]
 		values = values[len(part):]
-		hits, err := c.findBy(ctx, field, part)
+		query := append(rawjson.AppendString([]byte(`{"terms":{`), field), ':')
+		list, err := json.Marshal(part)
+		if err != nil {
+			return nil, false, fmt.Errorf("search: %w", err)
+		}
+		hits, all, err := c.pages(ctx, append(append(query, list...), "}}"...))
 		if err != nil {
 			return nil, false, err
 		}
-		found, more = append(found, hits...), more || len(hits) == mostHits
+		found, more = append(found, hits...), more || !all
 	}
 	return found, more, nil
 }
 
-func (c *Client) findBy(ctx context.Context, field string, values []string) ([]Held, error) {
-	list, err := json.Marshal(values)
-	if err != nil {
-		return nil, fmt.Errorf("search: %w", err)
+// pages returns the documents that match, in the order of their root ids. A page ends between two of these, since what has the mark's own would be left out behind it; all is false where a whole page is of
+// one, of which there may be more.
+func (c *Client) pages(ctx context.Context, query []byte) (found []Held, all bool, err error) {
+	all = true
+	for after := ""; ; {
+		body := fmt.Appendf(nil, `{"query":%s,"sort":[{"root_id":{"order":"asc","unmapped_type":"keyword"}}],"_source":["root_id"],"track_total_hits":false%s}`, query, after)
+		hits, err := c.events(ctx, body, c.maxHits)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, h := range hits {
+			if len(h.Sort) != 1 {
+				return nil, false, &OutageError{Request: "search", Err: errors.New("a hit has no sort value")}
+			}
+		}
+		n := len(hits)
+		full := n == c.maxHits
+		if full {
+			for n > 0 && bytes.Equal(hits[n-1].Sort[0], hits[len(hits)-1].Sort[0]) {
+				n--
+			}
+			if n == 0 {
+				n, all = len(hits), false
+			}
+		}
+		for _, h := range hits[:n] {
+			found = append(found, Held{Ref{h.Index, h.ID}, h.Source.RootID})
+		}
+		if !full || string(hits[n-1].Sort[0]) == "null" { // what has no root id comes last
+			return found, all, nil
+		}
+		after = `,"search_after":[` + string(hits[n-1].Sort[0]) + "]"
 	}
-	body := rawjson.AppendString([]byte(`{"query":{"terms":{`), field)
-	body = append(append(append(body, ':'), list...), `}},"_source":["root_id"]}`...)
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	size, yes := mostHits, true
-	res, err := esapi.SearchRequest{
-		Index: []string{c.prefix + "enriched-*", c.prefix + "dead-*"}, Body: bytes.NewReader(body), Size: &size, IgnoreUnavailable: &yes, AllowNoIndices: &yes,
-	}.Do(ctx, c.es)
-	_, text, err := answer("search", res, err)
-	if err != nil {
-		return nil, err
-	}
-	var found struct {
-		TimedOut bool `json:"timed_out"`
-		Shards   struct {
-			Failed int `json:"failed"`
-		} `json:"_shards"`
-		Hits struct {
-			Hits []struct {
-				Index  string `json:"_index"`
-				ID     string `json:"_id"`
-				Source struct {
-					RootID string `json:"root_id"`
-				} `json:"_source"`
-			} `json:"hits"`
-		} `json:"hits"`
-	}
-	if json.Unmarshal(text, &found) != nil {
-		return nil, &OutageError{Request: "search", Err: errors.New("the answer is no JSON of the expected form")}
-	}
-	if found.TimedOut || found.Shards.Failed > 0 {
-		return nil, &OutageError{Request: "search", Err: fmt.Errorf("the answer is not whole: %d shards failed", found.Shards.Failed)}
-	}
-	held := make([]Held, len(found.Hits.Hits))
-	for i, h := range found.Hits.Hits {
-		held[i] = Held{Ref{h.Index, h.ID}, h.Source.RootID}
-	}
-	return held, nil
 }
 
 // Delete deletes the documents and has their indexes refreshed, so that a search after it finds none of them. One that is gone already is deleted. Its error names the first that was not; repeat it as a whole.

@@ -27,12 +27,40 @@ const mostFound = 100
 // Find returns the documents of an event by its root id, in all indexes of enriched events and dead letters, at most a hundred. It sees what is refreshed. Any failure is an
 // *OutageError.
 func (c *Client) Find(ctx context.Context, rootID string) ([]Found, error) {
-	body := []byte(`{"query":{"term":{"root_id":`)
-	body = rawjson.AppendString(body, rootID)
+	body := rawjson.AppendString([]byte(`{"query":{"term":{"root_id":`), rootID)
 	body = append(body, `}},"sort":[{"collector_tstamp":{"order":"asc","unmapped_type":"date"}}],"version":true,"_source":["data_hash","collector_tstamp"]}`...)
+	hits, err := c.events(ctx, body, mostFound)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Found, len(hits))
+	for i, h := range hits {
+		out[i] = Found{Ref: Ref{h.Index, h.ID}, Version: h.Version, Hash: h.Source.Hash}
+		if t, err := time.Parse(time.RFC3339, h.Source.Collected); err == nil {
+			out[i].Collected = t
+		}
+	}
+	return out, nil
+}
+
+// hit is a document that a search found, as far as it was asked for.
+type hit struct {
+	Index   string `json:"_index"`
+	ID      string `json:"_id"`
+	Version int64  `json:"_version"`
+	Source  struct {
+		RootID    string `json:"root_id"`
+		Hash      string `json:"data_hash"`
+		Collected string `json:"collector_tstamp"`
+	} `json:"_source"`
+	Sort []json.RawMessage `json:"sort"`
+}
+
+// events returns the hits of one search over all indexes of enriched events and dead letters. An answer that some shard is missing from is an outage.
+func (c *Client) events(ctx context.Context, body []byte, size int) ([]hit, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	size, yes := mostFound, true
+	yes := true
 	res, err := esapi.SearchRequest{
 		Index: []string{c.prefix + "enriched-*", c.prefix + "dead-*"}, Body: bytes.NewReader(body), Size: &size, IgnoreUnavailable: &yes, AllowNoIndices: &yes,
 	}.Do(ctx, c.es)
@@ -46,15 +74,7 @@ func (c *Client) Find(ctx context.Context, rootID string) ([]Found, error) {
 			Failed int `json:"failed"`
 		} `json:"_shards"`
 		Hits struct {
-			Hits []struct {
-				Index   string `json:"_index"`
-				ID      string `json:"_id"`
-				Version int64  `json:"_version"`
-				Source  struct {
-					Hash      string `json:"data_hash"`
-					Collected string `json:"collector_tstamp"`
-				} `json:"_source"`
-			} `json:"hits"`
+			Hits []hit `json:"hits"`
 		} `json:"hits"`
 	}
 	if json.Unmarshal(text, &found) != nil {
@@ -63,13 +83,5 @@ func (c *Client) Find(ctx context.Context, rootID string) ([]Found, error) {
 	if found.TimedOut || found.Shards.Failed > 0 {
 		return nil, &OutageError{Request: "search", Err: fmt.Errorf("the answer is not whole: %d shards failed", found.Shards.Failed)}
 	}
-	out := make([]Found, 0, len(found.Hits.Hits))
-	for _, h := range found.Hits.Hits {
-		f := Found{Ref: Ref{h.Index, h.ID}, Version: h.Version, Hash: h.Source.Hash}
-		if t, err := time.Parse(time.RFC3339, h.Source.Collected); err == nil {
-			f.Collected = t
-		}
-		out = append(out, f)
-	}
-	return out, nil
+	return found.Hits.Hits, nil
 }

@@ -29,6 +29,7 @@ func TestConformanceOfElasticsearch(t *testing.T) {
 	searchtest.DeadLetters(t, url, prefix)
 	searchtest.Finding(t, url, prefix)
 	searchtest.Weather(t, url, prefix)
+	searchtest.Paging(t, url, prefix)
 }
 
 // Guards against taking Elasticsearch's refusal of a template for an outage: a real one refuses it in a form of its own, and says of which field.

@@ -352,6 +352,53 @@ func Finding(t *testing.T, url, prefix string) {
 	}
 }
 
+// Paging checks that more documents than a server answers with at once are found, and deleted: 12,001 of one subject, half of them dead letters of the same events.
+func Paging(t *testing.T, url, prefix string) {
+	c := New(t, search.Options{URL: url, Prefix: prefix})
+	enriched, dead := c.EnrichedIndex("Paged", 1, day), c.DeadIndex(day)
+	remove := func() {
+		Remove(t, url, enriched, dead, "_index_template/millrace-"+prefix+"dead", "_index_template/millrace-"+prefix+"enriched-paged-1")
+	}
+	remove()
+	t.Cleanup(remove)
+	if err := c.EnsureTemplates(t.Context(), []*contract.Contract{{EventType: "Paged", Model: 1, Payload: []contract.Field{{Name: "count", Type: contract.Integer}}}}); err != nil {
+		t.Fatal(err)
+	}
+	source := func(root, subject string) []byte {
+		return fmt.Appendf(nil, `{"root_id":%q,"subject":%q,"data_hash":"h","collector_tstamp":%q}`, root, subject, event.FormatTime(day))
+	}
+	const events = 6000
+	ops := []search.Operation{{Index: enriched, ID: "other", Source: source("other", "bob")}, {Index: dead, ID: "none", Source: []byte(`{"subject":"ada"}`)}}
+	for n := range events {
+		root := fmt.Sprintf("r%d", n)
+		ops = append(ops, search.Operation{Index: enriched, ID: root, Source: source(root, "ada")}, search.Operation{Index: dead, ID: root + ":enrich:0", Source: source(root, "ada")})
+	}
+	for _, r := range bulk(t, c, ops...) {
+		if r.Status != search.Done {
+			t.Fatal(r)
+		}
+	}
+	for _, index := range []string{enriched, dead} {
+		post(t, url+"/"+index+"/_refresh", "")
+	}
+	found, more, err := c.FindBy(t.Context(), "subject", []string{"ada"})
+	refs := map[search.Ref]bool{}
+	var list []search.Ref
+	for _, h := range found {
+		refs[h.Ref] = true
+		list = append(list, h.Ref)
+	}
+	if err != nil || more || len(found) != 2*events+1 || len(refs) != len(found) {
+		t.Fatalf("found %d, of which %d differ, %t, %v", len(found), len(refs), more, err)
+	}
+	if err := c.Delete(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	if held, more, err := c.FindBy(t.Context(), "subject", []string{"ada", "bob"}); err != nil || more || len(held) != 1 || held[0].RootID != "other" {
+		t.Errorf("after they were deleted: %v, %t, %v", held, more, err)
+	}
+}
+
 // New returns a client that is closed at the end of the test.
 func New(t testing.TB, o search.Options) *search.Client {
 	t.Helper()

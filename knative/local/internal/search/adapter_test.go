@@ -29,3 +29,9 @@ func TestWeather(t *testing.T) {
 	_, base := start(t, t.TempDir())
 	searchtest.Weather(t, base, "")
 }
+
+// Guards an erasure of a person with more documents than one answer holds.
+func TestPaging(t *testing.T) {
+	_, base := start(t, t.TempDir())
+	searchtest.Paging(t, base, "")
+}
