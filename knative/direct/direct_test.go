@@ -2,19 +2,18 @@ package direct
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
 	"gopkg.in/yaml.v3"
+
+	"millrace/knative/internal/crdtest"
 )
 
 type object = map[string]any
@@ -173,89 +172,11 @@ func TestDeploymentsAreTheServicesWithAnIntake(t *testing.T) {
 	}
 }
 
-// closed adds to every object of the schema that it has no further fields, which is how the API server's strict validation reads it.
-func closed(schema any) {
-	switch s := schema.(type) {
-	case object:
-		if _, ok := s["properties"].(object); ok && s["additionalProperties"] == nil {
-			s["additionalProperties"] = false
-		}
-		for _, child := range s {
-			closed(child)
-		}
-	case []any:
-		for _, child := range s {
-			closed(child)
-		}
-	}
-}
-
-// asJSON turns what the YAML library read into what the JSON Schema library wants.
-func asJSON(t *testing.T, v any) any {
+// published returns the schemas that KEDA publishes of the kinds that are here.
+func published(t *testing.T) crdtest.Schemas {
 	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	j, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return j
-}
-
-// KEDA's release whose schema is asked, as a Go module, and the sum of that.
-const (
-	keda    = "github.com/kedacore/keda/v2@v2.17.2"
-	kedaSum = "h1:xlrcK5TKABJF9PebK79sgL07s/csGjL3H4m72OkZXxk="
-)
-
-// release returns the directory of KEDA's module, which the go command has or fetches; where it can do neither the test is skipped.
-func release(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir() // of no module: neither go.mod nor go.sum of this one is touched
-	download := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", keda)
-	download.Dir, download.Env = dir, append(os.Environ(), "GOWORK=off", "GOFLAGS=")
-	out, err := download.Output()
-	if err != nil {
-		t.Skipf("%s, which has the schema, is not to be had: %v %s", keda, err, out)
-	}
-	var module struct{ Dir, Sum string }
-	if err := json.Unmarshal(out, &module); err != nil {
-		t.Fatal(err)
-	}
-	if module.Sum != kedaSum {
-		t.Fatalf("%s has the sum %s, want %s", keda, module.Sum, kedaSum)
-	}
-	return module.Dir
-}
-
-// published returns the schema of version v1alpha1 that KEDA publishes of a kind, by its plural.
-func published(t *testing.T, kind string) *jsonschema.Schema {
-	t.Helper()
-	file := filepath.Join(release(t), "config", "crd", "bases", "keda.sh_"+kind+".yaml")
-	versions := at(t, read(t, file), "spec")["versions"].([]any)
-	if len(versions) != 1 || versions[0].(object)["name"] != "v1alpha1" {
-		t.Fatalf("versions %v", versions)
-	}
-	schema := at(t, versions[0].(object), "schema", "openAPIV3Schema")
-	properties := at(t, schema, "properties")
-	if _, ok := at(t, properties, "spec")["properties"]; !ok {
-		t.Fatal("the schema says nothing of spec")
-	}
-	closed(schema)
-	// The API server itself checks what every object has.
-	properties["metadata"] = object{"type": "object"}
-	c := jsonschema.NewCompiler()
-	c.DefaultDraft(jsonschema.Draft4) // nearest to OpenAPI 3.0
-	if err := c.AddResource(kind+".json", asJSON(t, schema)); err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := c.Compile(kind + ".json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
+	bases := filepath.Join(crdtest.Dir(t, crdtest.KEDA), "config", "crd", "bases")
+	return crdtest.Read(t, filepath.Join(bases, "keda.sh_scaledobjects.yaml"), filepath.Join(bases, "keda.sh_triggerauthentications.yaml"))
 }
 
 // scaled returns the ScaledObjects by the names of their Deployments.
@@ -275,12 +196,12 @@ func scaled(t *testing.T) map[string]object {
 
 // Guards against a ScaledObject that KEDA would refuse, or whose misspelt field the API server would drop without a word. That the check can fail is shown beside it.
 func TestScaledObjectsPassTheSchemaOfKEDA(t *testing.T) {
-	schema := published(t, "scaledobjects")
+	schemas := published(t)
 	for name, o := range scaled(t) {
 		if o["apiVersion"] != "keda.sh/v1alpha1" || o["kind"] != "ScaledObject" {
 			t.Errorf("%s: %v %v", name, o["apiVersion"], o["kind"])
 		}
-		if err := schema.Validate(asJSON(t, o)); err != nil {
+		if err := schemas.Validate(t, o); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		for what, spoil := range map[string]func(spec object){
@@ -294,7 +215,7 @@ func TestScaledObjectsPassTheSchemaOfKEDA(t *testing.T) {
 		} {
 			file := read(t, filepath.Join("keda", name+".yaml"))
 			spoil(at(t, file, "spec"))
-			if schema.Validate(asJSON(t, file)) == nil {
+			if schemas.Validate(t, file) == nil {
 				t.Errorf("%s passes with %s", name, what)
 			}
 		}
@@ -357,7 +278,7 @@ func TestScalersLookWhereFunctionsRead(t *testing.T) {
 // of that, pass KEDA's schema, and what they refer to is what the functions themselves use: the Secret that they mount, by the names of its keys, and the ConfigMap's user.
 func TestSecuredScalersUseTheFunctionsCredentials(t *testing.T) {
 	const name = "millrace-kafka"
-	objects, authentications := published(t, "scaledobjects"), published(t, "triggerauthentications")
+	schemas := published(t)
 	for _, file := range []string{"enrich.yaml", "load-search.yaml"} {
 		want := read(t, "keda/"+file)
 		for _, trigger := range at(t, want, "spec")["triggers"].([]any) {
@@ -367,7 +288,7 @@ func TestSecuredScalersUseTheFunctionsCredentials(t *testing.T) {
 			metadata["tls"], metadata["sasl"] = "enable", "scram_sha512"
 		}
 		same(t, "keda/secured/"+file, want)
-		if err := objects.Validate(asJSON(t, read(t, "keda/secured/"+file))); err != nil {
+		if err := schemas.Validate(t, read(t, "keda/secured/"+file)); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
@@ -375,7 +296,7 @@ func TestSecuredScalersUseTheFunctionsCredentials(t *testing.T) {
 	if o["apiVersion"] != "keda.sh/v1alpha1" || o["kind"] != "TriggerAuthentication" || at(t, o, "metadata")["name"] != name || at(t, o, "metadata")["namespace"] != "millrace" {
 		t.Errorf("%v %v %v", o["apiVersion"], o["kind"], o["metadata"])
 	}
-	if err := authentications.Validate(asJSON(t, o)); err != nil {
+	if err := schemas.Validate(t, o); err != nil {
 		t.Error(err)
 	}
 	config, err := os.ReadFile("200-config.yaml")
@@ -406,7 +327,7 @@ func TestSecuredScalersUseTheFunctionsCredentials(t *testing.T) {
 		"a reference without a key": func() { delete(spec["secretTargetRef"].([]any)[0].(object), "key") },
 	} {
 		spoil()
-		if authentications.Validate(asJSON(t, o)) == nil {
+		if schemas.Validate(t, o) == nil {
 			t.Errorf("it passes with %s", what)
 		}
 		delete(spec, "secretRef")
