@@ -37,8 +37,9 @@ race: ## the same with the race detector, which needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout 20m ./...
 
 .PHONY: lint
-lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, pinned
+lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, pinned; and traps in manifests, which `go run ./knative/local lint --help` explains
 	$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) run ./...
+	$(GO) run ./knative/local lint
 
 $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
 	@echo "building golangci-lint $(GOLANGCI_VERSION) (some minutes, once)"

@@ -3,6 +3,7 @@ package lint
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,13 +41,14 @@ func (s *set) trigger(t *object) {
 		s.found(DeadLetterMissing, t, t, t.nearest("spec", "delivery"), "neither the Trigger nor its Broker has a deadLetterSink",
 			"spec.delivery.deadLetterSink with the ref of what keeps what is given up, and retry, backoffPolicy, backoffDelay, timeout beside it")
 	}
-	if present(own) && number(own, "retry") == 0 && number(its, "retry") > 0 {
-		s.found(RetriesDropped, t, t, key(t.at("spec"), "delivery"), fmt.Sprintf("delivery has no retry, and so drops the %d of Broker %s", number(its, "retry"), b.name),
-			fmt.Sprintf("spec.delivery.retry: %d, with backoffPolicy and backoffDelay", number(its, "retry")))
+	if present(own) && retryOf(own) == 0 && retryOf(its) > 0 {
+		s.found(RetriesDropped, t, t, key(t.at("spec"), "delivery"), fmt.Sprintf("delivery has no retry, and so drops the %d of Broker %s", retryOf(its), b.name),
+			fmt.Sprintf("spec.delivery.retry: %d, with backoffPolicy and backoffDelay", retryOf(its)))
 	}
 	if kafkaClass(b) {
 		s.ignored(t, own, "class Kafka")
 	}
+	s.kafkaAnnotations(t, b, deliveryOrder)
 	s.outage(t, b, d, retries{policy: manifest.BackoffExponential, delay: time.Second})
 	s.timeout(t, d, t.at("spec", "subscriber"))
 	s.mixed(t)
@@ -62,19 +64,35 @@ func (s *set) trigger(t *object) {
 func (s *set) broker(b *object) {
 	if kafkaClass(b) {
 		s.ignored(b, b.at("spec", "delivery"), "class Kafka")
-		return
 	}
-	class := b.annotation(manifest.AnnotationBrokerClass)
-	if class == "" {
-		return // the cluster chooses
+	s.kafkaAnnotations(b, b, "external.topic")
+}
+
+// kafkaPrefix begins the annotations of Knative's Kafka components.
+const kafkaPrefix = "kafka.eventing.knative.dev/"
+
+// kafkaAnnotations reports annotations for class Kafka that it does not read from o, which knows one, or that are for another class than that of b.
+func (s *set) kafkaAnnotations(o, b *object, knows string) {
+	class := ""
+	if b != nil {
+		class = b.annotation(manifest.AnnotationBrokerClass)
 	}
-	each(b.at("metadata", "annotations"), func(k, _ *yaml.Node) {
-		if strings.HasPrefix(k.Value, "kafka.eventing.knative.dev/") {
-			s.found(IgnoredField, b, b, k, fmt.Sprintf("annotation %s is for class Kafka, and this Broker's class is %s", k.Value, class),
-				manifest.AnnotationBrokerClass+": Kafka, or remove it")
+	each(o.at("metadata", "annotations"), func(k, v *yaml.Node) {
+		name, its := strings.CutPrefix(k.Value, kafkaPrefix)
+		switch {
+		case !its:
+		case name != knows:
+			s.found(IgnoredField, o, o, k, fmt.Sprintf("annotation %s is none that class Kafka reads from a %s", k.Value, o.kind), kafkaPrefix+knows+", the only one there is, or remove it")
+		case class != "" && !kafkaClass(b):
+			s.found(IgnoredField, o, o, k, fmt.Sprintf("annotation %s is for class Kafka, and the class of Broker %s is %s", k.Value, b.name, class), manifest.AnnotationBrokerClass+": Kafka at the Broker, or remove it")
+		case name == deliveryOrder && scalar(v) != "ordered" && scalar(v) != "unordered":
+			s.found(IgnoredField, o, o, k, fmt.Sprintf("%s is neither ordered nor unordered, but %q", k.Value, scalar(v)), kafkaPrefix+deliveryOrder+": ordered, or unordered, which is the default")
 		}
 	})
 }
+
+// deliveryOrder is the annotation of a Trigger of class Kafka.
+const deliveryOrder = "delivery.order"
 
 // ignored reports what the Kafka implementations of Broker and source do not know in a delivery.
 func (s *set) ignored(o *object, delivery *yaml.Node, who string) {
@@ -89,8 +107,9 @@ func (s *set) ignored(o *object, delivery *yaml.Node, who string) {
 	})
 }
 
+// kafkaClass reports whether a Broker is of class Kafka, whose data plane may be one for each namespace.
 func kafkaClass(b *object) bool {
-	return b != nil && b.annotation(manifest.AnnotationBrokerClass) == "Kafka"
+	return b != nil && slices.Contains([]string{"Kafka", "KafkaNamespaced"}, b.annotation(manifest.AnnotationBrokerClass))
 }
 
 // brokerKey is the Broker that a Trigger names.
@@ -104,8 +123,8 @@ func (s *set) brokerOf(t *object) *object {
 	return s.byRef[key]
 }
 
-func number(delivery *yaml.Node, name string) int {
-	n, err := strconv.Atoi(scalar(child(delivery, name)))
+func retryOf(delivery *yaml.Node) int {
+	n, err := strconv.Atoi(scalar(child(delivery, "retry")))
 	if err != nil {
 		return 0 // what is no number is refused by the API server
 	}
@@ -122,7 +141,7 @@ type retries struct {
 // read sets what a delivery says.
 func (r *retries) read(delivery *yaml.Node) {
 	if n := child(delivery, "retry"); present(n) {
-		r.count = number(delivery, "retry")
+		r.count = retryOf(delivery)
 	}
 	if p := scalar(child(delivery, "backoffPolicy")); p != "" {
 		r.policy = p

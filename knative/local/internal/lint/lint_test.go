@@ -196,16 +196,24 @@ metadata: {name: rate, namespace: n, annotations: {lint.millrace/replies: "type=
 	{name: "retryAfterMax of class Kafka", content: trigger("delivery: {retry: 5, retryAfterMax: PT10S, format: json, " + toDead + "}"), want: []Code{IgnoredField, IgnoredField}},
 	{name: "retryAfterMax of a Broker of class Kafka", content: strings.Replace(trigger(), "{retry: 5,", "{retry: 5, retryAfterMax: PT1S,", 1), want: []Code{IgnoredField}},
 	{name: "retryAfterMax of a KafkaSource", content: strings.Replace(source(), "{retry: 5, backoffPolicy: linear, backoffDelay: PT1S", "{retry: 5, retryAfterMax: PT1S", 1), want: []Code{IgnoredField}},
-	{name: "retryAfterMax of another class", content: strings.Replace(strings.ReplaceAll(trigger("delivery: {retry: 5, retryAfterMax: PT10S, "+toDead+"}"), "class: Kafka", "class: MTChannelBasedBroker"), ", kafka.eventing.knative.dev/external.topic: events.raw", "", 1),
-		want: []Code{IgnoredField}}, // the topic of Broker dead, not retryAfterMax
+	{
+		name: "retryAfterMax of another class", content: strings.Replace(strings.ReplaceAll(trigger("delivery: {retry: 5, retryAfterMax: PT10S, "+toDead+"}"), "class: Kafka", "class: MTChannelBasedBroker"), ", kafka.eventing.knative.dev/external.topic: events.raw", "", 1),
+		want: []Code{IgnoredField},
+	}, // the topic of Broker dead, not retryAfterMax
+	{name: "delivery.order of a Trigger", content: annotated("kafka.eventing.knative.dev/delivery.order: ordered")},
+	{name: "a delivery.order that is none", content: annotated("kafka.eventing.knative.dev/delivery.order: fifo"), want: []Code{IgnoredField}},
+	{name: "an annotation that is none", content: annotated("kafka.eventing.knative.dev/ordering: ordered"), want: []Code{IgnoredField}},
+	{name: "a Trigger's annotation at its Broker", content: strings.Replace(trigger(), "external.topic: events.raw", "delivery.order: ordered", 1), want: []Code{IgnoredField}},
 
 	{name: "a KafkaSource that says all", content: source()},
 	{name: "a KafkaSource without a group", content: source("consumerGroup"), want: []Code{SourceWithoutGroup}},
 	{name: "a KafkaSource without a delivery", content: source("delivery"), want: []Code{SourceWithoutDelivery}},
 	{name: "a KafkaSource without a dead letter sink", content: strings.Replace(source(), "PT1S, "+toDead, "PT1S", 1), want: []Code{SourceWithoutDelivery}},
 	{name: "a KafkaSource without an ordering", content: source("ordering"), want: []Code{SourceWithoutOrdering}},
-	{name: "a KafkaSource of the older version, without anything", content: strings.Replace(source("consumerGroup", "ordering", "delivery"), "sources.knative.dev/v1\n", "sources.knative.dev/v1beta1\n", 1),
-		want: []Code{SourceWithoutDelivery, SourceWithoutGroup, SourceWithoutOrdering}},
+	{
+		name: "a KafkaSource of the older version, without anything", content: strings.Replace(source("consumerGroup", "ordering", "delivery"), "sources.knative.dev/v1\n", "sources.knative.dev/v1beta1\n", 1),
+		want: []Code{SourceWithoutDelivery, SourceWithoutGroup, SourceWithoutOrdering},
+	},
 
 	{name: "Kafka intake that may sleep", content: trigger() + ksvc("", intake), want: []Code{AsleepForGood}},
 	{name: "Kafka intake at min-scale 0", content: trigger() + ksvc(`autoscaling.knative.dev/min-scale: "0"`, intake), want: []Code{AsleepForGood}},

@@ -187,7 +187,7 @@ func (s *set) round(t *object, r reply) (first, again string, found bool) {
 	values := make([][]string, len(names))
 	tries := 1
 	for i, name := range names {
-		all := append(asked[name], "other", "") // "" is absent
+		all := append([]string{"other", ""}, asked[name]...) // "" is absent
 		if r[name] != "" {
 			all = append(all, r[name])
 		}
