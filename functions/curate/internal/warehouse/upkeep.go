@@ -14,7 +14,7 @@ import (
 // DroppedMark is the name, below a table's folder, of the object that says that Drop was called for it.
 const DroppedMark = "metadata/dropped"
 
-// Every returns all tables of the catalog, those of other namespaces than ours too, as they are now. Its names hold the namespaces as the catalog has them, without what Config.NamespacePrefix leaves out.
+// Every returns all tables of the catalog, those of other namespaces than ours too, as they are now, but for those that lie in another bucket and so can name no object of this one. Its names hold the namespaces as the catalog has them, without what Config.NamespacePrefix leaves out.
 func (w *Warehouse) Every(ctx context.Context) ([]*Table, error) {
 	namespaces, err := w.namespaces(ctx, nil, map[string]bool{})
 	if err != nil {
@@ -29,6 +29,9 @@ func (w *Warehouse) Every(ctx context.Context) ([]*Table, error) {
 			t, err := w.cat.LoadTable(ctx, id)
 			if errors.Is(err, catalog.ErrNoSuchTable) {
 				continue // dropped meanwhile
+			}
+			if errors.Is(err, errElsewhere) {
+				continue
 			}
 			if err != nil {
 				return nil, fmt.Errorf("load %v: %w", id, w.redact(err))

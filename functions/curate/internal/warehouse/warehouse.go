@@ -43,6 +43,9 @@ var (
 	ErrLockLost = errors.New("the lock of the warehouse is lost, another run may be at work")
 )
 
+// errElsewhere is what Key returns (wrapped).
+var errElsewhere = errors.New("is not in the bucket")
+
 // Config says where the catalog and the objects are.
 type Config struct {
 	Catalog  string              // URL: sqlite:///path, postgres://..., http(s)://... (REST). Secret: it may hold a password.
@@ -312,7 +315,7 @@ func (w *Warehouse) Key(path string) (string, error) {
 			return key, nil
 		}
 	}
-	return "", fmt.Errorf("%s is not in the bucket %s", path, w.config.Store.Name())
+	return "", fmt.Errorf("%s %w %s", path, errElsewhere, w.config.Store.Name())
 }
 
 // Tables returns all tables of the namespaces events, ops and star, sorted.
