@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
@@ -22,6 +25,7 @@ type object struct {
 	landing.Object
 	bucket *objectstore.Bucket
 	log    *landing.Log
+	entry  int64 // the sequence
 }
 
 // row is what is read of a row to tell whose it is; what it has not is empty.
@@ -33,22 +37,138 @@ func (e *eraser) objects(ctx context.Context) ([]*object, error) {
 	for _, b := range e.Buckets {
 		names, err := landing.Logs(ctx, b)
 		if err != nil {
-			return nil, fmt.Errorf("erase: %w", err)
+			return nil, err
 		}
 		for _, n := range names {
 			log := landing.Open(b, n.Topic, n.TopicID)
-			if err := log.After(ctx, 0, func(entry landing.Entry) error {
+			at := int64(0)
+			take := func(entry landing.Entry) error {
+				at = entry.Sequence
 				for _, o := range entry.Objects {
-					all = append(all, &object{o, b, log})
+					all = append(all, &object{o, b, log, entry.Sequence})
 				}
 				return nil
-			}); err != nil {
-				return nil, fmt.Errorf("erase: %w", err)
+			}
+			for more := true; more; {
+				err := log.After(ctx, at, take)
+				if more = err != nil; more {
+					if more, err = e.past(ctx, b, log, at, err, take); err != nil {
+						return nil, err
+					}
+				}
 			}
 		}
 	}
 	return all, nil
 }
+
+// past gives take the first entry behind the sequence that can be read, where those between are given up; more is false where there is none. Its error names the entry, or is the cause where that was not the log's fault.
+func (e *eraser) past(ctx context.Context, b *objectstore.Bucket, log *landing.Log, at int64, cause error, take func(landing.Entry) error) (more bool, err error) {
+	joined, began := true, at > 0 // a log whose oldest entries were removed begins where it begins
+	for n := at + 1; ; n++ {
+		if ctx.Err() != nil {
+			return false, cause
+		}
+		key := landing.Key(log.Topic(), log.TopicID(), n)
+		entry, err := log.Read(ctx, n)
+		switch {
+		case err == nil && !joined:
+			return true, take(entry)
+		case err == nil:
+			if n > at+1 && at == 0 { // the oldest that is there
+				return false, cause
+			}
+			if n > 1 {
+				before, readErr := log.Read(ctx, n-1)
+				if readErr != nil {
+					return false, cause
+				}
+				err = entry.Join(before)
+			} else {
+				err = entry.Join(landing.Entry{})
+			}
+			if err == nil {
+				return false, cause // an outage that is over: whoever asks again gets an answer
+			}
+			if err := e.giveUp(log, n, err); err != nil {
+				return false, err
+			}
+			return true, take(entry)
+		case errors.Is(err, objectstore.ErrNotFound):
+			page, listErr := b.List(ctx, path.Dir(key)+"/", key, 1)
+			if listErr != nil {
+				return false, listErr
+			}
+			if len(page) == 0 {
+				return false, nil
+			}
+			if began {
+				if err := e.giveUp(log, n, fmt.Errorf("it is missing, and there is %s", page[0].Key)); err != nil {
+					return false, err
+				}
+				joined = false
+			}
+			began = true
+			behind, found := strings.CutSuffix(path.Base(page[0].Key), ".json")
+			next, parseErr := strconv.ParseInt(behind, 10, 64)
+			if !found || parseErr != nil {
+				return false, fmt.Errorf("%s is no entry's key", page[0].Key)
+			}
+			n = next - 1
+			continue
+		default:
+			if _, getErr := b.Get(ctx, key); getErr != nil {
+				return false, cause
+			}
+			if err := e.giveUp(log, n, err); err != nil {
+				return false, err
+			}
+			joined, began = false, true
+		}
+	}
+}
+
+// accepted says whether the entry is given up.
+func (e *eraser) accepted(log *landing.Log, sequence int64) (name string, given bool) {
+	name = fmt.Sprintf("%s@%d", log.TopicID(), sequence)
+	return name, slices.Contains(e.Accept, name)
+}
+
+// giveUp notes that something of the entry cannot be looked at; the error is what stops the erasure where nobody gave the entry up.
+func (e *eraser) giveUp(log *landing.Log, sequence int64, why error) error {
+	name, given := e.accepted(log, sequence)
+	if !given {
+		return fmt.Errorf("entry %d of the landing log of %s: %w; put it back from a copy of the bucket, or let INGEST_ACCEPT name %s to erase all but what it has", sequence, log.Topic(), why, name)
+	}
+	if note := name + ": " + why.Error(); !slices.Contains(e.report.GivenUp, note) {
+		e.report.GivenUp = append(e.report.GivenUp, note)
+	}
+	return nil
+}
+
+// scan calls f with each row of the object. seen is false where it is not there, or cannot be read and its entry is given up; the report says which.
+func (e *eraser) scan(ctx context.Context, o *object, f func(row)) (seen bool, err error) {
+	var damaged *damage
+	switch err := o.scan(ctx, f); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, objectstore.ErrNotFound):
+		if name := o.bucket.Name() + "/" + o.Key; !slices.Contains(e.report.Unlisted, name) {
+			e.report.Unlisted = append(e.report.Unlisted, name)
+		}
+		return false, nil
+	case errors.As(err, &damaged):
+		return false, e.giveUp(o.log, o.entry, err)
+	default:
+		return false, err
+	}
+}
+
+// damage is why bytes that were read whole are no Parquet.
+type damage struct{ err error }
+
+func (d *damage) Error() string { return "read as Parquet: " + d.err.Error() }
+func (d *damage) Unwrap() error { return d.err }
 
 // small is up to how many bytes an object is fetched whole to look at some of its columns.
 const small = 4 << 20
@@ -58,11 +178,15 @@ type ranged struct {
 	ctx    context.Context
 	bucket *objectstore.Bucket
 	key    string
+	failed error // the store's, which is no damage of the object
 }
 
 // ReadAt implements io.ReaderAt.
-func (r ranged) ReadAt(p []byte, at int64) (int, error) {
+func (r *ranged) ReadAt(p []byte, at int64) (int, error) {
 	b, _, err := r.bucket.GetRange(r.ctx, r.key, at, int64(len(p)))
+	if err != nil && !errors.Is(err, io.EOF) && r.failed == nil {
+		r.failed = err
+	}
 	return copy(p, b), err
 }
 
@@ -72,6 +196,7 @@ var attributes = []string{"root_id", "subject"}
 // scan calls f with each row of the object, of which it reads no more columns than it needs.
 func (o *object) scan(ctx context.Context, f func(row)) error {
 	body, size := io.ReaderAt(nil), int64(0)
+	remote := new(ranged)
 	if o.Bytes <= small {
 		b, err := o.bucket.Get(ctx, o.Key)
 		if err != nil {
@@ -83,23 +208,31 @@ func (o *object) scan(ctx context.Context, f func(row)) error {
 		if err != nil {
 			return fmt.Errorf("object %s: %w", o.Key, err)
 		}
-		body, size = ranged{ctx, o.bucket, o.Key}, info.Size
+		remote = &ranged{ctx: ctx, bucket: o.bucket, key: o.Key}
+		body, size = remote, info.Size
 	}
-	if err := scan(body, size, attributes, f); err != nil {
-		return fmt.Errorf("object %s: %w", o.Key, err)
+	if err := scan(body, size, attributes, f); remote.failed != nil {
+		return fmt.Errorf("object %s: %w", o.Key, remote.failed)
+	} else if err != nil {
+		return fmt.Errorf("object %s: %w", o.Key, &damage{err})
 	}
 	return nil
 }
 
 // scan calls f with each row of a Parquet file, of which it reads the named columns of personal and no others: they may not be there.
-func scan(body io.ReaderAt, size int64, names []string, f func(row)) error {
+func scan(body io.ReaderAt, size int64, names []string, f func(row)) (err error) {
+	defer func() { // the reader's way to say that a page is damaged
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
 	file, err := parquet.OpenFile(body, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(1<<20))
 	if err != nil {
-		return fmt.Errorf("read as Parquet: %w", err)
+		return err
 	}
 	for _, g := range file.RowGroups() {
 		if err := scanGroup(file.Schema(), g, names, f); err != nil {
-			return fmt.Errorf("read as Parquet: %w", err)
+			return err
 		}
 	}
 	return nil
@@ -170,25 +303,32 @@ func (t *texts) next() (string, error) {
 func (e *eraser) landing(ctx context.Context, objects []*object, kind string) error {
 	found := map[string]*Found{}
 	var order []string
+	defer func() {
+		for _, where := range order {
+			e.report.Landing = append(e.report.Landing, *found[where])
+		}
+	}()
 	for _, o := range objects {
 		if o.Kind != kind {
 			continue
 		}
 		rows := int64(0)
-		err := o.scan(ctx, func(r row) {
+		seen, err := e.scan(ctx, o, func(r row) {
 			if e.theirs(r.root, r.subject) {
 				rows++
 			}
 		})
-		if errors.Is(err, objectstore.ErrNotFound) {
-			e.report.Unlisted = append(e.report.Unlisted, o.bucket.Name()+"/"+o.Key)
-			continue
-		}
 		if err != nil {
 			return err
 		}
-		if rows == 0 {
+		if !seen || rows == 0 {
 			continue
+		}
+		if e.Apply {
+			if err := e.rewrite(ctx, o); err != nil {
+				return err
+			}
+			e.Logger.Info("landing object rewritten", "erasure", e.ID, "object", o.bucket.Name()+"/"+o.Key, "rows", rows)
 		}
 		where := o.bucket.Name() + "/" + landing.Prefix(kind)
 		if found[where] == nil {
@@ -197,16 +337,6 @@ func (e *eraser) landing(ctx context.Context, objects []*object, kind string) er
 		}
 		found[where].Objects++
 		found[where].Rows += rows
-		if !e.Apply {
-			continue
-		}
-		if err := e.rewrite(ctx, o); err != nil {
-			return err
-		}
-		e.Logger.Info("landing object rewritten", "erasure", e.ID, "object", o.bucket.Name()+"/"+o.Key, "rows", rows)
-	}
-	for _, where := range order {
-		e.report.Landing = append(e.report.Landing, *found[where])
 	}
 	return nil
 }
@@ -228,7 +358,7 @@ func (e *eraser) rewrite(ctx context.Context, o *object) error {
 	var gone []landing.Gone
 	if was != o.SHA256 {
 		version, ok := versions.Find(o.Key, was)
-		if !ok {
+		if _, given := e.accepted(o.log, o.entry); !ok && !given {
 			return fmt.Errorf("object %s has neither the bytes that its log names nor those of an erasure: mend it first (SHA-256 %s)", o.Key, was)
 		}
 		gone = version.Gone
@@ -238,6 +368,9 @@ func (e *eraser) rewrite(ctx context.Context, o *object) error {
 		return fmt.Errorf("object %s: %w", o.Key, err)
 	}
 	version := landing.Erased{Key: o.Key, Was: was, SHA256: hash(after), Bytes: int64(len(after)), Rows: left, Gone: ranges(append(gone, removed...))}
+	if err := e.Warehouse.Held(ctx); err != nil { // another erasure may be at the same object
+		return fmt.Errorf("object %s: %w", o.Key, err)
+	}
 	if _, published := versions.Find(o.Key, version.SHA256); !published { // by a run that was killed
 		if err := o.log.Erase(ctx, landing.Erasure{ID: e.ID, Time: e.Clock(), Objects: []landing.Erased{version}}); err != nil {
 			return err

@@ -100,6 +100,11 @@ func (e *eraser) mentions(s string) bool {
 func (e *eraser) pages(ctx context.Context) error {
 	bucket, prefix := e.Warehouse.Store()
 	found := Found{Where: bucket.Name() + "/" + path.Join(prefix, "_reports") + "/"}
+	defer func() {
+		if found.Rows > 0 {
+			e.report.Pages = append(e.report.Pages, found)
+		}
+	}()
 	for after := ""; ; {
 		page, err := bucket.List(ctx, path.Join(prefix, "_reports")+"/", after, objectstore.MaxList)
 		if err != nil {
@@ -114,19 +119,19 @@ func (e *eraser) pages(ctx context.Context) error {
 			if !e.mentions(string(body)) {
 				continue
 			}
-			found.Rows++
 			if e.Apply {
+				if err := e.Warehouse.Held(ctx); err != nil {
+					return err
+				}
 				if err := bucket.Delete(ctx, o.Key); err != nil {
 					return err
 				}
 			}
+			found.Rows++
 		}
 		if len(page) < objectstore.MaxList {
 			break
 		}
-	}
-	if found.Rows > 0 {
-		e.report.Pages = append(e.report.Pages, found)
 	}
 	return nil
 }
@@ -163,12 +168,13 @@ func (e *eraser) tables(ctx context.Context) error {
 	}
 	for _, name := range order {
 		h := hits[name]
-		e.report.Tables = append(e.report.Tables, Found{Where: name.String(), Objects: len(h.files), Rows: h.rows})
+		found := Found{Where: name.String(), Objects: len(h.files), Rows: h.rows}
 		if e.Apply {
 			if err := e.remove(ctx, h); err != nil {
 				return err
 			}
 		}
+		e.report.Tables = append(e.report.Tables, found)
 	}
 	if !e.Apply {
 		return nil
@@ -346,6 +352,9 @@ func (e *eraser) named(ctx context.Context, t *warehouse.Table, seen, keys map[s
 // young is the age up to which an object that nobody names may be about to be committed.
 const young = 24 * time.Hour
 
+// asked is how many objects are looked at after each question whether the lock is still held.
+const asked = 50
+
 // sweep deletes the objects of the table's folder that no table names, however young they are: whoever holds the lock writes none beside us. Where others may, those stay that are young and that
 // the table did not have before.
 func (e *eraser) sweep(ctx context.Context, t *warehouse.Table, had map[string]bool) error {
@@ -364,7 +373,7 @@ func (e *eraser) sweep(ctx context.Context, t *warehouse.Table, had map[string]b
 		}
 	}
 	bucket, _ := e.Warehouse.Store()
-	spared := 0
+	spared, deleted := 0, 0
 	for after := ""; ; {
 		page, err := bucket.List(ctx, folder, after, objectstore.MaxList)
 		if err != nil {
@@ -375,6 +384,13 @@ func (e *eraser) sweep(ctx context.Context, t *warehouse.Table, had map[string]b
 			if named[o.Key] {
 				continue
 			}
+			if !e.Shared && deleted%asked == 0 {
+				// Without the lock the object may be another run's.
+				if err := e.Warehouse.Held(ctx); err != nil {
+					return err
+				}
+			}
+			deleted++
 			if e.Shared && !had[o.Key] && o.Modified.After(e.Clock().Add(-young)) {
 				spared++
 				continue
