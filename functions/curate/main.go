@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			fmt.Fprintf(stderr, "curate %s: %v\nTry: curate %s --help\n", c.name, err, c.name)
 			return 2
 		default:
-			fmt.Fprintf(stderr, "curate %s: %v\n", c.name, err)
+			fmt.Fprintf(stderr, "curate %s: %v\n", c.name, explained(err))
 			return 1
 		}
 	}
