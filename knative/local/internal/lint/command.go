@@ -49,8 +49,8 @@ What is meant is said on the object, with the reason; an exception that hides no
 
 Two more say what manifests cannot:
 
-  lint.millrace/outage: PT4H       on a Trigger, KafkaSource, Broker or Namespace (the nearest counts): what its retries are to outlast. Waits are delay x n (linear) or
-                                   delay x 2^n (exponential, which grows so fast that a linear one is nearly always better); the time of the attempts is not counted
+  lint.millrace/outage: PT4H       on a Trigger, KafkaSource, Broker or Namespace (the nearest counts): what its retries are to outlast. The n-th wait
+                                   is delay x n (linear) or delay x 2^n (exponential: after hours of outage the next try is hours away); the time that attempts take is not counted
   lint.millrace/replies: "type=trip.rated stage=rated; type=trip.refused -fare"
                                    on a function or its Trigger: what its replies, or what it sends to SINK, set or take away; all else stays as in the event. none: it never replies
 

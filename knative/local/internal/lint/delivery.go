@@ -38,7 +38,7 @@ func (s *set) trigger(t *object) {
 		s.found(DeadLetterDropped, t, t, key(t.at("spec"), "delivery"), fmt.Sprintf("delivery has no deadLetterSink, and so drops that of Broker %s", b.name),
 			"spec.delivery.deadLetterSink, the Broker's again: "+describe(child(its, "deadLetterSink")))
 	case b != nil || present(own):
-		s.found(DeadLetterMissing, t, t, t.nearest("spec", "delivery"), "neither the Trigger nor its Broker has a deadLetterSink",
+		s.found(DeadLetterMissing, t, t, t.nearest("spec", "delivery"), "neither it nor its Broker has a deadLetterSink, as far as these manifests say",
 			"spec.delivery.deadLetterSink with the ref of what keeps what is given up, and retry, backoffPolicy, backoffDelay, timeout beside it")
 	}
 	if present(own) && retryOf(own) == 0 && retryOf(its) > 0 {
@@ -49,7 +49,11 @@ func (s *set) trigger(t *object) {
 		s.ignored(t, own, "class Kafka")
 	}
 	s.kafkaAnnotations(t, b, deliveryOrder)
-	s.outage(t, b, d, retries{policy: manifest.BackoffExponential, delay: time.Second})
+	waits := retries{}
+	if kafkaClass(b) {
+		waits = kafkaRetries
+	}
+	s.outage(t, b, d, waits)
 	s.timeout(t, d, t.at("spec", "subscriber"))
 	s.mixed(t)
 	if key, ok := s.brokerKey(t); ok {
@@ -136,7 +140,12 @@ type retries struct {
 	count  int
 	policy string
 	delay  time.Duration
+	// first is the n of the first wait: 1 of class Kafka and KafkaSource, 0 of the channel-based class.
+	first int
 }
+
+// kafkaRetries are those of class Kafka where a delivery does not say.
+var kafkaRetries = retries{policy: manifest.BackoffExponential, delay: time.Second, first: 1}
 
 // read sets what a delivery says.
 func (r *retries) read(delivery *yaml.Node) {
@@ -149,15 +158,30 @@ func (r *retries) read(delivery *yaml.Node) {
 	if d, err := manifest.ParseDuration(scalar(child(delivery, "backoffDelay"))); err == nil {
 		r.delay = d
 	}
+	if r.policy == "" {
+		r.delay = 0 // the channel-based class waits only where both are said
+	}
 }
 
-// sum is all waits together: delay x n or delay x 2^n before the n-th retry, n from 1.
+// sum is all waits together.
 func (r retries) sum() time.Duration {
 	n := float64(r.count)
-	factor := n * (n + 1) / 2
-	if r.policy != manifest.BackoffLinear {
-		factor = math.Pow(2, n+1) - 2
+	if r.policy == manifest.BackoffLinear {
+		return r.times(n * (n + 2*float64(r.first) - 1) / 2)
 	}
+	return r.times(math.Exp2(float64(r.first)) * (math.Exp2(n) - 1))
+}
+
+// longest is the last wait.
+func (r retries) longest() time.Duration {
+	n := float64(r.first + r.count - 1)
+	if r.policy == manifest.BackoffLinear {
+		return r.times(n)
+	}
+	return r.times(math.Exp2(n))
+}
+
+func (r retries) times(factor float64) time.Duration {
 	if total := float64(r.delay) * factor; total < math.MaxInt64 {
 		return time.Duration(total)
 	}
@@ -166,7 +190,24 @@ func (r retries) sum() time.Duration {
 
 // String returns the retries as a person counts them.
 func (r retries) String() string {
+	if r.count == 0 {
+		return "it has no retry"
+	}
+	if r.delay == 0 {
+		return fmt.Sprintf("%d retries follow at once, since backoffPolicy and backoffDelay are not both said", r.count)
+	}
 	return fmt.Sprintf("%d retries, %s from %s, end after %s", r.count, r.policy, r.delay, r.sum().Round(time.Second))
+}
+
+// lasting returns as many retries as outlast an outage, of a policy.
+func (r retries) lasting(outage time.Duration, policy string) retries {
+	if r.policy, r.count = policy, 0; r.delay <= 0 {
+		r.delay = time.Second
+	}
+	for r.sum() < outage && r.count < maxRetries {
+		r.count++
+	}
+	return r
 }
 
 // maxRetries bounds the search for how many retries outlast an outage.
@@ -189,20 +230,11 @@ func (s *set) outage(o, b *object, d delivered, r retries) {
 	if r.read(d.node); stated == 0 || r.sum() >= stated {
 		return
 	}
-	if r.policy != manifest.BackoffLinear && r.policy != manifest.BackoffExponential || r.delay <= 0 {
-		return // refused by the API server, or no wait at all that could be summed
-	}
-	enough := r
-	for enough.sum() < stated && enough.count < maxRetries {
-		enough.count++
-	}
-	write := fmt.Sprintf("retry: %d with this backoff (%s)", enough.count, enough.sum().Round(time.Second))
+	linear := r.lasting(stated, manifest.BackoffLinear)
+	write := fmt.Sprintf("retry: %d, backoffPolicy: linear, backoffDelay: PT%sS, whose waits grow to %s", linear.count, strconv.FormatFloat(linear.delay.Seconds(), 'f', -1, 64), linear.longest().Round(time.Second))
 	if r.policy == manifest.BackoffExponential {
-		linear := retries{policy: manifest.BackoffLinear, delay: r.delay}
-		for linear.sum() < stated && linear.count < maxRetries {
-			linear.count++
-		}
-		write += fmt.Sprintf(", or backoffPolicy: linear and retry: %d, whose last waits are shorter than half of the outage", linear.count)
+		more := r.lasting(stated, r.policy)
+		write += fmt.Sprintf("; or retry: %d with the backoff there is, whose waits grow to %s", more.count, more.longest().Round(time.Second))
 	}
 	at := key(d.node, "retry")
 	if at == nil {
@@ -249,6 +281,6 @@ func (s *set) kafkaSource(k *object) {
 		s.found(SourceWithoutOrdering, k, k, spec, "it does not say its ordering", "spec.ordering: unordered for throughput; ordered where the order within a partition is worth it")
 	}
 	s.ignored(k, delivery, "KafkaSource")
-	s.outage(k, nil, delivered{delivery, k}, retries{count: 10, policy: manifest.BackoffExponential, delay: 300 * time.Millisecond})
+	s.outage(k, nil, delivered{delivery, k}, retries{count: 10, policy: manifest.BackoffExponential, delay: 300 * time.Millisecond, first: 1})
 	s.timeout(k, delivered{delivery, k}, k.at("spec", "sink"))
 }

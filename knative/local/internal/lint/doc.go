@@ -27,12 +27,13 @@
 //
 // Consequences: what is reported is a loop, by the annotation's word. An expression that takes only what it computes (LENGTH(a) > 5, say) can hide one. Loops over two functions are not looked for.
 //
-// # 2026-11-22: retries are counted from one
+// # 2026-11-22: waits as each class counts them
 //
 // Context: whether Knative's n-th wait is delay x n from 0 or from 1 changes linear sums little and exponential ones by half.
 //
-// Decision: from 1, as the sender of class Kafka does (its source, 0.50: the policy is asked for retryCounter + 1, without an upper bound), and as knative/local waits. What an attempt takes by
-// itself is not counted: a refused connection takes nothing.
+// Decision: as the senders' sources say (0.50): class Kafka and KafkaSource ask for the wait of retryCounter + 1, without an upper bound, exponential from a second where the delivery does not
+// say (KafkaSource: ten times from 0.3 s); so does knative/local. The channel-based class counts from 0, and waits not at all where backoffPolicy and backoffDelay are not both said; a Broker
+// without a class is taken for one of these, which is Knative's own default and the shorter sum. What an attempt takes by itself is not counted: a refused connection takes nothing.
 //
-// Consequences: of the channel-based class, which counts from 0, a linear sum is too long by one delay for each retry, and an exponential one is twice what it is.
+// Consequences: what passes outlasts the outage by more than the sum says. Defaults that a cluster's ConfigMaps set are not known here.
 package lint

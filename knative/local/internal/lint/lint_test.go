@@ -3,6 +3,7 @@ package lint
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -83,6 +84,11 @@ func annotated(annotations string, lines ...string) string {
 	return strings.Replace(trigger(lines...), "{name: rate, namespace: n}\nspec:\n  broker", "{name: rate, namespace: n, annotations: {"+annotations+"}}\nspec:\n  broker", 1)
 }
 
+// channel is content with its Brokers of the channel-based class.
+func channel(content string) string {
+	return regexp.MustCompile(`broker.class: Kafka, kafka[^}]*`).ReplaceAllString(content, "broker.class: MTChannelBasedBroker")
+}
+
 // source is a KafkaSource for the function rate; without removes fields.
 func source(without ...string) string {
 	text := `
@@ -159,6 +165,11 @@ var cases = []struct {
 	{name: "retries shorter than the outage", content: annotated("lint.millrace/outage: PT30.1S"), want: []Code{OutageLonger}},
 	{name: "exponential retries as long", content: annotated("lint.millrace/outage: PT62S", "delivery: {retry: 5, backoffDelay: PT1S, "+toDead+"}")}, // 2+4+8+16+32
 	{name: "exponential retries shorter", content: annotated("lint.millrace/outage: PT63S", "delivery: {retry: 5, backoffDelay: PT1S, "+toDead+"}"), want: []Code{OutageLonger}},
+	{name: "linear retries of the channel-based class, from 0", content: channel(annotated("lint.millrace/outage: PT10S", "delivery: {retry: 5, backoffPolicy: linear, backoffDelay: PT1S, "+toDead+"}"))}, // 0+1+2+3+4
+	{name: "linear retries of the channel-based class, shorter", content: channel(annotated("lint.millrace/outage: PT11S", "delivery: {retry: 5, backoffPolicy: linear, backoffDelay: PT1S, "+toDead+"}")), want: []Code{OutageLonger}},
+	{name: "exponential retries of the channel-based class", content: channel(annotated("lint.millrace/outage: PT31S", "delivery: {retry: 5, backoffPolicy: exponential, backoffDelay: PT1S, "+toDead+"}"))}, // 1+2+4+8+16
+	{name: "retries of the channel-based class without a policy", content: channel(annotated("lint.millrace/outage: PT1S", "delivery: {retry: 500, backoffDelay: PT10S, "+toDead+"}")), want: []Code{OutageLonger}},
+	{name: "no retries at all", content: strings.Replace(annotated("lint.millrace/outage: PT1S"), "{retry: 5, backoffPolicy: linear, backoffDelay: PT2S, ", "{", 1), want: []Code{OutageLonger}},
 	{name: "an outage of the namespace", content: trigger() + "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: n, annotations: {lint.millrace/outage: PT7S}}\n", want: []Code{OutageLonger}}, // keep: 1+2+3
 	{name: "an outage by option", content: source(), options: Options{Outage: 16 * time.Second}, want: []Code{OutageLonger, OutageLonger}},
 	{name: "a KafkaSource retries by itself", content: strings.Replace(source(), "retry: 5, backoffPolicy: linear, backoffDelay: PT1S, ", "", 1), options: Options{Outage: 6 * time.Second}},
@@ -289,5 +300,18 @@ func TestEachRuleFindsItsFaultAndNothingElse(t *testing.T) {
 		if !seen[r.Code] {
 			t.Errorf("no case finds %s", r.Code)
 		}
+	}
+}
+
+// Guards what a person is told to write: as many retries as outlast the outage and not one more, of either policy, with the sums that they are told.
+func TestRetriesToWrite(t *testing.T) {
+	got := found(t, annotated("lint.millrace/outage: PT5H", "delivery: {retry: 10, backoffDelay: PT1S, "+toDead+"}"), Options{})
+	if len(got) != 1 {
+		t.Fatalf("%+v", got)
+	}
+	what := "10 retries, exponential from 1s, end after 34m6s; Trigger n/rate states an outage of 5h0m0s"
+	write := "retry: 190, backoffPolicy: linear, backoffDelay: PT1S, whose waits grow to 3m10s; or retry: 14 with the backoff there is, whose waits grow to 4h33m4s"
+	if got[0].What != what || got[0].Write != write {
+		t.Errorf("got\n%s\n%s\nwant\n%s\n%s", got[0].What, got[0].Write, what, write)
 	}
 }
