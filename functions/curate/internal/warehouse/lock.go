@@ -66,7 +66,10 @@ func (w *Warehouse) Lock(ctx context.Context) (unlock func() error, err error) {
 	w.held.Store(l)
 	return sync.OnceValue(func() error {
 		w.held.CompareAndSwap(l, nil)
-		return l.free()
+		if err := l.free(); err != nil {
+			return fmt.Errorf("give back the lock of the warehouse: %w", w.redact(err))
+		}
+		return nil
 	}), nil
 }
 

@@ -234,10 +234,13 @@ func (w *Warehouse) openSQL(ctx context.Context, dialect sqlcat.SupportedDialect
 	return nil
 }
 
-// redact takes the catalog's URL and its password out of an error's text, for a caller that prints it.
+// redact takes the catalog's URL and its password out of an error's text, for a caller that prints it, and says so where Postgres does not answer.
 func (w *Warehouse) redact(err error) error {
 	if err == nil || w.kind == "sqlite" {
 		return err
+	}
+	if w.kind == "postgres" {
+		err = outage(err)
 	}
 	secrets := []string{w.config.Catalog}
 	if u, parseErr := url.Parse(w.config.Catalog); parseErr == nil {
