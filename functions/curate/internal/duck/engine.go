@@ -116,10 +116,19 @@ func (d *DB) Seal(ctx context.Context) error {
 // position deletes left out. columns nil: all that were fetched. where, if not empty, is SQL over those columns. No files: an empty relation with the schema's types. It replaces an earlier
 // one of the name. A name without a namespace is found before the warehouse's tables.
 func (d *DB) Relation(ctx context.Context, name warehouse.Name, schema *iceberg.Schema, files []warehouse.Local, columns []string, where string) error {
+	return d.relation(ctx, name, schema, files, columns, where, "")
+}
+
+// Origins is Relation with one column more, origin: the local path of the file that the row is of.
+func (d *DB) Origins(ctx context.Context, name warehouse.Name, schema *iceberg.Schema, files []warehouse.Local, columns []string, origin string) error {
+	return d.relation(ctx, name, schema, files, columns, "", origin)
+}
+
+func (d *DB) relation(ctx context.Context, name warehouse.Name, schema *iceberg.Schema, files []warehouse.Local, columns []string, where, origin string) error {
 	if d.sealed {
 		return fmt.Errorf("relation %s: duckdb is sealed", name)
 	}
-	query, err := relation(schema, files, columns, where)
+	query, err := relation(schema, files, columns, where, origin)
 	if err != nil {
 		return fmt.Errorf("relation %s: %w", name, err)
 	}
@@ -246,12 +255,9 @@ func (d *DB) Write(ctx context.Context, query string, schema *iceberg.Schema, pa
 		return nil, err
 	}
 	if len(parts) > 0 {
-		// Splitting costs as much as writing does: rows of one partition are written as they come.
-		values := 0
-		if err := d.Rows(ctx, "select distinct "+strings.Join(parts, ", ")+" from ("+copying+") limit 2", func([]string, []any) error {
-			values++
-			return nil
-		}); err != nil {
+		// Splitting costs as much as writing does: rows of one partition are written as they come. Each of the two questions ends at the first row that answers it, which DISTINCT does not.
+		values, err := d.values(ctx, copying, parts)
+		if err != nil {
 			return nil, fmt.Errorf("writing the rows of %s: %w", brief(query), unwrapped(err))
 		}
 		switch values {
@@ -323,6 +329,31 @@ func (d *DB) Write(ctx context.Context, query string, schema *iceberg.Schema, pa
 		out = append(out, Written{path, f.rows})
 	}
 	return out, nil
+}
+
+// values says whether the query's rows lie in no partition (0), in one (1), or in more (2), by the partition's stand-ins.
+func (d *DB) values(ctx context.Context, query string, standIns []string) (int, error) {
+	var others []string
+	all := "select " + strings.Join(standIns, ", ") + " from (" + query + ")"
+	err := d.Rows(ctx, all+" limit 1", func(_ []string, row []any) error {
+		for i, v := range row {
+			text, ok := v.(string)
+			if !ok {
+				return fmt.Errorf("the stand-in of a partition came as %T", v)
+			}
+			others = append(others, standIn(i)+" <> "+Literal(text))
+		}
+		return nil
+	})
+	if err != nil || others == nil {
+		return 0, err
+	}
+	n := 1
+	err = d.Rows(ctx, "select 1 from ("+all+") where "+strings.Join(others, " or ")+" limit 1", func([]string, []any) error {
+		n++
+		return nil
+	})
+	return n, err
 }
 
 // unwrapped is DuckDB's own error, without the statement that we made around a query.

@@ -27,6 +27,11 @@ func (*DB) Relation(context.Context, warehouse.Name, *iceberg.Schema, []warehous
 	return ErrNoCgo
 }
 
+// Origins returns ErrNoCgo.
+func (*DB) Origins(context.Context, warehouse.Name, *iceberg.Schema, []warehouse.Local, []string, string) error {
+	return ErrNoCgo
+}
+
 // Exec returns ErrNoCgo.
 func (*DB) Exec(context.Context, string, ...any) error { return ErrNoCgo }
 

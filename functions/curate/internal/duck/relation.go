@@ -192,8 +192,8 @@ func (s shape) selection(columns []iceberg.NestedField) (string, error) {
 	return strings.Join(parts, ", "), nil
 }
 
-// relation returns the query that Relation makes a view of.
-func relation(schema *iceberg.Schema, files []warehouse.Local, names []string, where string) (string, error) {
+// relation returns the query that Relation makes a view of. origin, if not empty, is a column more: the file's local path.
+func relation(schema *iceberg.Schema, files []warehouse.Local, names []string, where, origin string) (string, error) {
 	if names == nil {
 		names = fetched(files)
 	}
@@ -237,6 +237,9 @@ func relation(schema *iceberg.Schema, files []warehouse.Local, names []string, w
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", g.files[0].File.Path, err)
 		}
+		if origin != "" {
+			selection += ", f.filename as " + Quote(origin)
+		}
 		paths := make([]string, len(g.files))
 		for i, l := range g.files {
 			paths[i] = l.Path
@@ -254,6 +257,9 @@ func relation(schema *iceberg.Schema, files []warehouse.Local, names []string, w
 		selection, err := shape{}.selection(columns)
 		if err != nil {
 			return "", err
+		}
+		if origin != "" {
+			selection += ", cast(null as varchar) as " + Quote(origin)
 		}
 		parts = append(parts, "select "+selection+" where false")
 	}

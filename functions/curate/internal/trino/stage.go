@@ -15,8 +15,6 @@ import (
 	"millrace/functions/curate/internal/warehouse"
 )
 
-const arrivedAt = "arrived_at" // by which Build.Window counts, as in package model
-
 // staged is a build's rows in tables of the stage.
 type staged struct {
 	e      *Engine
@@ -123,6 +121,12 @@ func (s *staged) choose(ctx context.Context, n int64) error {
 	where := ""
 	if m.Partition != "" {
 		where = days.Where(m.Partition) + " and "
+	}
+	if m.TestsKeyAlone() { // then no other row can be one of theirs twice
+		if s.met != "" {
+			s.after = "(select " + list("t", m.UniqueKey) + " from " + s.met + " t where " + where + s.notIn("t", s.rows) + " union all select " + list("r", m.UniqueKey) + " from " + s.rows + " r)"
+		}
+		return nil
 	}
 	names := s.shared()
 	s.after = "(select " + list("t", names) + " from " + s.e.table(s.b.Name) + " t where " + where + s.notIn("t", s.rows) + " union all select " + list("r", names) + " from " + s.rows + " r)"
@@ -258,7 +262,7 @@ func (s *staged) meet(ctx context.Context, days model.Partitions) error {
 	if s.b.Mode != model.Merge || s.b.Target == nil || s.b.Recreate {
 		return nil
 	}
-	since, bounded, err := s.since(ctx)
+	oldest, err := s.oldest(ctx)
 	if err != nil {
 		return err
 	}
@@ -266,21 +270,16 @@ func (s *staged) meet(ctx context.Context, days model.Partitions) error {
 	if err != nil {
 		return err
 	}
+	files = s.b.Candidates(files, days, oldest)
 	look := model.Partitions{Days: slices.Clone(days.Days), Null: days.Null}
-	some := false
 	for _, f := range files {
-		d, dated := f.Partition[m.Partition].(iceberg.Date)
-		if touched := dated && slices.Contains(days.Days, d) || !dated && (m.Partition == "" || days.Null); !touched && bounded && before(f, s.b.Target.Schema(), since) {
-			continue
-		}
-		some = true
-		if dated {
+		if d, dated := f.Partition[m.Partition].(iceberg.Date); dated {
 			look.Days = append(look.Days, d)
 		} else {
 			look.Null = true
 		}
 	}
-	if !some {
+	if len(files) == 0 {
 		return nil
 	}
 	slices.Sort(look.Days)
@@ -289,7 +288,7 @@ func (s *staged) meet(ctx context.Context, days model.Partitions) error {
 	if m.Partition != "" {
 		where = look.Where(m.Partition) + " and "
 	}
-	contest := s.contest()
+	contest := s.b.Contest()
 	spec := warehouse.Spec{}
 	for _, c := range s.columns() {
 		if slices.Contains(contest, c.Name) {
@@ -308,50 +307,19 @@ func (s *staged) meet(ctx context.Context, days model.Partitions) error {
 	return err
 }
 
-// contest is the columns by which rows of a key are compared and told.
-func (s *staged) contest() []string {
-	names := slices.Clone(s.b.Model.UniqueKey)
-	for _, o := range s.b.Model.Order {
-		names = append(names, o.Column)
+// oldest is when the first row of the delta arrived, the zero time where the model does not say.
+func (s *staged) oldest(ctx context.Context) (oldest time.Time, err error) {
+	column := s.b.Model.Arrival()
+	if column == "" {
+		return oldest, nil
 	}
-	if s.b.Conflicts {
-		names = append(names, "root_id", "data_hash", "arrived_at", "kafka_partition", "kafka_offset")
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// since is from when on existing rows are looked at for copies, by their arrival; bounded is false where the model does not say when a row arrived.
-func (s *staged) since(ctx context.Context) (since time.Time, bounded bool, err error) {
-	i := slices.IndexFunc(s.b.Model.Columns, func(c model.Column) bool { return c.Name == arrivedAt })
-	if i < 0 || !strings.HasPrefix(s.b.Model.Columns[i].Type, "timestamp") {
-		return since, false, nil
-	}
-	err = s.e.query(ctx, "select cast(min("+arrivedAt+") as timestamp(6)) from "+s.delta, func(_ []string, row []any) error {
+	err = s.e.query(ctx, "select cast(min("+quote(column)+") as timestamp(6)) from "+s.delta, func(_ []string, row []any) error {
 		if t, ok := row[0].(time.Time); ok {
-			since, bounded = t.UTC().Add(-s.b.Window), true
+			oldest = t.UTC()
 		}
 		return nil
 	})
-	return since, bounded, err
-}
-
-// before says whether all rows of the file arrived before the time, by its statistics.
-func before(f warehouse.File, schema *iceberg.Schema, since time.Time) bool {
-	field, ok := schema.FindFieldByName(arrivedAt)
-	if !ok {
-		return false
-	}
-	bytes, ok := f.Data.UpperBoundValues()[field.ID]
-	if !ok {
-		return false
-	}
-	lit, err := iceberg.LiteralFromBytes(field.Type, bytes)
-	if err != nil {
-		return false // it is then looked at
-	}
-	l, ok := lit.(iceberg.TimestampLiteral)
-	return ok && int64(l) < since.UnixMicro()
+	return oldest, err
 }
 
 // best is a query of the delta's best row of each key, without those that lose against the target.
@@ -366,7 +334,7 @@ func (s *staged) best() string {
 	if s.met == "" {
 		return query
 	}
-	contest := s.contest()
+	contest := s.b.Contest()
 	return query + " left join (select " + list("t", contest) + " from (select " + list("m", contest) + ", row_number() over (partition by " + list("m", m.UniqueKey) + " order by " + m.Ranking("m") +
 		") as millrace_rank from " + s.met + " m) t where t.millrace_rank = 1) o on " + s.same("b", "o") + " where o." + quote(m.UniqueKey[0]) + " is null or " + m.Better("b", "o")
 }
@@ -535,7 +503,7 @@ func (s *staged) tell(ctx context.Context) (*warehouse.Table, error) {
 	if !s.b.Conflicts || s.delta == "" {
 		return nil, nil
 	}
-	m, columns := s.b.Model, s.contest()
+	m, columns := s.b.Model, s.b.Contest()
 	seen := "select " + list("d", columns) + " from " + s.delta + " d"
 	if s.met != "" {
 		seen += " union all select " + list("m", columns) + " from " + s.met + " m"
