@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/apache/iceberg-go"
 	"github.com/spf13/pflag"
 
 	"millrace/functions/curate/internal/duck"
@@ -30,9 +31,16 @@ const queryText = `curate query answers one SELECT over the lake's tables, besid
   curate query --format csv "select * from ops.landing" > landing.csv
 
 Tables are events.*, ops.* and star.*; a name without a schema is looked for in star, events, ops; staging models (stg_...) can be named too. The SQL is
-DuckDB's with Trino's function names. Only the columns that the query names are fetched. It can read nothing but these tables, and write nothing.
+DuckDB's with Trino's function names. It can read nothing but these tables, and write nothing.
 
-A table shows the first 200 rows; csv and json (an object a line) all of them.
+What the SELECT needs is fetched from object storage before it runs, and removed after it: of each table the columns that are named anywhere (all for a star), and all days, but for
+those that a WHERE beside the table rules out, which compares the column of its partition (dates: pickup_date, arrival_date, ...) with days that are written out:
+
+  curate query "select count(*) from fact_trip where pickup_date between '2023-01-05' and '2023-01-07'"     # three days
+
+by =, <, <=, >, >=, between or in, joined to the rest by AND. From 32 MiB on the progress is shown. The disk of SCRATCH must hold it.
+
+A table shows the first 200 rows; csv and json (an object a line) all of them. The columns of a table are as wide as its first %d rows need.
 
 `
 
@@ -110,7 +118,7 @@ func runQuery(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	var f queryFlags
 	if err := f.parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
-			fmt.Fprint(stdout, queryText+f.set().FlagUsages()+"\nVariables:\n\n"+usage.Variables(config{}))
+			fmt.Fprint(stdout, fmt.Sprintf(queryText, aligned)+f.set().FlagUsages()+"\nVariables:\n\n"+usage.Variables(config{}))
 		}
 		return err
 	}
@@ -137,12 +145,13 @@ func runQuery(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	db, err := duck.Open(ctx, duck.Options{Memory: c.Memory, Threads: c.Threads, Scratch: filepath.Join(w.Scratch(), "duckdb")})
+	engine := duck.Options{Memory: c.Memory, Threads: c.Threads, Scratch: filepath.Join(w.Scratch(), "duckdb")}
+	db, err := duck.Open(ctx, engine)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	q := &query{warehouse: w, db: db, models: models, stderr: stderr}
+	q := &query{warehouse: w, db: db, engine: engine, models: models, stderr: stderr}
 	if f.sql == "" {
 		f.sql = "select * from " + queryTables
 	}
@@ -197,7 +206,8 @@ const queryTables = "millrace_tables"
 type query struct {
 	warehouse *warehouse.Warehouse
 	db        *duck.DB
-	models    *model.Set // whose ephemeral models can be named; nil: none
+	engine    duck.Options // of db
+	models    *model.Set   // whose ephemeral models can be named; nil: none
 	stderr    io.Writer
 
 	tables []warehouse.Name
@@ -205,16 +215,23 @@ type query struct {
 	views  []*model.Model // in the order in which they need each other
 	names  map[string]bool
 	all    bool
+
+	listed, outlined bool // queryTables is asked for, or information_schema
+
+	places map[warehouse.Name][]place // where the tables stand
+	whole  bool                       // no rows may be left out
 }
 
 // prepare fetches what the SELECT needs and makes relations of it; from then on DuckDB reads and writes nothing else. Each table is loaded once, so that the whole query sees one state of
 // it. Files that maintenance removed meanwhile are a reason to do all of that once more.
+//
+// An engine that is not sealed only parses the SELECT: to bind one is enough to open what it names.
 func (q *query) prepare(ctx context.Context, sql string) error {
 	var err error
 	if q.tables, err = q.warehouse.Tables(ctx); err != nil {
 		return err
 	}
-	q.needs, q.names = map[warehouse.Name]bool{}, map[string]bool{}
+	q.needs, q.names, q.places = map[warehouse.Name]bool{}, map[string]bool{}, map[warehouse.Name][]place{}
 	if err := q.gather(ctx, sql); err != nil {
 		return err
 	}
@@ -228,29 +245,38 @@ func (q *query) prepare(ctx context.Context, sql string) error {
 	if err != nil {
 		return err
 	}
-	if err := q.define(ctx); err != nil {
-		return err
-	}
 	// A person who asks for the first ten rows twice expects the same.
 	if err := q.db.Exec(ctx, "set preserve_insertion_order=true"); err != nil {
 		return err
 	}
-	return q.db.Seal(ctx)
+	if err := q.db.Seal(ctx); err != nil {
+		return err
+	}
+	return q.define(ctx, q.db)
 }
 
-// bind finds what is wrong with the SELECT before anything is fetched, with the tables' columns in the error where a name may be wrong.
-func (q *query) bind(ctx context.Context, sql string) error {
+// bind finds what is wrong with the SELECT before anything is fetched, with the tables' columns in the error where a name may be wrong. It does so in an engine of its own, which is sealed
+// over empty tables.
+func (q *query) bind(ctx context.Context, sql string) (err error) {
+	db, err := duck.Open(ctx, q.engine)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	var columns string
 	for _, name := range q.tables {
-		if !q.needs[name] {
+		if !q.needs[name] && !q.outlined {
 			continue
 		}
 		t, err := q.warehouse.Load(ctx, name)
 		if err != nil {
 			return err
 		}
-		if err := q.db.Relation(ctx, name, t.Schema(), nil, nil, ""); err != nil {
+		if err := db.Relation(ctx, name, t.Schema(), nil, nil, ""); err != nil {
 			return err
+		}
+		if !q.needs[name] {
+			continue
 		}
 		columns += "\n" + name.String() + " has"
 		for i, f := range t.Schema().Fields() {
@@ -260,10 +286,18 @@ func (q *query) bind(ctx context.Context, sql string) error {
 			columns += " " + f.Name
 		}
 	}
-	if err := q.define(ctx); err != nil {
+	if q.listed {
+		if err := db.Exec(ctx, createList); err != nil {
+			return err
+		}
+	}
+	if err := db.Seal(ctx); err != nil {
 		return err
 	}
-	_, err := q.db.Describe(ctx, sql)
+	if err := q.define(ctx, db); err != nil {
+		return err
+	}
+	_, err = db.Describe(ctx, sql)
 	if duck.IsUnbound(err) {
 		return fmt.Errorf("%w%s", err, columns)
 	}
@@ -271,9 +305,9 @@ func (q *query) bind(ctx context.Context, sql string) error {
 }
 
 // define makes views of the ephemeral models that are named.
-func (q *query) define(ctx context.Context) error {
+func (q *query) define(ctx context.Context, db *duck.DB) error {
 	for _, m := range q.views {
-		if err := q.db.Exec(ctx, "create or replace view "+duck.Quote(m.Name)+" as (\n"+m.SQL+"\n)"); err != nil {
+		if err := db.Exec(ctx, "create or replace view "+duck.Quote(m.Name)+" as (\n"+m.SQL+"\n)"); err != nil {
 			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
 	}
@@ -289,6 +323,16 @@ func (q *query) gather(ctx context.Context, sql string) error {
 	if err != nil {
 		return err
 	}
+	if i := slices.IndexFunc(p.Functions, func(f string) bool { return slices.Contains(indirect, f) }); i >= 0 {
+		return fmt.Errorf("%s takes a table or a query as text, of which nothing would be fetched: write it out", p.Functions[i])
+	}
+	list, ok := places(p)
+	q.whole = q.whole || !ok
+	for _, at := range list {
+		if name, ok := q.find(at.ref); ok { // also one that a WITH clause hides: it takes a day's rows away from nobody
+			q.places[name] = append(q.places[name], at)
+		}
+	}
 	q.all = q.all || p.All
 	for _, c := range p.Columns {
 		q.names[c] = true
@@ -298,12 +342,14 @@ func (q *query) gather(ctx context.Context, sql string) error {
 			if err := q.list(ctx); err != nil {
 				return err
 			}
+			q.listed = true
 			continue
 		}
 		if strings.HasPrefix(ref, "information_schema.") {
 			if err := q.outline(ctx); err != nil {
 				return err
 			}
+			q.outlined = true
 			continue
 		}
 		name, ok := q.find(ref)
@@ -325,6 +371,9 @@ func (q *query) gather(ctx context.Context, sql string) error {
 	}
 	return nil
 }
+
+// indirect are functions that read what their arguments name, which the parser does not show.
+var indirect = []string{"query", "query_table", "json_execute_serialized_sql"}
 
 // find returns the table that a name means, by DuckDB's search path.
 func (q *query) find(ref string) (warehouse.Name, bool) {
@@ -371,9 +420,11 @@ func (q *query) unknown(ref string) error {
 	return fmt.Errorf("there is no table %s; there are:\n  %s", ref, strings.Join(names, "\n  "))
 }
 
+const createList = "create or replace table " + queryTables + ` ("table" varchar, "rows" bigint, bytes bigint, files bigint, changed timestamptz)`
+
 // list makes the table of tables: rows, bytes and files as each table's snapshot says.
 func (q *query) list(ctx context.Context) error {
-	if err := q.db.Exec(ctx, "create or replace table "+queryTables+` ("table" varchar, "rows" bigint, bytes bigint, files bigint, changed timestamptz)`); err != nil {
+	if err := q.db.Exec(ctx, createList); err != nil {
 		return err
 	}
 	for _, name := range q.tables {
@@ -423,6 +474,7 @@ type source struct {
 func (q *query) relations(ctx context.Context) error {
 	var sources []source
 	var total int64
+	var count int
 	for _, name := range q.tables {
 		if !q.needs[name] {
 			continue
@@ -432,18 +484,19 @@ func (q *query) relations(ctx context.Context) error {
 			return err
 		}
 		s := source{table: t, columns: q.columns(t)}
-		if s.files, err = t.Plan(ctx, nil); err != nil {
+		if s.files, err = t.Plan(ctx, q.filter(t)); err != nil {
 			return err
 		}
 		for _, f := range s.files {
 			total += f.Bytes
 		}
+		count += len(s.files)
 		sources = append(sources, s)
 	}
 	var done atomic.Int64
 	if total >= fetchTold {
 		bar := progress.Start(q.stderr, func() progress.State {
-			return progress.State{Name: "fetching", Done: done.Load() >> 20, Total: total >> 20, What: "MiB"}
+			return progress.State{Name: fmt.Sprintf("fetching columns of %d files", count), Done: done.Load() >> 20, Total: total >> 20, What: "MiB"}
 		})
 		defer bar.Stop()
 	}
@@ -464,6 +517,14 @@ func (q *query) relations(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// filter returns which rows of the table the query can need; nil is all.
+func (q *query) filter(t *warehouse.Table) iceberg.BooleanExpression {
+	if q.whole || len(q.places[t.Name]) == 0 {
+		return nil
+	}
+	return filter(t, q.places[t.Name])
 }
 
 // columns returns the table's columns that the query can need: those that it names, or the first where it names none (it counts rows); nil is all.

@@ -3,8 +3,10 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -252,5 +254,75 @@ func TestQueryWhileFilesGo(t *testing.T) {
 	sweep()
 	if _, _, err := l.query(t, "select count(id) as n from fact_trip"); !errors.Is(err, objectstore.ErrNotFound) || !strings.Contains(err.Error(), ".parquet") {
 		t.Errorf("%v", err)
+	}
+}
+
+// Guards files of the machine from a SELECT that only has to be bound to open one, and to tell in its error what is in it: the engine is closed before it sees the text.
+func TestQueryBindsSealed(t *testing.T) {
+	l := newLake(t)
+	l.add(t, factTrip, tripSpec, trips, false)
+	dir := t.TempDir()
+	for name, content := range map[string]string{"a.csv": "topsecret,b\n1,2\n", "a.json": `{"topsecret": 1}`, "sub=topsecret/a.csv": "c\n1\n"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700), os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.db.Exec(t.Context(), "copy (select 1 as topsecret) to "+duck.Literal(filepath.Join(dir, "a.parquet"))+" (format parquet)"); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{
+		"read_csv('" + dir + "/a.csv')", "read_csv_auto('" + dir + "/a.csv')", "read_json('" + dir + "/a.json')", "read_parquet('" + dir + "/a.parquet')",
+		"parquet_schema('" + dir + "/a.parquet')", "'" + dir + "/a.csv'", "read_csv('" + dir + "/*/a.csv', hive_partitioning=true)",
+	} {
+		for _, sql := range []string{"select nothing from " + from, "select f.id from fact_trip f, " + from + " x where x.nothing = 1", "select topsecret from " + from} {
+			_, said, err := l.query(t, "--format", "csv", sql)
+			if err == nil {
+				t.Fatalf("%s is answered", sql)
+			}
+			if text := strings.ReplaceAll(said+err.Error(), sql, ""); strings.Contains(text, "topsecret") && !strings.Contains(sql, "topsecret") {
+				t.Errorf("%s: %s", sql, text)
+			}
+			if text := err.Error(); !strings.Contains(text, "Permission Error") && !strings.Contains(text, "there is no table") {
+				t.Errorf("%s got further than to the closed door: %s", sql, text)
+			}
+		}
+	}
+}
+
+// Guards memory: a table of all rows is written as the rows come, however many they are, and what is wider than its column further down is still shown.
+func TestTableIsStreamed(t *testing.T) {
+	var out bytes.Buffer
+	w := bufio.NewWriter(&out)
+	p := &tablePrinter{w: w}
+	if err := p.begin([]duck.Column{{Name: "n", Type: "BIGINT"}, {Name: "text", Type: "VARCHAR"}}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 * aligned {
+		text := "abc"
+		if n == 2*aligned {
+			text = "wider"
+		}
+		if err := p.row([]any{fmt.Sprint(n % 10), text}); err != nil {
+			t.Fatal(err)
+		}
+		if len(p.rows) > aligned+1 {
+			t.Fatalf("%d rows are held in memory", len(p.rows))
+		}
+	}
+	if err := errors.Join(p.end(3*aligned, false), w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(out.String(), "\n")
+	if len(lines) != 3*aligned+4 || lines[0] != "n  text" || lines[1] != "─  ────" || lines[2] != "0  abc" || lines[2+2*aligned] != "0  wider" || lines[3*aligned+2] != fmt.Sprintf("(%d rows)", 3*aligned) {
+		t.Errorf("%d lines: %q ... %q", len(lines), lines[:4], lines[len(lines)-3:])
+	}
+}
+
+// Guards people who ask for all rows as a table: none is left out.
+func TestQueryAllRows(t *testing.T) {
+	l := newLake(t)
+	out, _, err := l.query(t, "--max-rows", "0", "select range as n from range(25000)")
+	if err != nil || strings.Count(out, "\n") != 25003 || !strings.HasSuffix(out, "\n24999\n(25000 rows)\n") {
+		t.Errorf("%d lines, %v: %.100s ... %s", strings.Count(out, "\n"), err, out, out[max(0, len(out)-50):])
 	}
 }

@@ -155,11 +155,16 @@ func (p jsonPrinter) row(values []any) error {
 
 func (jsonPrinter) end(int64, bool) error { return nil }
 
-// tablePrinter aligns columns, numbers to the right; it writes at the end.
+// aligned is how many rows say how wide a table's columns are.
+const aligned = 1000
+
+// tablePrinter aligns columns, numbers to the right. It holds no more than the first rows: what is wider further down stands out of its column.
 type tablePrinter struct {
-	w     *bufio.Writer
-	right []bool
-	rows  [][]string
+	w      *bufio.Writer
+	right  []bool
+	widths []int
+	rows   [][]string // not written yet, the head among them
+	begun  bool       // the head is written, and with it how wide the columns are
 }
 
 func (p *tablePrinter) begin(columns []duck.Column) error {
@@ -200,41 +205,65 @@ func (p *tablePrinter) row(values []any) error {
 			cells[i] = cell(s)
 		}
 	}
+	if p.begun {
+		return p.line(cells)
+	}
 	p.rows = append(p.rows, cells)
+	if len(p.rows) > aligned {
+		return p.write()
+	}
 	return nil
 }
 
-func (p *tablePrinter) end(rows int64, more bool) error {
-	widths := make([]int, len(p.right))
+// write writes the head and the rows that were held back.
+func (p *tablePrinter) write() error {
+	p.begun, p.widths = true, make([]int, len(p.right))
 	for _, r := range p.rows {
 		for i, c := range r {
-			widths[i] = max(widths[i], utf8.RuneCountInString(c))
+			p.widths[i] = max(p.widths[i], utf8.RuneCountInString(c))
 		}
 	}
+	rule := make([]string, len(p.widths))
+	for i, w := range p.widths {
+		p.widths[i] = max(w, 1)
+		rule[i] = strings.Repeat("─", p.widths[i])
+	}
 	for n, r := range p.rows {
-		var line strings.Builder
-		for i, c := range r {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c))
-			if p.right[i] {
-				c = pad + c
-			} else {
-				c += pad
-			}
-			if i > 0 {
-				line.WriteString("  ")
-			}
-			line.WriteString(c)
+		if err := p.line(r); err != nil {
+			return err
 		}
-		fmt.Fprintln(p.w, strings.TrimRight(line.String(), " "))
 		if n == 0 {
-			for i, w := range widths {
-				widths[i] = max(w, 1)
+			if _, err := fmt.Fprintln(p.w, strings.Join(rule, "  ")); err != nil {
+				return err
 			}
-			rule := make([]string, len(widths))
-			for i, w := range widths {
-				rule[i] = strings.Repeat("─", w)
-			}
-			fmt.Fprintln(p.w, strings.Join(rule, "  "))
+		}
+	}
+	p.rows = nil
+	return nil
+}
+
+func (p *tablePrinter) line(cells []string) error {
+	var line strings.Builder
+	for i, c := range cells {
+		pad := strings.Repeat(" ", max(0, p.widths[i]-utf8.RuneCountInString(c)))
+		if p.right[i] {
+			c = pad + c
+		} else {
+			c += pad
+		}
+		if i > 0 {
+			line.WriteString("  ")
+		}
+		line.WriteString(c)
+	}
+	_, err := fmt.Fprintln(p.w, strings.TrimRight(line.String(), " "))
+	return err
+}
+
+func (p *tablePrinter) end(rows int64, more bool) error {
+	if !p.begun {
+		if err := p.write(); err != nil {
+			return err
 		}
 	}
 	switch {
