@@ -222,7 +222,8 @@ func Check(root string, in io.Reader, groups []Group, options Options) ([]Findin
 		}
 		s := newSet(g.Name, objects, options)
 		for _, f := range s.check() {
-			if !slices.ContainsFunc(findings, func(o Finding) bool { o.Set = f.Set; return o == f }) {
+			// What to write may name the objects of a set.
+			if !slices.ContainsFunc(findings, func(o Finding) bool { o.Set, o.Write = f.Set, f.Write; return o == f }) {
 				findings = append(findings, f)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -203,6 +204,40 @@ func TestKustomizationIsLeftOutWithAWord(t *testing.T) {
 	}
 	if _, errs, err := run(t, root, ""); err != nil || !strings.Contains(errs, "kubectl kustomize") || !strings.Contains(errs, "knative/other") {
 		t.Errorf("%v, %q", err, errs)
+	}
+}
+
+// Guards against one fault that is told once for each overlay that has the file, under the link's name; and an exception that hides something in one of them against being called stale.
+func TestAFileOfSeveralSetsIsToldOnce(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"knative/other", "knative/jobs", "triggers"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const source = "apiVersion: sources.knative.dev/v1\nkind: PingSource\nmetadata: {name: p%s}\nspec: {sink: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: %s}}}\n"
+	for file, content := range map[string]string{
+		"p.yaml": fmt.Sprintf(source, "", "nowhere"),
+		// Its target is in the other set alone.
+		"q.yaml":       fmt.Sprintf(source, `q, annotations: {lint.millrace/no-receiver: "it is a sample"}`, "f"),
+		"other/f.yaml": "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: f}\nspec: {template: {spec: {containers: [{image: i}]}}}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(root, "knative", file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"p.yaml", "q.yaml"} {
+		if err := os.Symlink("../"+name, filepath.Join(root, "knative/other", name)); err != nil {
+			t.Skipf("no symbolic links here: %v", err)
+		}
+	}
+	out, _, err := run(t, root, "", "-format", "json")
+	var findings []Finding
+	if jsonErr := json.Unmarshal([]byte(out), &findings); jsonErr != nil || !errors.Is(err, ErrFound) {
+		t.Fatalf("%v, %v", err, jsonErr)
+	}
+	if len(findings) != 1 || findings[0].Code != NoReceiver || findings[0].File != "knative/p.yaml" || findings[0].Line != 4 {
+		t.Errorf("%+v", findings)
 	}
 }
 

@@ -186,6 +186,7 @@ var cases = []struct {
 	{name: "a reply without a filter", content: annotated(`lint.millrace/replies: "type=b"`), want: []Code{ReplyLoop}},
 	{name: "a reply that is filtered out by its extension", content: annotated(`lint.millrace/replies: "stage=rated"`, `filters: [{exact: {type: a}}, {cesql: "NOT EXISTS stage"}]`)},
 	{name: "a reply that loses its extension", content: annotated(`lint.millrace/replies: "-stage"`, `filters: [{not: {exact: {stage: rated}}}]`), want: []Code{ReplyLoop}},
+	{name: "a reply to what has no extension", content: annotated(`lint.millrace/replies: "type=b"`, `filters: [{cesql: "NOT EXISTS replayid"}]`), want: []Code{ReplyLoop}},
 	{name: "a reply by prefix", content: annotated(`lint.millrace/replies: "type=trip.rated"`, `filters: [{prefix: {type: "trip."}}]`), want: []Code{ReplyLoop}},
 	{name: "a reply by the older filter", content: annotated(`lint.millrace/replies: "type=b"`, `filter: {attributes: {type: a}}`)},
 	{name: "a reply by the older filter that it passes", content: annotated(`lint.millrace/replies: "stage=b"`, `filter: {attributes: {type: a}}`), want: []Code{ReplyLoop}},
