@@ -24,7 +24,8 @@ snapshots and reports that still have them, and rows of landing objects.
   curate erase --subject ada@example.com --apply --remember ada.ids --report done.json
   curate erase --ids ids.txt --apply                            # a file of root ids, one a line; # begins a remark
 
-An erasure that was broken off is repeated by the same command. It says what remains and until when: Kafka keeps events until its topics' retention is over, and what was not
+An erasure that was broken off says what is done and what is not, and is repeated by the same command. An entry of a landing log that is damaged, or names what is, stops it and is named, unless
+INGEST_ACCEPT has it: then the rest is erased, and the report says what could not be looked at. Where its lock is lost, it stops before it commits or deletes anything more. The report says what remains and until when: Kafka keeps events until its topics' retention is over, and what was not
 drained yet lands afterwards, for which the command is given again. In enriched rows and in search a subject that a contract calls personal is a pseudonym: its events are found by the
 raw objects, as long as there are any; give the pseudonym as a subject too where they are gone.
 --apply takes the events from raw objects too: --remember keeps their root ids, by which the same command finds what lands later. Delete that file once Kafka's retention is over.
@@ -87,7 +88,8 @@ func (s *session) erase(ctx context.Context, person erase.Person, apply bool, re
 		return fmt.Errorf("an id for the erasure: %w", err)
 	}
 	o := erase.Options{
-		Buckets: []*objectstore.Bucket{s.public, s.private}, Warehouse: s.warehouse, DB: func() (*duck.DB, error) { return s.duck(ctx) }, Apply: apply, Shared: !s.warehouse.Exclusive(), ID: id.String(), Clock: s.clock, Logger: s.log,
+		Buckets: []*objectstore.Bucket{s.public, s.private}, Warehouse: s.warehouse, DB: func() (*duck.DB, error) { return s.duck(ctx) }, Apply: apply, Shared: !s.warehouse.Exclusive(),
+		ID: id.String(), Accept: s.config.Accept, Clock: s.clock, Logger: s.log,
 	}
 	if remember != "" {
 		o.Found = func(roots []string) error { return writeIDs(remember, roots) }
@@ -101,24 +103,26 @@ func (s *session) erase(ctx context.Context, person erase.Person, apply bool, re
 		o.Search = client
 	}
 	r, err := erase.Run(ctx, person, o)
-	if err != nil {
-		if apply {
-			return fmt.Errorf("%w\nPart of it may be done: give the same command again", err)
-		}
-		return err
-	}
+	return tellErasure(r, err, file, stdout)
+}
+
+// tellErasure prints the report, and writes it to the file where one is named: also that of an erasure that an error broke off, since part of it is done.
+func tellErasure(r *erase.Report, failed error, file string, stdout io.Writer) error {
 	fmt.Fprint(stdout, r)
+	if failed != nil && r.Applied {
+		failed = fmt.Errorf("%w\nPart of it may be done: give the same command again", failed)
+	}
 	if file == "" {
-		return nil
+		return failed
 	}
 	b, err := json.MarshalIndent(r, "", "  ")
+	if err == nil {
+		err = os.WriteFile(file, append(b, '\n'), 0o600)
+	}
 	if err != nil {
-		return fmt.Errorf("the report: %w", err)
+		err = fmt.Errorf("the report: %w", err)
 	}
-	if err := os.WriteFile(file, append(b, '\n'), 0o600); err != nil {
-		return fmt.Errorf("the report: %w", err)
-	}
-	return nil
+	return errors.Join(failed, err)
 }
 
 // readIDs reads root ids, one a line; blank lines and what follows a # do not count.

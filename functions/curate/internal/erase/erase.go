@@ -1,6 +1,7 @@
 package erase
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type Options struct {
 	Apply     bool                     // false: only the report
 	Shared    bool                     // others may commit to the warehouse meanwhile: its lock keeps nobody out
 	ID        string                   // of this erasure; names no person
+	Accept    []string                 // entries of landing logs that are given up, <topic id>@<sequence>: what is wrong with them, or with what they name, is told in the report and stops nothing
 	// Found is told all root ids, in order, before anything is removed; its error ends the call. Whoever keeps them can erase what lands later: the raw objects that lead from a subject to its events are gone then. May be nil.
 	Found  func(roots []string) error
 	Clock  func() time.Time
@@ -54,9 +56,14 @@ type Report struct {
 	Pages    []Found   `json:"reports"`
 	Tables   []Found   `json:"tables"`
 	Landing  []Found   `json:"landing"`
-	Expired  []string  `json:"expired"` // tables whose older snapshots are gone
-	Remains  []string  `json:"remains"` // what is not erased by this, and until when
-	Unlisted []string  `json:"missing"` // objects that a landing log names and that are not there
+	Expired  []string  `json:"expired"`  // tables whose older snapshots are gone
+	Remains  []string  `json:"remains"`  // what is not erased by this, and until when
+	Unlisted []string  `json:"missing"`  // objects that a landing log names and that are not there
+	GivenUp  []string  `json:"given_up"` // what could not be looked at of entries in Options.Accept
+	// Done are the steps that came to their end, Left those that did not, in their order: none but after an error, which Stopped says.
+	Done    []string `json:"done"`
+	Left    []string `json:"left"`
+	Stopped string   `json:"stopped,omitempty"`
 }
 
 // Found is how much was found in one place.
@@ -76,41 +83,60 @@ type eraser struct {
 	report   *Report
 }
 
-// Run finds the person's events and, where the options say so, removes them. An error leaves what was done so far; the same call again does the rest. The report is never nil.
+// Run finds the person's events and, where the options say so, removes them. An error leaves what was done so far, and the report says what that is; the same call again does the rest. The report is never nil.
 func Run(ctx context.Context, person Person, o Options) (*Report, error) {
 	e := &eraser{Options: o, subjects: set(person.Subjects), roots: set(person.Roots), versions: map[*landing.Log]landing.Versions{}}
 	e.report = &Report{ID: o.ID, Time: o.Clock().UTC(), Applied: o.Apply}
 	if len(e.subjects)+len(e.roots) == 0 {
 		return e.report, errors.New("erase: whose events? root ids or subjects are needed")
 	}
-	objects, err := e.objects(ctx)
-	if err != nil {
-		return e.report, err
+	var objects []*object
+	of := func(kind string) func(context.Context) error {
+		return func(ctx context.Context) error { return e.landing(ctx, objects, kind) }
 	}
-	if len(e.subjects) > 0 {
-		if err := e.discover(ctx, objects); err != nil {
-			return e.report, err
-		}
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"find", func(ctx context.Context) (err error) {
+			if objects, err = e.objects(ctx); err != nil {
+				return err
+			}
+			return e.find(ctx, objects)
+		}},
+		{"search", e.search}, {"reports", e.pages}, {"warehouse", e.tables},
+		{landing.Prefix(landing.KindEnriched), of(landing.KindEnriched)}, {landing.Prefix(landing.KindDead), of(landing.KindDead)}, {landing.Prefix(landing.KindRaw), of(landing.KindRaw)},
 	}
-	e.report.Roots = len(e.roots)
-	if o.Found != nil && o.Apply {
-		if err := o.Found(slices.Sorted(maps.Keys(e.roots))); err != nil {
-			return e.report, fmt.Errorf("erase: %w", err)
-		}
-	}
-	steps := []func(context.Context) error{
-		e.search, e.pages, e.tables,
-		func(ctx context.Context) error { return e.landing(ctx, objects, landing.KindEnriched) },
-		func(ctx context.Context) error { return e.landing(ctx, objects, landing.KindDead) },
-		func(ctx context.Context) error { return e.landing(ctx, objects, landing.KindRaw) },
-	}
+	var err error
 	for _, step := range steps {
-		if err := step(ctx); err != nil {
-			return e.report, fmt.Errorf("erase: %w", err)
+		if err == nil {
+			if err = step.do(ctx); err != nil {
+				err = fmt.Errorf("erase: %s: %w", strings.TrimSuffix(step.name, "/"), err)
+				e.report.Stopped = err.Error()
+			}
+		}
+		if err != nil {
+			e.report.Left = append(e.report.Left, step.name)
+		} else {
+			e.report.Done = append(e.report.Done, step.name)
 		}
 	}
 	e.remains()
-	return e.report, nil
+	return e.report, err
+}
+
+// find finds the root ids and tells them.
+func (e *eraser) find(ctx context.Context, objects []*object) error {
+	if len(e.subjects) > 0 {
+		if err := e.discover(ctx, objects); err != nil {
+			return err
+		}
+	}
+	e.report.Roots = len(e.roots)
+	if e.Found != nil && e.Apply {
+		return e.Found(slices.Sorted(maps.Keys(e.roots)))
+	}
+	return nil
 }
 
 // set is the values without empty ones.
@@ -137,19 +163,19 @@ func (e *eraser) discover(ctx context.Context, objects []*object) error {
 		}
 	}
 	for _, o := range objects {
-		if err := o.scan(ctx, func(r row) { note(r.root, r.subject) }); err != nil && !errors.Is(err, objectstore.ErrNotFound) {
-			return fmt.Errorf("erase: %w", err)
+		if _, err := e.scan(ctx, o, func(r row) { note(r.root, r.subject) }); err != nil {
+			return err
 		}
 	}
 	if err := e.eachFile(ctx, func(_ *warehouse.Table, _ warehouse.File, rows func(func(row)) error) error {
 		return rows(func(r row) { note(r.root, r.subject) })
 	}); err != nil {
-		return fmt.Errorf("erase: %w", err)
+		return err
 	}
 	if e.Search != nil {
 		held, _, err := e.Search.FindBy(ctx, "subject", slices.Sorted(maps.Keys(e.subjects)))
 		if err != nil {
-			return fmt.Errorf("erase: %w", err)
+			return err
 		}
 		for _, h := range held {
 			if h.RootID != "" {
@@ -160,12 +186,17 @@ func (e *eraser) discover(ctx context.Context, objects []*object) error {
 	return nil
 }
 
-// search deletes the documents.
+// search deletes the documents, until there are none.
 func (e *eraser) search(ctx context.Context) error {
 	if e.Search == nil {
 		return nil
 	}
-	found := map[string]int64{}
+	found := map[string]map[search.Ref]bool{}
+	defer func() {
+		for _, index := range slices.Sorted(maps.Keys(found)) {
+			e.report.Search = append(e.report.Search, Found{Where: index, Rows: int64(len(found[index]))})
+		}
+	}()
 	for _, by := range []struct {
 		field  string
 		values map[string]bool
@@ -178,25 +209,31 @@ func (e *eraser) search(ctx context.Context) error {
 			refs := make([]search.Ref, len(held))
 			for i, h := range held {
 				refs[i] = h.Ref
-				if by.field == "root_id" || !e.roots[h.RootID] { // counted already
-					found[h.Index]++
-				}
 			}
-			if e.Apply {
+			if e.Apply && len(refs) > 0 {
+				if err := e.Warehouse.Held(ctx); err != nil {
+					return err
+				}
 				if err := e.Search.Delete(ctx, refs); err != nil {
 					return err
 				}
 			}
-			if more && !e.Apply {
-				e.remain = append(e.remain, "search has more documents than are counted here: it does not give all at once, and those that are counted would have to go first")
+			for _, h := range held {
+				if found[h.Index] == nil {
+					found[h.Index] = map[search.Ref]bool{}
+				}
+				found[h.Index][h.Ref] = true
 			}
-			if !more || !e.Apply {
+			if !e.Apply {
+				if more {
+					e.remain = append(e.remain, "search has more documents than are counted here: it does not give all of one event at once, and those that are counted would have to go first")
+				}
+				break
+			}
+			if len(refs) == 0 {
 				break
 			}
 		}
-	}
-	for _, index := range slices.Sorted(maps.Keys(found)) {
-		e.report.Search = append(e.report.Search, Found{Where: index, Rows: found[index]})
 	}
 	return nil
 }
@@ -205,6 +242,9 @@ func (e *eraser) search(ctx context.Context) error {
 func (e *eraser) remains() {
 	add := func(format string, args ...any) {
 		e.report.Remains = append(e.report.Remains, fmt.Sprintf(format, args...))
+	}
+	if len(e.report.Left) > 0 && e.Apply {
+		add("what is not done of this erasure: %s. The same command does it; what is done stays done", strings.Join(e.report.Left, ", "))
 	}
 	add("Kafka keeps the events until the topics' retention is over (168h for raw and enriched events, 720h for dead letters, where provision made them), and consumers of your own what they took from there. " +
 		"Events that were not drained yet land after this: erase again after the next drain")
@@ -218,12 +258,15 @@ func (e *eraser) remains() {
 		add("search was not asked: ELASTICSEARCH_URL is not set")
 	}
 	if len(e.report.Tables) > 0 {
-		add("marts hold the person's part of sums until the next run of curate recomputes them")
+		add("marts hold the person's part of sums until the next run of curate recomputes them; sums of days of which retention took rows keep it")
 	}
 	add("buckets that keep versions of objects keep the old ones until their own rules remove them; so do copies and backups")
 	e.report.Remains = append(e.report.Remains, e.remain...)
 	if len(e.report.Unlisted) > 0 {
 		add("%d objects that landing logs name are not there and were not looked at", len(e.report.Unlisted))
+	}
+	if len(e.report.GivenUp) > 0 {
+		add("given up by INGEST_ACCEPT, and not looked at: %s", strings.Join(e.report.GivenUp, "; "))
 	}
 }
 
@@ -234,7 +277,13 @@ func (r *Report) String() string {
 	if r.Applied {
 		done = "removed"
 	}
+	if len(r.Left) > 0 {
+		done = "broken off at " + r.Left[0] + "; the numbers are of what was come to"
+	}
 	fmt.Fprintf(&b, "erasure %s at %s: %d events by root id, %s\n", r.ID, r.Time.Format(time.RFC3339), r.Roots, done)
+	if len(r.Left) > 0 {
+		fmt.Fprintf(&b, "  done: %s\n  not done: %s\n", cmp.Or(strings.Join(r.Done, ", "), "nothing"), strings.Join(r.Left, ", "))
+	}
 	for _, part := range []struct {
 		name, what, objects string
 		found               []Found

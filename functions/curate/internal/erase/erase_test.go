@@ -66,6 +66,7 @@ type lake struct {
 	tails           map[string]landing.Entry
 	shared          bool
 	found           func([]string) error
+	accept          []string
 	ballast         int // bytes of each row that do not compress
 }
 
@@ -199,7 +200,7 @@ func (l *lake) erase(apply bool, person Person) (r *Report, err error) {
 	l.t.Helper()
 	l.with(func(w *warehouse.Warehouse, db func() (*duck.DB, error)) {
 		r, err = Run(context.Background(), person, Options{
-			Buckets: []*objectstore.Bucket{l.public, l.private}, Warehouse: w, DB: db, Search: l.index, Apply: apply, Shared: l.shared, Found: l.found, ID: "e-1", Clock: func() time.Time { return now },
+			Buckets: []*objectstore.Bucket{l.public, l.private}, Warehouse: w, DB: db, Search: l.index, Apply: apply, Shared: l.shared, Found: l.found, Accept: l.accept, ID: "e-1", Clock: func() time.Time { return now },
 			Logger: slog.New(slog.DiscardHandler),
 		})
 		left, globErr := filepath.Glob(filepath.Join(w.Scratch(), "*.parquet"))
@@ -320,11 +321,15 @@ func (l *lake) left() string {
 type documents struct {
 	held map[search.Ref]search.Held
 	more bool // than one answer holds
+	page int  // documents of one answer; 0: all
 	fail error
 }
 
 func (d *documents) FindBy(_ context.Context, field string, values []string) (found []search.Held, more bool, err error) {
 	for _, h := range d.held {
+		if d.page > 0 && len(found) == d.page {
+			return found, true, d.fail
+		}
 		if field == "root_id" && slices.Contains(values, h.RootID) {
 			found = append(found, h)
 		}
