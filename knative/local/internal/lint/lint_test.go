@@ -234,7 +234,13 @@ metadata: {name: rate, namespace: n, annotations: {lint.millrace/replies: "type=
 	{name: "HTTP intake that may sleep", content: trigger() + ksvc("", `{name: INTAKE, value: "http://:8080"}`)},
 	{name: "a Deployment with Kafka intake", content: trigger() + deployment("", intake)},
 	{name: "a Deployment at zero", content: trigger() + deployment("replicas: 0\n  ", intake), want: []Code{AsleepForGood}},
-	{name: "a Deployment at zero with a scaler", content: trigger() + deployment("replicas: 0\n  ", intake) + scaledObject(aDeployment, "f")},
+	{name: "a Deployment at zero with a scaler", content: trigger() + deployment("replicas: 0\n  ", intake) + scaledObject(aDeployment, "f") + "  triggers: [{type: kafka, metadata: {consumerGroup: g}}]\n"},
+	{name: "a scaler of the function's lag", content: trigger() + deployment("", intake) + scaledObject(aDeployment, "f") + "  triggers: [{type: kafka, metadata: {consumerGroup: g, topic: events.raw}}]\n"},
+	{name: "a scaler of the group's lag", content: trigger() + deployment("", intake) + scaledObject(aDeployment, "f") + "  triggers: [{type: kafka, metadata: {consumerGroup: g}}]\n"},
+	{name: "a scaler of another group", content: trigger() + deployment("", intake) + scaledObject(aDeployment, "f") + "  triggers: [{type: kafka, metadata: {consumerGroup: h, topic: events.raw}}]\n", want: []Code{ScalerElsewhere}},
+	{name: "a scaler of one of two topics", content: trigger() + deployment("", `{name: T, value: events.raw}, {name: INTAKE, value: "kafka:///$(T),events.dead?group=g"}`) + scaledObject(aDeployment, "f") +
+		"  triggers: [{type: kafka, metadata: {consumerGroup: g, topicFromEnv: T}}]\n", want: []Code{ScalerElsewhere}},
+	{name: "a scaler by something else", content: trigger() + deployment("", intake) + scaledObject(aDeployment, "f") + "  triggers: [{type: cpu, metadata: {value: '80'}}]\n"},
 	{name: "a scaler whose target is misspelt", content: trigger() + deployment("", intake) + scaledObject(aDeployment, "g"), want: []Code{ScalerOfNothing}},
 
 	{name: "a subscriber that is not there", content: strings.Replace(trigger(), "name: rate}}\n", "name: raet}}\n", 1), want: []Code{NoReceiver}},

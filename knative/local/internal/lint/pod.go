@@ -131,6 +131,43 @@ func (s *set) scaledObject(o *object) {
 		s.found(ScalerOfNothing, o, o, at, fmt.Sprintf("its target is the Knative %s, which has no subresource scale", to), "a Deployment as target, as in knative/direct")
 	case target == nil:
 		s.found(ScalerOfNothing, o, o, at, "there is no "+to.String(), "the name of an object that is applied with it"+s.suggest(to))
+	default:
+		for _, p := range s.pods {
+			if p.object == target {
+				s.watches(o, p)
+			}
+		}
+	}
+}
+
+// watches reports topics of a function's intake whose lag its scaler does not watch.
+func (s *set) watches(o *object, p *pod) {
+	u, err := url.Parse(p.env["INTAKE"])
+	if err != nil || len(p.intake()) == 0 {
+		return
+	}
+	intake := u.Query().Get("group")
+	watched := map[string]bool{}
+	for _, trigger := range items(o.at("spec", "triggers")) {
+		// A setting is said, or is the name of a variable of the target that says it.
+		setting := func(name string) string {
+			if value := scalar(child(trigger, "metadata", name)); value != "" {
+				return value
+			}
+			return p.env[scalar(child(trigger, "metadata", name+"FromEnv"))]
+		}
+		if scalar(child(trigger, "type")) != "kafka" {
+			return // another scaler may see it
+		}
+		if group := scalar(child(trigger, "metadata", "consumerGroup")); group == intake {
+			watched[setting("topic")] = true
+		}
+	}
+	for _, topic := range p.intake() {
+		if !watched[topic] && !watched[""] { // without a topic KEDA watches all of the group
+			s.found(ScalerElsewhere, o, o, o.nearest("spec", "triggers"), fmt.Sprintf("no trigger watches topic %s by group %s, which INTAKE of %s reads", topic, intake, p.ref),
+				fmt.Sprintf("a trigger of type kafka with consumerGroup: %s and topic: %s (or topicFromEnv)", intake, topic))
+		}
 	}
 }
 

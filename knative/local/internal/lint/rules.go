@@ -19,6 +19,7 @@ const (
 	SourceWithoutOrdering Code = "source-without-ordering"
 	AsleepForGood         Code = "asleep-for-good"
 	ScalerOfNothing       Code = "scaler-of-nothing"
+	ScalerElsewhere       Code = "scaler-elsewhere"
 	NoReceiver            Code = "no-receiver"
 	NoReader              Code = "no-reader"
 	BadAnnotation         Code = "bad-annotation"
@@ -91,6 +92,10 @@ func Rules() []Rule {
 		{
 			ScalerOfNothing, "A ScaledObject whose target is not there, or is a Knative Service, which cannot be scaled.",
 			"KEDA marks it not ready and scales nothing: a target at zero stays there.",
+		},
+		{
+			ScalerElsewhere, "A ScaledObject whose Kafka triggers watch another group, or not all topics, of what its target's INTAKE reads.",
+			"Lag that nobody watches wakes nobody: the function sleeps on its events, and the scaler looks healthy.",
 		},
 		{
 			NoReceiver, "A sink, subscriber, reply, deadLetterSink or Broker names an object that is not among these manifests.",
