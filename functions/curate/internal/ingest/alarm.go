@@ -17,6 +17,7 @@ const (
 
 	CodeType      Code = "column_type"     // a column's type is not that of the table
 	CodeCollision Code = "table_collision" // two event types have one table name
+	CodeDamaged   Code = "table_damaged"   // a table's entry in the catalog, its metadata or its manifests cannot be used
 
 	CodeLost     Code = "offsets_lost"    // Kafka no longer had offsets when they were to be landed
 	CodeBroken   Code = "topic_broken"    // Kafka lost the end of a partition, which is not landed on
@@ -24,6 +25,7 @@ const (
 	CodeBegins   Code = "log_begins_late" // the log's first entries are gone, and with them whatever they named that is not in the warehouse
 	CodeUnjoined Code = "log_unjoined"    // the entry at the position is gone, so that whether the next one continues it cannot be told
 	CodeGone     Code = "log_gone"        // a log that was ingested is not there any more
+	CodeDropped  Code = "table_dropped"   // a table that had rows is not there any more; it is made anew from the landing logs
 )
 
 // Alarm is something that a person should look at.
@@ -61,6 +63,8 @@ var hints = map[Code]string{
 	CodeObjectDiffers: "The drain that wrote entry and object was wrong, or both were replaced: keep them for whoever looks into it; rows of later entries wait.",
 	CodeType:          "Give the contract back its type and publish the change as a new MODEL, which is a table of its own; rows that were landed by other types cannot be in one table.",
 	CodeCollision:     "Rename one of the event types: tables are named in lower case with _ for all but letters and digits.",
+	CodeDamaged:       "Put the file back from an older version or a copy of the bucket; or make the table anew: curate rebuild --table <table> --yes. Its rows wait in landing, and what is made of them stays as it is until then.",
+	CodeDropped:       "Nothing is to be done where the log and its objects are whole. Who wants the table gone keeps its events from being landed: what is landed is in the tables.",
 	CodeLost:          "Events are lost to the lake: let load-lake drain more often than the topic's retention, and look for them in events.enriched or at the producers.",
 	CodeBroken:        "See load-lake's runbook: DRAIN_ACCEPT_TRUNCATION says where it may go on.",
 	CodeRewound:       "Rows can be there twice from that offset on, with the same root ids; deduplication keeps one.",

@@ -99,8 +99,8 @@ func (b *batch) pick(ctx context.Context, e landing.Entry) (pieces []*piece, sto
 		if o.Kind == landing.KindRaw {
 			continue
 		}
-		if b.run.whole {
-			b.run.name(b.source, o)
+		if b.run.whole && !b.run.name(b.source, o, p, e.Sequence) {
+			continue
 		}
 		t, err := b.run.target(ctx, b.source, e, p)
 		if err != nil {
@@ -168,7 +168,7 @@ func (b *batch) ingest(ctx context.Context) (more bool, err error) {
 		return true, nil
 	}
 	var bad *Alarm
-	if !r.dry {
+	if !r.dry || r.whole && r.o.Verify {
 		if bad, b.gone, err = b.fetch(ctx); err != nil {
 			return false, err
 		}
@@ -354,7 +354,9 @@ func (b *batch) write(ctx context.Context) error {
 			continue
 		}
 		if err := b.append(ctx, t, byTable[t]); err != nil {
-			return fmt.Errorf("%s: %w", t.name, err)
+			if err := b.blame(ctx, t, byTable[t][0].entry, err); err != nil {
+				return fmt.Errorf("%s: %w", t.name, err)
+			}
 		}
 	}
 	return b.clean()
@@ -403,6 +405,7 @@ func (b *batch) append(ctx context.Context, t *target, pieces []*piece) error {
 		return err
 	}
 	t.position = next
+	r.known[t.name.String()] = slices.Sorted(maps.Keys(next))
 	t.result.Commits++
 	t.result.Files += len(added.paths)
 	t.result.Bytes += added.bytes

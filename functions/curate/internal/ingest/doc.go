@@ -2,7 +2,7 @@
 //
 // It guarantees: a row is in its table exactly once, whatever was killed when, since each table's commit carries the position up to which it has rows; an object is taken only with the bytes, the
 // number of rows and the offsets that its entry says (or, where a person's rows were erased, the erasure: see package landing); entries are taken in order and without gaps; what cannot be taken is an alarm, and stands where it is: a topic in front of the entry
-// that is missing or lies, a table in front of the rows that it cannot hold, while all others go on; landing is only read.
+// that is missing or lies, a table in front of the rows that it cannot hold or where its metadata are damaged, while all others go on; landing is only read.
 //
 // It does not: deduplicate (every landed row is a row here), check quality, keep other runs out (warehouse.Lock does), or read raw objects, of which only the log counts.
 //
@@ -27,6 +27,20 @@
 // Context: a table whose contract contradicts it must not hold up others, so that positions differ; and a type that is seldom seen must not make each run read a year of entries to find that there is
 // nothing for it. Decision: the position of ops.landing is how far logs were read for all tables but those that its property millrace.behind names, with the position of each. Consequences: a log is read
 // from the lowest of them; entries up to the common position are looked at for the tables that are behind alone. A table that stays behind makes each run read more: its alarm is there to be acted on.
+//
+// # Decision 2026-11-22: a damaged table is an alarm, a dropped one is made anew
+//
+// Context: one table whose metadata were missing ended each run for all tables; one that was dropped by hand came back with the next new row, and with new rows alone, which nobody saw. Decision: a table whose
+// entry, metadata or manifests cannot be used, while catalog and store answer, is an alarm that stops that table (CodeDamaged), as one whose contract contradicts it; what is made of it is behind, not wrong.
+// It is not made anew by itself: its files are there, and a copy of the one that is missing is the shorter way. ops.landing names the tables that got rows (millrace.tables); one that the catalog does not list is
+// made anew from the beginning of its logs, with an alarm that stops nothing (CodeDropped), since rows of landing belong into tables and facts find them again under the same positions; where landing lacks
+// objects, their alarm says so. A damaged ops.landing stops only itself: the tables' own positions say what they have. Consequences: one list of the catalog in each run; a table cannot be got rid of by dropping
+// it; rows that retention had taken come back until the next maintenance; while ops.landing is damaged each run reads all logs.
+//
+// # Decision 2026-11-22: a rebuild is written down first
+//
+// Context: a rebuild that was killed while it dropped tables left some of them as they were. Decision: one commit to ops.landing takes its rows and positions and names the tables to be dropped
+// (millrace.rebuild); each Run first does what is written there. Consequences: from that commit on the next run finishes a rebuild; before it nothing is changed.
 //
 // # Decision 2026-11-21: objects say which columns there are, contracts what is to come
 //

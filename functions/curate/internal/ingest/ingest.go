@@ -31,6 +31,10 @@ const (
 	KindProperty = "millrace.kind"
 	// behindProperty of ops.landing is a JSON object of positions by table: those that are not where ops.landing is.
 	behindProperty = "millrace.behind"
+	// rebuildProperty of ops.landing is a JSON list of tables that a rebuild has yet to drop.
+	rebuildProperty = "millrace.rebuild"
+	// tablesProperty of ops.landing is a JSON object of the tables of events that got rows, with the topic ids of the logs that these are of.
+	tablesProperty = "millrace.tables"
 	// topicsProperty of ops.landing is a JSON object of topics by topic id.
 	topicsProperty = "millrace.topics"
 )
@@ -136,6 +140,10 @@ type Options struct {
 
 	// Partial lets Rebuild and Backfill go on where landing has less than the warehouse, and so lose the difference.
 	Partial bool
+	// Tables are those that Rebuild makes anew, of events or ops.landing; all of them where it is empty.
+	Tables []warehouse.Name
+	// Verify lets Rebuild fetch and check every object before it drops anything.
+	Verify bool
 
 	write writeFunc // in place of the engine, for tests
 }
@@ -211,10 +219,15 @@ func (r Result) Stopped() error {
 
 // Run ingests what the landing logs have beyond the warehouse's position. What is wrong with a log, an object or a table is an alarm in the Result, and the others go on; an error is what keeps
 // the run from working: a store, the catalog or the engine that fails, another run's commit (warehouse.ErrConflict, wrapped), the context's end. After either the next run goes on where this one stopped.
+//
+// A rebuild that was interrupted is finished first.
 func Run(ctx context.Context, o Options) (Result, error) {
-	r, err := begin(ctx, o)
+	r, err := begin(ctx, o, false)
 	if err != nil {
 		return Result{}, err
+	}
+	if err := r.resume(ctx); err != nil {
+		return r.finish(err)
 	}
 	return r.finish(r.all(ctx))
 }
@@ -227,14 +240,17 @@ type run struct {
 	sources []*source
 	dry     bool                                     // nothing is fetched or written
 	whole   bool                                     // of a dry run: as if there were no tables, and named is filled
-	named   map[*objectstore.Bucket]map[string]int64 // objects of events and their sizes
+	named   map[*objectstore.Bucket]map[string]claim // objects of events
+	blind   bool                                     // ops.landing is damaged: all logs are read from their beginning, and nothing is written to it
 
 	ops      *warehouse.Table // nil where there is none
 	position Position         // of ops.landing: read and not yet committed included
 	behind   map[string]Position
 	topics   map[string]string
-	saved    map[string]string // the properties as they are
-	entries  []opsRow          // that ops.landing lacks
+	rebuild  []string            // tables that a rebuild has yet to drop
+	known    map[string][]string // tables of events that got rows, with the logs' topic ids
+	saved    map[string]string   // the properties as they are
+	entries  []opsRow            // that ops.landing lacks
 
 	tables   map[warehouse.Name]*target
 	collided map[[2]string]bool // table and event type
@@ -268,21 +284,31 @@ func newRun(o Options) *run {
 	return &run{
 		o: o, started: o.Clock(), position: Position{}, behind: map[string]Position{}, topics: map[string]string{},
 		saved: map[string]string{}, tables: map[warehouse.Name]*target{}, collided: map[[2]string]bool{},
-		named: map[*objectstore.Bucket]map[string]int64{},
+		named: map[*objectstore.Bucket]map[string]claim{}, known: map[string][]string{},
 	}
 }
 
-// begin loads the position.
-func begin(ctx context.Context, o Options) (*run, error) {
+// begin loads the position, and finds out which tables are gone. Without ops.landing each table's own position says what it has.
+func begin(ctx context.Context, o Options, dry bool) (*run, error) {
 	r := newRun(o)
+	r.dry = dry
 	t, err := o.Warehouse.Load(ctx, Landing)
 	if errors.Is(err, warehouse.ErrNoTable) {
+		return r, nil
+	}
+	if err == nil {
+		err = r.load(t)
+	}
+	if damaged := (*warehouse.Damaged)(nil); errors.As(err, &damaged) {
+		r = newRun(o)
+		r.dry = dry
+		r.blinded(damaged)
 		return r, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return r, r.load(t)
+	return r, r.missing(ctx)
 }
 
 // load takes the state from the properties of ops.landing.
@@ -291,14 +317,14 @@ func (r *run) load(t *warehouse.Table) error {
 	p := t.Properties()
 	var err error
 	if r.position, err = ParsePosition(p[PositionProperty]); err != nil {
-		return fmt.Errorf("%s: %w", Landing, err)
+		return &warehouse.Damaged{Name: Landing, Err: err}
 	}
-	for name, into := range map[string]any{behindProperty: &r.behind, topicsProperty: &r.topics} {
+	for name, into := range map[string]any{behindProperty: &r.behind, topicsProperty: &r.topics, rebuildProperty: &r.rebuild, tablesProperty: &r.known} {
 		if p[name] == "" {
 			continue
 		}
 		if err := json.Unmarshal([]byte(p[name]), into); err != nil {
-			return fmt.Errorf("property %s of %s: %w", name, Landing, err)
+			return &warehouse.Damaged{Name: Landing, Err: fmt.Errorf("property %s: %w", name, err)}
 		}
 	}
 	r.saved = r.properties()
@@ -307,9 +333,10 @@ func (r *run) load(t *warehouse.Table) error {
 
 // properties are those of ops.landing as they should be.
 func (r *run) properties() map[string]string {
-	out := map[string]string{PositionProperty: r.position.String(), behindProperty: "", topicsProperty: ""}
-	for name, from := range map[string]any{behindProperty: r.behind, topicsProperty: r.topics} {
-		if b, err := json.Marshal(from); err == nil && string(b) != "{}" { // maps of texts and numbers are always JSON
+	out := map[string]string{PositionProperty: r.position.String()}
+	for name, from := range map[string]any{behindProperty: r.behind, topicsProperty: r.topics, rebuildProperty: r.rebuild, tablesProperty: r.known} {
+		out[name] = ""
+		if b, err := json.Marshal(from); err == nil && !slices.Contains([]string{"{}", "[]", "null"}, string(b)) { // maps and lists of texts and numbers are always JSON
 			out[name] = string(b)
 		}
 	}
@@ -359,8 +386,8 @@ func (r *run) finish(err error) (Result, error) {
 }
 
 func (r *run) alarm(a Alarm) {
-	a.Hint = hints[a.Code]
-	if a.Stops && (a.Code == CodeGap || a.Object != "") {
+	a.Hint = strings.ReplaceAll(hints[a.Code], "<table>", a.Table)
+	if a.Stops && a.Code != CodeDamaged && (a.Code == CodeGap || a.Object != "") {
 		a.Hint += fmt.Sprintf(" Only where that cannot be: INGEST_ACCEPT=%s@%d gives up what is missing or wrong of the entry.", a.TopicID, a.Sequence)
 	}
 	r.result.Alarms = append(r.result.Alarms, a)

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,18 +23,28 @@ var ErrIncomplete = errors.New("landing does not have all rows any more")
 
 // Plan returns what Run would do, as far as the logs say it; it fetches and writes nothing. Bytes of tables are those of the landing objects, and Files is 0.
 func Plan(ctx context.Context, o Options) (Result, error) {
-	r, err := begin(ctx, o)
+	r, err := begin(ctx, o, true)
 	if err != nil {
 		return Result{}, err
 	}
-	r.dry = true
 	return r.finish(r.all(ctx))
 }
 
-// Rebuild makes events.* and ops.landing anew from the landing logs, for a catalog that is stale or lost. Tables that are derived from them stay, and find the same rows under the same positions.
-// First the logs and the objects they name are looked at: where some are missing, or a log is not whole, the error is ErrIncomplete (wrapped) and nothing is changed. A rebuild that is
-// interrupted is finished by the next Run.
+// Rebuild makes events.* and ops.landing anew from the landing logs, or those of Options.Tables, for a catalog that is stale or lost and tables that are damaged. Tables that are derived from them stay, and
+// find the same rows under the same positions.
+//
+// First the logs are read, and what they name is compared with what there is: each object must be there with the size that its entry or an erasure says, and for each table that can be read the objects up to its
+// position must have as many rows of each day of arrival as the table has (Options.Verify: each object is fetched, too, and its SHA-256, rows and offsets checked). Where anything is missing, or a log is not
+// whole, the error is ErrIncomplete (wrapped) and nothing is changed.
+//
+// Then one commit to ops.landing says which tables are to be dropped. A rebuild that is killed before it has changed nothing; after it the next Run, or the next Rebuild, finishes it. (Where ops.landing is itself
+// damaged it is dropped and made anew by that commit; killed between these two, no table of events is dropped, and Rebuild is to be called again.)
 func Rebuild(ctx context.Context, o Options) (Result, error) {
+	for _, n := range o.Tables {
+		if n.Namespace != Namespace && n != Landing {
+			return Result{}, fmt.Errorf("%s is not made of the landing log: only tables of %s and %s are", n, Namespace, Landing)
+		}
+	}
 	r, err := survey(ctx, o)
 	if err != nil {
 		return Result{}, err
@@ -43,23 +54,158 @@ func Rebuild(ctx context.Context, o Options) (Result, error) {
 			return r.finish(err)
 		}
 	}
-	// First the table without which the others are made anew: the other way round, an interrupted rebuild would leave tables without rows that count as ingested.
-	if err := o.Warehouse.Drop(ctx, Landing); err != nil {
+	if err := mark(ctx, o); err != nil {
 		return r.finish(err)
-	}
-	names, err := o.Warehouse.Tables(ctx)
-	if err != nil {
-		return r.finish(err)
-	}
-	for _, n := range names {
-		if n.Namespace != Namespace {
-			continue
-		}
-		if err := o.Warehouse.Drop(ctx, n); err != nil {
-			return r.finish(err)
-		}
 	}
 	return Run(ctx, o)
+}
+
+// mark says in ops.landing which tables are to be dropped, and that it has no rows itself where it is one of those that are made anew.
+func mark(ctx context.Context, o Options) error {
+	names := slices.DeleteFunc(slices.Clone(o.Tables), func(n warehouse.Name) bool { return n == Landing })
+	if len(o.Tables) == 0 {
+		var err error
+		if names, err = o.Warehouse.TablesOf(ctx, Namespace); err != nil {
+			return err
+		}
+	}
+	old := newRun(o)
+	err := o.Warehouse.Examine(ctx, Landing)
+	if err == nil {
+		if old.ops, err = o.Warehouse.Load(ctx, Landing); err == nil {
+			err = old.load(old.ops)
+		}
+	}
+	if damaged := (*warehouse.Damaged)(nil); errors.As(err, &damaged) {
+		old = newRun(o)
+		err = o.Warehouse.Drop(ctx, Landing)
+	}
+	if err != nil && !errors.Is(err, warehouse.ErrNoTable) {
+		return err
+	}
+	change := warehouse.Change{}
+	if len(o.Tables) == 0 || slices.Contains(o.Tables, Landing) {
+		change.RemoveAll = true
+		next := newRun(o)
+		next.ops, next.rebuild = old.ops, old.rebuild
+		old = next
+	}
+	for _, n := range names {
+		if !slices.Contains(old.rebuild, n.String()) {
+			old.rebuild = append(old.rebuild, n.String())
+		}
+	}
+	if old.ops == nil {
+		if old.ops, err = o.Warehouse.Ensure(ctx, Landing, warehouse.Spec{Columns: opsColumns}); err != nil {
+			return err
+		}
+	}
+	change.Properties = old.properties()
+	_, err = o.Warehouse.Commit(ctx, old.ops, change)
+	return err
+}
+
+// nameOf reads what Name.String wrote.
+func nameOf(s string) warehouse.Name {
+	namespace, table, _ := strings.Cut(s, ".")
+	return warehouse.Name{Namespace: namespace, Table: table}
+}
+
+// claim is what an entry says of an object of events.
+type claim struct {
+	rows, bytes int64
+	table       warehouse.Name
+	day         string // of arrival; "" is none
+	id          string // of the topic
+	sequence    int64  // of the entry
+}
+
+// name notes an object that the logs name; false where Options.Tables leave its table out.
+func (r *run) name(s *source, o landing.Object, p place, sequence int64) bool {
+	c := claim{rows: o.Rows, bytes: o.Bytes, table: Dead, day: p.date, id: s.log.TopicID(), sequence: sequence}
+	if o.Kind == landing.KindEnriched {
+		c.table = TableOf(p.Type, p.Model)
+	}
+	if !r.wanted(c.table) {
+		return false
+	}
+	if r.named[s.bucket] == nil {
+		r.named[s.bucket] = map[string]claim{}
+	}
+	r.named[s.bucket][o.Key] = c
+	return true
+}
+
+// wanted says whether Options.Tables have the table.
+func (r *run) wanted(n warehouse.Name) bool {
+	return len(r.o.Tables) == 0 || slices.Contains(r.o.Tables, n)
+}
+
+// restorable is what landing can give back of a table: rows by day.
+type restorable map[string]int64
+
+// having returns the tables of events that can be read, those that are to be made anew.
+func (r *run) having(ctx context.Context) (map[warehouse.Name]*target, error) {
+	names, err := r.o.Warehouse.TablesOf(ctx, Namespace)
+	if err != nil {
+		return nil, err
+	}
+	out := map[warehouse.Name]*target{}
+	for _, n := range names {
+		if !r.wanted(n) {
+			continue
+		}
+		t, err := r.o.Warehouse.Load(ctx, n)
+		if damaged := (*warehouse.Damaged)(nil); errors.As(err, &damaged) {
+			r.o.Logger.Warn("rebuild: what the table has cannot be compared with landing", "table", n.String(), "error", err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		has := newTarget(n, "", "", "")
+		has.table = t
+		if has.position, err = ParsePosition(t.Properties()[PositionProperty]); err != nil {
+			r.o.Logger.Warn("rebuild: what the table has cannot be compared with landing", "table", n.String(), "error", err)
+			continue
+		}
+		out[n] = has
+	}
+	return out, nil
+}
+
+// fewer returns an error for each table and day of which landing can give back fewer rows than there are.
+func (r *run) fewer(ctx context.Context, tables map[warehouse.Name]*target, can map[warehouse.Name]restorable) (errs []error, err error) {
+	for _, n := range slices.SortedFunc(maps.Keys(tables), func(a, b warehouse.Name) int { return strings.Compare(a.String(), b.String()) }) {
+		files, err := tables[n].table.Plan(ctx, nil)
+		if err != nil {
+			var damaged *warehouse.Damaged
+			if !errors.As(r.o.Warehouse.Examine(ctx, n), &damaged) {
+				return nil, err
+			}
+			r.o.Logger.Warn("rebuild: what the table has cannot be compared with landing", "table", n.String(), "error", damaged)
+			continue
+		}
+		byDay := map[string][]warehouse.File{}
+		for _, f := range files {
+			day := dayOf(f)
+			byDay[day] = append(byDay[day], f)
+		}
+		for _, day := range slices.Sorted(maps.Keys(byDay)) {
+			if had := warehouse.Live(byDay[day]); can[n][day] < had {
+				errs = append(errs, fmt.Errorf("%s has %d rows of %s, landing has %d of them", n, had, cmp.Or(day, "no day"), can[n][day]))
+			}
+		}
+	}
+	return errs, nil
+}
+
+// dayOf returns the day of arrival of a file's rows, "" where it is none.
+func dayOf(f warehouse.File) string {
+	if day, ok := f.Partition[ArrivalDate].(iceberg.Date); ok {
+		return day.ToTime().Format(time.DateOnly)
+	}
+	return ""
 }
 
 // survey reads all logs as if nothing were ingested, and writes nothing.
@@ -69,7 +215,7 @@ func survey(ctx context.Context, o Options) (*run, error) {
 	return r, r.all(ctx)
 }
 
-// complete returns why landing is not complete: what alarms say, and objects that are not there with their size.
+// complete returns why landing is not complete: what alarms say, objects that are not there with their size, and tables that have more rows than these objects.
 func (r *run) complete(ctx context.Context) error {
 	var errs []error
 	for _, a := range r.result.Alarms {
@@ -77,6 +223,11 @@ func (r *run) complete(ctx context.Context) error {
 			errs = append(errs, errors.New(a.String()))
 		}
 	}
+	tables, err := r.having(ctx)
+	if err != nil {
+		return err
+	}
+	can := map[warehouse.Name]restorable{}
 	buckets := map[*objectstore.Bucket]landing.Versions{}
 	for _, s := range r.sources {
 		erased, err := s.log.Versions(ctx)
@@ -98,9 +249,24 @@ func (r *run) complete(ctx context.Context) error {
 				}
 				for _, info := range page {
 					after = info.Key
-					if missing[info.Key] == info.Size || slices.ContainsFunc(erased[info.Key], func(e landing.Erased) bool { return e.Bytes == info.Size }) {
-						delete(missing, info.Key)
+					c, ok := missing[info.Key]
+					if !ok {
+						continue
 					}
+					if c.bytes != info.Size {
+						i := slices.IndexFunc(erased[info.Key], func(e landing.Erased) bool { return e.Bytes == info.Size })
+						if i < 0 {
+							continue
+						}
+						c.rows = erased[info.Key][i].Rows
+					}
+					if t := tables[c.table]; t != nil && c.sequence <= t.position[c.id] {
+						if can[c.table] == nil {
+							can[c.table] = restorable{}
+						}
+						can[c.table][c.day] += c.rows
+					}
+					delete(missing, info.Key)
 				}
 				if len(page) < objectstore.MaxList {
 					break
@@ -113,10 +279,14 @@ func (r *run) complete(ctx context.Context) error {
 				errs = append(errs, fmt.Errorf("and %d more objects", len(keys)-i))
 				break
 			}
-			errs = append(errs, fmt.Errorf("object %s/%s is missing or has another size than %d", bucket.Name(), key, missing[key]))
+			errs = append(errs, fmt.Errorf("object %s/%s is missing or has another size than %d", bucket.Name(), key, missing[key].bytes))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	fewer, err := r.fewer(ctx, tables, can)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(append(errs, fewer...)...); err != nil {
 		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	}
 	return nil
@@ -125,7 +295,7 @@ func (r *run) complete(ctx context.Context) error {
 // Backfill makes the arrival days from to to, both included, of all events tables anew from landing, each table in one commit, up to the rows that it has. A table of which landing has fewer rows than it has itself is left as it
 // is, and the error is ErrIncomplete (wrapped). The files of all days of a table lie in scratch until its commit.
 func Backfill(ctx context.Context, o Options, from, to time.Time) (Result, error) {
-	r, err := begin(ctx, o)
+	r, err := begin(ctx, o, false)
 	if err != nil {
 		return Result{}, err
 	}
@@ -198,10 +368,14 @@ func (r *run) unshared(ctx context.Context, shares map[*target][]*share, from, t
 		return nil, err
 	}
 	for _, n := range names {
-		if t := r.tables[n]; n.Namespace != Namespace || t != nil && shares[t] != nil {
-			continue
+		if t := r.tables[n]; n.Namespace != Namespace || t != nil && (t.failed || shares[t] != nil) {
+			continue // what is wrong with it, an alarm says
 		}
 		t, err := r.o.Warehouse.Load(ctx, n)
+		if damaged := (*warehouse.Damaged)(nil); errors.As(err, &damaged) {
+			errs = append(errs, fmt.Errorf("%w: %w", ErrIncomplete, err))
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -273,13 +447,7 @@ func (r *run) refill(ctx context.Context, t *target, shares []*share, from, to s
 	if err != nil {
 		return err
 	}
-	var had int64
-	deleted := false
-	for _, f := range files {
-		had += f.Rows
-		deleted = deleted || len(f.Deletes) > 0
-	}
-	if all.rows < had && !deleted && !r.o.Partial {
+	if had := warehouse.Live(files); all.rows < had && !r.o.Partial {
 		return fmt.Errorf("%w: it has %d rows of these days, landing has %d", ErrIncomplete, had, all.rows)
 	}
 	begin := r.o.Clock()

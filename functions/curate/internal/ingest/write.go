@@ -27,7 +27,12 @@ func (r *run) target(ctx context.Context, s *source, e landing.Entry, p place) (
 	if !ok {
 		var err error
 		if t, err = r.open(ctx, name, p.Kind, eventType, model); err != nil {
-			return nil, err
+			damaged := (*warehouse.Damaged)(nil)
+			if !errors.As(err, &damaged) {
+				return nil, err
+			}
+			t = newTarget(name, p.Kind, eventType, model)
+			r.damaged(t, e, damaged)
 		}
 		r.tables[name] = t
 		r.fits(t, s, e)
@@ -45,11 +50,15 @@ func (r *run) target(ctx context.Context, s *source, e landing.Entry, p place) (
 	return nil, nil
 }
 
+func newTarget(name warehouse.Name, kind, eventType, model string) *target {
+	return &target{name: name, kind: kind, eventType: eventType, model: model, position: Position{}, result: TableResult{Name: name, Days: map[string]int64{}}}
+}
+
 // open loads a table, or prepares one that is not there yet.
 func (r *run) open(ctx context.Context, name warehouse.Name, kind, eventType, model string) (*target, error) {
-	t := &target{name: name, kind: kind, eventType: eventType, model: model, position: Position{}, result: TableResult{Name: name, Days: map[string]int64{}}}
+	t := newTarget(name, kind, eventType, model)
 	table, err := (*warehouse.Table)(nil), fmt.Errorf("%s: %w", name, warehouse.ErrNoTable)
-	if !r.whole {
+	if !r.whole && !slices.Contains(r.rebuild, name.String()) {
 		table, err = r.o.Warehouse.Load(ctx, name)
 	}
 	switch {
@@ -68,7 +77,7 @@ func (r *run) open(ctx context.Context, name warehouse.Name, kind, eventType, mo
 		p := table.Properties()
 		t.table, t.kind, t.eventType, t.model = table, p[KindProperty], p[TypeProperty], p[ModelProperty]
 		if t.position, err = ParsePosition(p[PositionProperty]); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, &warehouse.Damaged{Name: name, Err: fmt.Errorf("property %s: %w", PositionProperty, err)}
 		}
 	}
 	if n, err := strconv.Atoi(t.model); err == nil && kind == landing.KindEnriched {
@@ -91,14 +100,6 @@ func (r *run) fits(t *target, s *source, e landing.Entry) {
 			Message: fmt.Sprintf("the table, and the contract of %s: %v", t.eventType, err),
 		})
 	}
-}
-
-// name notes an object that the logs name.
-func (r *run) name(s *source, o landing.Object) {
-	if r.named[s.bucket] == nil {
-		r.named[s.bucket] = map[string]int64{}
-	}
-	r.named[s.bucket][o.Key] = o.Bytes
 }
 
 // fit returns the pieces whose columns are those of the table, or can be added to it, up to the first that has another type: misfit, and why. Those of entries that were given up are left out. want is what
@@ -360,9 +361,22 @@ func opsQuery(rows []opsRow) string {
 // flush commits to ops.landing what it lacks, and the position.
 func (r *run) flush(ctx context.Context) error {
 	properties := r.properties()
-	if r.dry || (len(r.entries) == 0 && (r.ops == nil || maps.Equal(properties, r.saved))) {
+	if r.dry || r.blind || (len(r.entries) == 0 && (r.ops == nil || maps.Equal(properties, r.saved))) {
 		return nil
 	}
+	err := r.record(ctx, properties)
+	if err == nil {
+		return nil
+	}
+	if damaged := r.atFault(ctx, Landing, err); damaged != nil {
+		r.blinded(damaged)
+		return nil
+	}
+	return err
+}
+
+// record commits to ops.landing what it lacks, with the properties.
+func (r *run) record(ctx context.Context, properties map[string]string) error {
 	if r.ops == nil || !covers(columnsOf(r.ops.Schema()), opsColumns) {
 		var err error
 		if r.ops, err = r.o.Warehouse.Ensure(ctx, Landing, warehouse.Spec{Columns: opsColumns}); err != nil {

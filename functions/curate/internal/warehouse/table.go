@@ -519,3 +519,19 @@ func (t *Table) snapshotChanges(fs icebergio.IO, s *table.Snapshot, c *Changes) 
 	}
 	return nil
 }
+
+// Live returns how many rows the files have that no position delete takes; it can be fewer than that where two deletes take one row, or a delete is of other files too.
+func Live(files []File) int64 {
+	var n int64
+	deletes := map[string]int64{}
+	for _, f := range files {
+		n += f.Rows
+		for _, d := range f.deletes {
+			deletes[d.FilePath()] = d.Count()
+		}
+	}
+	for _, rows := range deletes {
+		n -= rows
+	}
+	return max(n, 0)
+}
