@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -69,11 +70,11 @@ type config struct {
 	OpsRetention time.Duration `envconfig:"OPS_RETENTION" default:"2160h" desc:"for how long rows of ops.* about runs, landing and measurements, events.dead and the warehouse's reports of runs are kept, in whole days; 0 for ever. What tells of events goes by their contract"`
 
 	Report           string `envconfig:"REPORT" desc:"a file that the report of each run is written to, beside the warehouse's"`
-	LineageURL       string `envconfig:"OPENLINEAGE_URL" desc:"where OpenLineage events go, as <URL>/api/v1/lineage"`
+	LineageURL       string `envconfig:"OPENLINEAGE_URL" desc:"http(s) URL that OpenLineage events go to, as <URL>/api/v1/lineage"`
 	LineageKeyFile   string `envconfig:"OPENLINEAGE_API_KEY_FILE" desc:"a file with the key that goes with them"`
 	LineageFile      string `envconfig:"OPENLINEAGE_FILE" desc:"a file that OpenLineage events are appended to, one a line"`
 	LineageNamespace string `envconfig:"OPENLINEAGE_NAMESPACE" default:"millrace" desc:"the namespace of jobs in them"`
-	PushgatewayURL   string `envconfig:"PUSHGATEWAY_URL" desc:"where a run's metrics go: a Prometheus Pushgateway; none where it is empty; may hold user and password: never printed"`
+	PushgatewayURL   string `envconfig:"PUSHGATEWAY_URL" desc:"http(s) URL of the Prometheus Pushgateway that a run's metrics go to; none where it is empty; may hold user and password: never printed"`
 }
 
 func readConfig() (*config, error) {
@@ -129,6 +130,20 @@ func (c *config) Validate() error {
 	}
 	if c.DedupWindow <= 0 {
 		errs = append(errs, errors.New("DEDUP_WINDOW must be above 0"))
+	}
+	for name, text := range map[string]string{"PUSHGATEWAY_URL": c.PushgatewayURL, "OPENLINEAGE_URL": c.LineageURL} {
+		if text == "" {
+			continue
+		}
+		u, err := url.Parse(text)
+		switch { // none of which quotes the URL: it may hold a password
+		case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+			errs = append(errs, fmt.Errorf("%s must be http(s)://host:port", name))
+		case u.RawQuery != "" || u.Fragment != "":
+			errs = append(errs, fmt.Errorf("%s must end with its path", name))
+		case u.User != nil && name == "OPENLINEAGE_URL":
+			errs = append(errs, errors.New("OPENLINEAGE_URL must hold no user: OPENLINEAGE_API_KEY_FILE names a file with the key"))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -24,6 +24,10 @@ func (s *session) publish(ctx context.Context, o *outcome) error {
 	} else {
 		s.log.Info("nothing new", "duration", o.end.Sub(o.start))
 	}
+	if err := o.trace.close(ctx, o.failed()); err != nil {
+		// Who reads the tables does not wait for who draws them.
+		s.log.Warn("lineage was not sent", "error", err)
+	}
 	if s.config.PushgatewayURL != "" {
 		m := o.metrics()
 		m.Succeeded = m.Succeeded && len(errs) == 0
@@ -34,7 +38,7 @@ func (s *session) publish(ctx context.Context, o *outcome) error {
 	return errors.Join(errs...)
 }
 
-// tell writes ops.runs, the report and lineage; what of it fails keeps nothing else from being written.
+// tell writes ops.runs and the report; what of it fails keeps nothing else from being written.
 func (s *session) tell(ctx context.Context, o *outcome) []error {
 	var errs []error
 	if err := s.record(ctx, o); err != nil {
@@ -53,10 +57,6 @@ func (s *session) tell(ctx context.Context, o *outcome) []error {
 				errs = append(errs, fmt.Errorf("REPORT: %w", err))
 			}
 		}
-	}
-	if err := s.trace(ctx, o); err != nil {
-		// Who reads the tables does not wait for who draws them.
-		s.log.Warn("lineage was not sent", "error", err)
 	}
 	s.log.Info("run", "run_id", o.id, "rows", o.ingest.Rows(), "duration", o.end.Sub(o.start), "report", key)
 	return errs

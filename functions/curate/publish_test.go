@@ -114,7 +114,12 @@ func TestRulesForPeopleAreNoChecks(t *testing.T) {
 		}
 	}()
 	s.config.LineageFile = filepath.Join(t.TempDir(), "lineage")
-	if err := s.trace(t.Context(), &outcome{id: uuid.NewString(), quality: found}); err != nil {
+	told := &outcome{trace: s.tracing(uuid.NewString())}
+	told.do("quality", func() error {
+		told.quality = found
+		return nil
+	})
+	if err := told.trace.close(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
 	if told, err := os.ReadFile(s.config.LineageFile); err != nil || strings.Count(string(told), `"name":"quality.events.a"`) != 2 {

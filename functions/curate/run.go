@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"millrace/functions/curate/internal/duck"
 	"millrace/functions/curate/internal/fault"
 	"millrace/functions/curate/internal/ingest"
 	"millrace/functions/curate/internal/maintain"
@@ -30,7 +31,8 @@ type outcome struct {
 	models     model.Result
 	sla        quality.SLAResult
 	upkeep     maintain.Result
-	kept       bool // maintenance was due
+	trace      *tracing // nil where nobody is told while the run goes on
+	kept       bool     // maintenance was due
 }
 
 // step is one step of a run, with what it cost.
@@ -42,8 +44,24 @@ type step struct {
 
 // worked says whether anything was new.
 func (o *outcome) worked() bool {
-	return o.ingest.Rows() > 0 || len(o.ingest.Alarms) > 0 || len(o.quality.Days) > 0 || len(o.quality.Began)+len(o.quality.Ended) > 0 || len(o.sla.Levels) > 0 || o.kept || o.failed() != nil ||
-		slices.ContainsFunc(o.models.Models, func(m model.Outcome) bool { return m.Status == model.Built || m.Status == model.Failed })
+	return o.failed() != nil || slices.ContainsFunc([]string{"ingest", "quality", "models", "sla", "maintenance"}, o.busy)
+}
+
+// busy says whether the step found something to do.
+func (o *outcome) busy(step string) bool {
+	switch step {
+	case "ingest":
+		return o.ingest.Rows() > 0 || len(o.ingest.Alarms) > 0
+	case "quality":
+		return len(o.quality.Days) > 0 || len(o.quality.Began)+len(o.quality.Ended) > 0
+	case "models":
+		return slices.ContainsFunc(o.models.Models, func(m model.Outcome) bool { return m.Status == model.Built || m.Status == model.Failed })
+	case "sla":
+		return len(o.sla.Levels) > 0
+	case "maintenance":
+		return o.kept
+	}
+	return false
 }
 
 // failed joins what went wrong.
@@ -60,8 +78,10 @@ func (o *outcome) failed() error {
 // do runs a step and notes what it took.
 func (o *outcome) do(name string, f func() error) {
 	start, cpu := time.Now(), used()
+	o.trace.begin(name)
 	err := fault.Hide(f())
 	o.steps = append(o.steps, step{name, time.Since(start), used() - cpu, err})
+	o.trace.end(o, err)
 }
 
 // used is the processor time that this process took until now, DuckDB's threads included.
@@ -110,24 +130,30 @@ func runRun(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 // run does the steps. Each catches up from its tables' own checkpoints, so that one that fails keeps back no more than what needs it.
 func (s *session) run(ctx context.Context, every time.Duration) *outcome {
 	id, err := uuid.NewV7()
-	o := &outcome{id: id.String(), start: s.clock().UTC()}
+	o := &outcome{id: id.String(), start: s.clock().UTC(), trace: s.tracing(id.String())}
 	if err != nil {
 		o.steps = append(o.steps, step{name: "run id", err: err})
 		return o
 	}
 	o.do("ingest", func() (err error) {
-		o.ingest, err = ingest.Run(ctx, s.ingest(ctx))
+		with := s.ingest(ctx)
+		with.DB = func() (*duck.DB, error) { return o.trace.duck(ctx) }
+		o.ingest, err = ingest.Run(ctx, with)
 		if slices.ContainsFunc(o.ingest.Logs, func(l ingest.LogResult) bool { return l.Entries > 0 }) {
 			err = errors.Join(err, ingest.EnsureDead(ctx, s.warehouse))
 		}
 		return errors.Join(err, o.ingest.Stopped())
 	})
 	o.do("quality", func() (err error) {
-		o.quality, err = quality.Run(ctx, s.quality(o.id))
+		with := s.quality(o.id)
+		with.DB = o.trace.duck
+		o.quality, err = quality.Run(ctx, with)
 		return err
 	})
 	o.do("models", func() (err error) {
-		o.models, err = model.Run(ctx, s.model(o.quality.Held))
+		with := s.model(o.quality.Held)
+		with.Began, with.Ended = o.trace.modelBegan, o.trace.modelEnded
+		o.models, err = model.Run(ctx, with)
 		if failed := o.models.Failed(); len(failed) > 0 {
 			err = errors.Join(err, fmt.Errorf("not built: %q", failed), s.roomless(o.models))
 		}
@@ -135,7 +161,7 @@ func (s *session) run(ctx context.Context, every time.Duration) *outcome {
 	})
 	o.do("sla", func() (err error) {
 		o.sla, err = quality.SLA(ctx, quality.SLAOptions{
-			Warehouse: s.warehouse, DB: s.duck, Contracts: s.contracts, RunID: o.id, Clock: s.clock, Logger: s.log, Interval: every,
+			Warehouse: s.warehouse, DB: o.trace.duck, Contracts: s.contracts, RunID: o.id, Clock: s.clock, Logger: s.log, Interval: every,
 		})
 		return err
 	})
@@ -144,6 +170,7 @@ func (s *session) run(ctx context.Context, every time.Duration) *outcome {
 			return nil
 		}
 		if o.kept, err = maintain.Due(ctx, s.warehouse, s.clock(), s.config.MaintainEvery); err == nil && o.kept {
+			o.trace.working()
 			o.upkeep, err = maintain.Run(ctx, s.upkeep(ctx, false))
 		}
 		return err

@@ -10,6 +10,13 @@
 // Context: lineage joins jobs of different tools by the names of data sets, and OpenLineage's naming rules give an object store's table its location. Decision: namespace s3://<bucket>,
 // name <prefix>/<schema>/<table>, and the facet symlinks with the name by which SQL knows it (schema.table). Consequences: Spark or Trino jobs of others that report the same location meet ours.
 //
+// # Decision 2026-11-22: a run, its steps, and what they do
+//
+// Context: events that all go out at the end of a run tell nothing of one that was killed, which is what a lineage service is asked about. Decision (of command curate, which calls this package): a job for the run (curate),
+// under it one for each step (curate.ingest, curate.quality, curate.models, curate.sla, curate.maintenance), under those one for each table or model. START of run, step and model goes out when the work begins, COMPLETE or
+// FAIL at its end, so that a run that dies leaves its STARTs without an end; tables of ingest and quality, which these steps take together, are told of when the step ends. A run that finds nothing to do sends
+// nothing, every five minutes as it is. Consequences: whoever looks for runs that died looks for START without an end for longer than the job's deadline.
+//
 // # Decision 2026-11-21: tests and quality are jobs of their own
 //
 // Context: the specification keeps dataQualityAssertions for inputs, and a model's test runs on its output. Decision: as dbt's integration does, a model's tests are another job

@@ -39,6 +39,8 @@ type Options struct {
 	Examples int              // rows of each failing test that are kept for the report; 0: 5
 	Now      func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // nil: none
+	Began    func(m *Model)   // told of each model whose rows are about to be computed; nil: nobody is
+	Ended    func(Outcome)    // told what became of each model; nil: nobody is
 }
 
 // Status is how a model's part of a run ended.
@@ -268,6 +270,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		mr.Name, mr.File, mr.Materialized, mr.Duration = m.Name, m.File, m.Materialized, r.o.Now().Sub(begin)
 		bad[m.Name] = mr.Status == Failed || mr.Blocked
 		res.Models = append(res.Models, mr)
+		if o.Ended != nil {
+			o.Ended(mr)
+		}
 		level := slog.LevelInfo
 		if mr.Status == Current || mr.Status == Skipped && !mr.Blocked {
 			level = slog.LevelDebug // most runs find most models so
@@ -313,6 +318,9 @@ func (r *runner) run(ctx context.Context, m *Model) (res Outcome) {
 		return res
 	}
 	b := d.build
+	if r.o.Began != nil {
+		r.o.Began(m)
+	}
 	res.Mode, res.SourceRows, res.Days = b.Mode, b.SourceRows, b.Days.names()
 	if r.engine == nil {
 		if r.engine, err = r.o.Engine(ctx); err != nil {
