@@ -146,6 +146,7 @@ func TestWhatCannotBeLintedIsAnError(t *testing.T) {
 		"a kustomization":      {args: []string{dir}},
 		"no YAML":              {in: "a: [", args: []string{"-"}},
 		"no manifest":          {in: "a: b", args: []string{"-"}},
+		"an endless anchor":    {in: "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nspec: &a {b: *a}", args: []string{"-"}},
 		"a list":               {in: "- a", args: []string{"-"}},
 		"nothing at all":       {in: "---\n", args: []string{"-"}},
 		"an empty directory":   {args: []string{t.TempDir()}},

@@ -322,3 +322,21 @@ func TestRetriesToWrite(t *testing.T) {
 		t.Errorf("got\n%s\n%s\nwant\n%s\n%s", got[0].What, got[0].Write, what, write)
 	}
 }
+
+// Guards against a manifest, wrong in ways that only an API server would refuse, on which the linter falls over or runs for ever.
+func FuzzCheck(f *testing.F) {
+	for _, c := range cases {
+		f.Add([]byte(c.content))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		objects, err := parse("m.yaml", content)
+		if err != nil {
+			return
+		}
+		for _, finding := range newSet("fuzz", objects, Options{Outage: time.Hour}).check() {
+			if finding.Line < 1 || finding.What == "" || finding.Write == "" || !known(finding.Code) {
+				t.Errorf("incomplete: %+v", finding)
+			}
+		}
+	})
+}

@@ -219,6 +219,11 @@ func parse(file string, content []byte) ([]*object, error) {
 		if err != nil {
 			return all, fmt.Errorf("%s is not YAML: %w", file, err)
 		}
+		// An anchor that contains itself would have no end, and many in each other nearly none: this knows both.
+		var whole any
+		if err := document.Decode(&whole); err != nil {
+			return all, fmt.Errorf("%s cannot be read: %w", file, err)
+		}
 		n := follow(document.Content[0])
 		if !present(n) {
 			continue

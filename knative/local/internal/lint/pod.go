@@ -3,6 +3,7 @@ package lint
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -53,12 +54,18 @@ func (s *set) pod(o *object) *pod {
 	return p
 }
 
-// expand replaces $(NAME) as Kubernetes does; what is not known stays.
+// reference is a variable in the value of another, or an escaped one.
+var reference = regexp.MustCompile(`\$?\$\(([-._a-zA-Z0-9]+)\)`)
+
+// expand replaces $(NAME) by a variable before it, as Kubernetes does; what is not known stays.
 func (p *pod) expand(text string) string {
-	for name, value := range p.env {
-		text = strings.ReplaceAll(text, "$("+name+")", value)
-	}
-	return text
+	return reference.ReplaceAllStringFunc(text, func(found string) string {
+		value, ok := p.env[strings.Trim(found, "$()")]
+		if !ok || strings.HasPrefix(found, "$$") {
+			return found
+		}
+		return value
+	})
 }
 
 // topics returns the topics of a Kafka URL; none where it is another URL, or not known.
