@@ -60,6 +60,7 @@ embedded servers for Kafka, object storage and search. Ctrl-C drains and stops; 
   make run ARGS="-dir /data/m -tick 5s"     # with flags
   make run ARGS="-cron 0"                   # without curate, which needs a C compiler
   make run ARGS="-overlay direct"           # functions take events straight from Kafka: knative/direct in place of knative and triggers
+  go run ./knative/local lint --help        # finds traps in manifests
 
 Variables: KAFKA_BROKERS, S3_ENDPOINT and ELASTICSEARCH_URL name real servers, used in place of the embedded ones. How these are reached, the functions
 and this command take from the variables of the functions; files are read again as they change:
