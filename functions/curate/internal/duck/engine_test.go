@@ -282,7 +282,7 @@ func TestRelationOfOlderFiles(t *testing.T) {
 	}
 }
 
-// Guards rows that Trino deleted: those positions, of that file alone, are gone, also where only some columns are read and rows are filtered.
+// Guards rows that Trino deleted: those positions, of that file alone, are gone, also where only some columns are read and rows are filtered; and the name of each row's own file.
 func TestRelationLeavesDeletedRowsOut(t *testing.T) {
 	d, ctx := open(t), t.Context()
 	_, next := paths(t)
@@ -306,6 +306,18 @@ func TestRelationLeavesDeletedRowsOut(t *testing.T) {
 	}
 	if got := all(t, d, "select id from t order by id"); !slices.Equal(got, []string{"0", "2", "3", "10", "11", "13", "14"}) {
 		t.Errorf("%v", got)
+	}
+	if err := d.Origins(ctx, name, schema, locals, []string{"id"}, "origin"); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := all(t, d, "select origin, sum(id) from t group by 1 order by min(id)"), []string{locals[0].Path + " 5", locals[1].Path + " 60"}; !slices.Equal(got, want) {
+		t.Errorf("by origin: %v, want %v", got, want)
+	}
+	if err := d.Origins(ctx, name, schema, nil, []string{"id"}, "origin"); err != nil {
+		t.Fatal(err)
+	}
+	if columns, err := d.Describe(ctx, "select * from t"); err != nil || len(columns) != 2 || columns[1] != (Column{"origin", "VARCHAR"}) {
+		t.Errorf("without files: %v, %v", columns, err)
 	}
 	locals[1].Columns = []string{"b"}
 	if err := d.Relation(ctx, name, schema, locals, []string{"id"}, ""); err == nil || !strings.Contains(err.Error(), "column id of s3://b/1.parquet was not fetched") {

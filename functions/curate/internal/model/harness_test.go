@@ -302,6 +302,23 @@ func (l *lake) star(model string, columns ...string) []string {
 	return l.rows(starName(model), columns...)
 }
 
+// paths are the objects of a model's table.
+func (l *lake) paths(model string) (out []string) {
+	l.t.Helper()
+	t, err := l.w.Load(l.t.Context(), starName(model))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	files, err := t.Plan(l.t.Context(), nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, f := range files {
+		out = append(out, f.Path)
+	}
+	return out
+}
+
 func (l *lake) same(what string, got []string, want ...string) {
 	l.t.Helper()
 	if !slices.Equal(got, want) {
