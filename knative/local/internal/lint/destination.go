@@ -60,11 +60,11 @@ func (s *set) refOfURL(address string) ref {
 func (s *set) destinations(o *object, n *yaml.Node) {
 	each(n, func(k, v *yaml.Node) {
 		if slices.Contains(destinationKeys, k.Value) && (present(child(v, "ref")) || present(child(v, "uri"))) {
-			at := v
+			at, exact := v, false
 			if r := child(v, "ref"); present(r) {
-				at = r
+				at, exact = r, true
 			}
-			s.receives(o, at, k.Value, s.refOf(o, v))
+			s.receives(o, at, k.Value, s.refOf(o, v), exact)
 		}
 		s.destinations(o, v)
 	})
@@ -73,24 +73,19 @@ func (s *set) destinations(o *object, n *yaml.Node) {
 	}
 }
 
-// receives reports a destination of o that is not among the objects, or is a Broker that nothing reads.
-func (s *set) receives(o *object, at *yaml.Node, what string, to ref) {
+// receives reports a destination of o that is not among the objects, or is a Broker that nothing reads. exact says that it is a ref, which says of which group a Service is; an address does not.
+func (s *set) receives(o *object, at *yaml.Node, what string, to ref, exact bool) {
 	if to == (ref{}) {
 		return
 	}
 	target := s.byRef[to]
-	if target == nil && to.kind == "Service" {
-		other := to // a name in a cluster, or a ref, may be of a Knative Service and of a core one
-		if other.group = ""; to.group == "" {
-			other.group = serving
-		}
-		if other.group == "" {
-			target = s.byRef[other]
-		} else if found := s.byRef[other]; found != nil && at.Kind == yaml.MappingNode {
-			s.found(NoReceiver, o, o, at, fmt.Sprintf("%s is a ref to the core Service %s/%s, and there is a Knative Service of this name", what, to.namespace, to.name),
-				"apiVersion: serving.knative.dev/v1 in the ref")
-			return
-		}
+	if target == nil && to.is(serving, "Service") && !exact {
+		target = s.byRef[ref{"", "Service", to.namespace, to.name}]
+	}
+	if target == nil && to.is("", "Service") && s.byRef[ref{serving, "Service", to.namespace, to.name}] != nil {
+		s.found(NoReceiver, o, o, at, fmt.Sprintf("%s is a ref to the core Service %s/%s, and there is a Knative Service of this name", what, to.namespace, to.name),
+			"apiVersion: serving.knative.dev/v1 in the ref")
+		return
 	}
 	if target == nil {
 		s.found(NoReceiver, o, o, at, fmt.Sprintf("%s: there is no %s", what, to), "the name of an object that is applied with it"+s.suggest(to))

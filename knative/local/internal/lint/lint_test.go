@@ -250,6 +250,8 @@ metadata: {name: rate, namespace: n, annotations: {lint.millrace/replies: "type=
 	{name: "a Broker's address that is not there", content: trigger(`delivery: {retry: 5, deadLetterSink: {uri: "http://kafka-broker-ingress.knative-eventing.svc.cluster.local/n/daed"}}`), want: []Code{NoReceiver}},
 	{name: "an address outside", content: trigger(`delivery: {retry: 5, deadLetterSink: {uri: "https://example.com/n/daed"}}`)},
 	{name: "a core Service for a Knative one", content: strings.Replace(trigger(), "apiVersion: serving.knative.dev/v1, kind: Service, name: rate", "apiVersion: v1, kind: Service, name: rate", 1), want: []Code{NoReceiver}},
+	{name: "a Knative Service for a core one", content: strings.Replace(trigger(), "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: "+rate, "apiVersion: v1\nkind: Service\nmetadata: "+rate, 1), want: []Code{NoReceiver}},
+	{name: "an address of a core Service", content: trigger() + ksvc("", `{name: HOOK_URL, value: "http://hook.n.svc.cluster.local"}`) + "---\napiVersion: v1\nkind: Service\nmetadata: {name: hook, namespace: n}\n"},
 	{name: "a Subscription's reply that is not there", content: trigger() + `---
 apiVersion: messaging.knative.dev/v1
 kind: Subscription

@@ -195,6 +195,6 @@ func (s *set) sinks(p *pod) {
 		}
 	}
 	for name, at := range p.nodes {
-		s.receives(p.object, at, name, s.refOfURL(p.env[name]))
+		s.receives(p.object, at, name, s.refOfURL(p.env[name]), false)
 	}
 }
