@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"millrace/functions/curate/internal/ingest"
+	"millrace/functions/curate/internal/warehouse"
 	"millrace/shared/progress"
 )
 
@@ -42,24 +44,52 @@ func runBackfill(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	})
 }
 
-const rebuildText = `curate rebuild makes all of events.* and ops.landing anew from the landing log, for a catalog that was lost, or restored from an old copy. The next run
-finds the rows that facts have already, and adds what they lack.
+const rebuildText = `curate rebuild makes all of events.* and ops.landing anew from the landing log, for a catalog that was lost, or restored from an old copy; with --table only those
+tables, for one whose metadata are damaged, as an alarm of a run says. The next run finds the rows that facts have already, and adds what they lack.
 
-Where landing no longer has all that the log names nothing is changed, unless --partial says that the rest may go.
+  curate rebuild --yes
+  curate rebuild --table events.enriched_pageview_0 --yes
+
+Before it drops anything it compares what there is with what landing can give back: the landing logs must be whole, each object that they name must be there with
+its size, and each table's objects must have as many rows of each day as the table has. --verify fetches every object, too, and checks its SHA-256, rows and offsets.
+Where anything is missing nothing is changed, unless --partial says that the rest may go. A table that cannot be read is not compared: landing is all there is of it.
+
+A rebuild that is killed has changed nothing, or is finished by the next run, or by giving it again: it is written down before the first table is dropped.
 `
 
 func runRebuild(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := newFlags("rebuild", rebuildText)
+	only := f.StringArray("table", nil, "only this `table`, events.x or ops.landing; may be given several times")
+	verify := f.Bool("verify", false, "fetch and check every object first, which takes as long as the rebuild itself")
 	partial := f.Bool("partial", false, "go on where landing is not whole, and lose what it lacks")
 	yes := f.Bool("yes", false, "do it; without, say what there is to read")
 	if err := f.parse(args, stdout, 0); err != nil {
 		return err
 	}
+	var tables []warehouse.Name
+	for _, name := range *only {
+		namespace, table, ok := strings.Cut(name, ".")
+		n := warehouse.Name{Namespace: namespace, Table: table}
+		if !ok || namespace != ingest.Namespace && n != ingest.Landing {
+			return fmt.Errorf("%w: --table %q: only tables events.x and %s are made of the landing log; models are made anew by curate models run --full-refresh", errUsage, name, ingest.Landing)
+		}
+		tables = append(tables, n)
+	}
+	if *partial && *verify {
+		return fmt.Errorf("%w: --partial loses what is missing, which --verify refuses", errUsage)
+	}
 	if !*yes {
-		fmt.Fprintln(stdout, "rebuild drops all tables of events and ops.landing and reads the whole landing log again: give --yes to do that, or see curate plan.")
+		what := "all tables of events and ops.landing"
+		if len(tables) > 0 {
+			what = strings.Join(*only, ", ")
+		}
+		fmt.Fprintf(stdout, "rebuild drops %s and reads the whole landing log again: give --yes to do that, or see curate plan.\n", what)
 		return nil
 	}
-	return f.again(ctx, stdout, stderr, *partial, ingest.Rebuild)
+	return f.again(ctx, stdout, stderr, *partial, func(ctx context.Context, o ingest.Options) (ingest.Result, error) {
+		o.Tables, o.Verify = tables, *verify
+		return ingest.Rebuild(ctx, o)
+	})
 }
 
 // again runs do under the lock, shows how far it is and tells what came of it.

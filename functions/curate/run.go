@@ -31,8 +31,11 @@ type outcome struct {
 	models     model.Result
 	sla        quality.SLAResult
 	upkeep     maintain.Result
-	trace      *tracing // nil where nobody is told while the run goes on
-	kept       bool     // maintenance was due
+	// conflictsBefore is the snapshot of ops.conflicts before the first model of the run was built.
+	conflictsBefore int64
+	conflictsKnown  bool     // it was looked up
+	trace           *tracing // nil where nobody is told while the run goes on
+	kept            bool     // maintenance was due
 }
 
 // step is one step of a run, with what it cost.
@@ -94,7 +97,8 @@ func used() time.Duration {
 }
 
 const runText = `curate run takes what landed since the last run into the warehouse's tables: it verifies the landing log, checks quality, removes duplicates, builds the
-star schema and measures the service levels. It is what the CronJob calls; where another run is at work it says so and ends with 0.
+star schema and measures the service levels. It is what the CronJob calls; where another run is at work it says so, by whom and since when, and ends with 0, or with 1
+where that is longer ago than --patience, so that a lock that is stuck does not look like success.
 
 A run that is killed leaves nothing half done: the next one goes on. Where something is wrong with one table or model the others are brought up to date, and the
 run ends with 1.
@@ -102,6 +106,7 @@ run ends with 1.
 
 func runRun(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	f := newFlags("run", runText)
+	patience := f.Duration("patience", 30*time.Minute, "the `time` for which another run may be at work before that is an error")
 	every := f.Duration("sla-interval", 15*time.Minute, "measure service levels again after this `time`, also where nothing is new")
 	if err := f.parse(args, stdout, 0); err != nil {
 		return err
@@ -116,8 +121,7 @@ func runRun(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	defer func() { err = errors.Join(err, s.close()) }()
 	unlock, err := s.warehouse.Lock(ctx)
 	if errors.Is(err, warehouse.ErrBusy) {
-		s.log.Info("nothing done: " + err.Error())
-		return nil
+		return s.busy(err, *patience)
 	}
 	if err != nil {
 		return err
@@ -152,7 +156,18 @@ func (s *session) run(ctx context.Context, every time.Duration) *outcome {
 	})
 	o.do("models", func() (err error) {
 		with := s.model(o.quality.Held)
-		with.Began, with.Ended = o.trace.modelBegan, o.trace.modelEnded
+		with.Began = func(m *model.Model) {
+			o.trace.modelBegan(m)
+			if o.conflictsKnown {
+				return
+			}
+			o.conflictsKnown = true
+			var err error
+			if o.conflictsBefore, err = s.snapshotOf(ctx, model.ConflictsTable); err != nil { // the report then names older ones, too
+				s.log.WarnContext(ctx, "conflicts of this run cannot be told from others", "error", err)
+			}
+		}
+		with.Ended = o.trace.modelEnded
 		o.models, err = model.Run(ctx, with)
 		if failed := o.models.Failed(); len(failed) > 0 {
 			err = errors.Join(err, fmt.Errorf("not built: %q", failed), s.roomless(o.models))

@@ -109,6 +109,9 @@ func (r Run) checks() int {
 	return n
 }
 
+// conflicts is how many identities have different data.
+func (r Run) conflicts() int64 { return max(r.Conflicted, int64(len(r.Conflicts))) }
+
 func (r Run) nothing() bool {
 	return len(r.Ingest) == 0 && len(r.Rules) == 0 && len(r.Models) == 0 && len(r.SLAs) == 0 && len(r.Quarantine) == 0 && len(r.Profiles) == 0
 }
@@ -172,7 +175,12 @@ func problems(r Run) []problem {
 	for _, m := range r.Models {
 		all = append(all, modelProblems(m)...)
 	}
-	if n := len(r.Conflicts); n > 0 {
+	for _, p := range r.Profiles {
+		if p.Error != "" {
+			all = append(all, problem{Level: Warning, Title: "A day could not be profiled", Where: where(p.Table, p.Day), Text: p.Error, Note: "Its rules were run all the same, and nothing waits for the profile."})
+		}
+	}
+	if n := r.conflicts(); n > 0 {
 		all = append(all, problem{
 			Level: Warning, Title: plural(n, "event arrived", "events arrived") + " with different data under one identity", Where: "ops.conflicts",
 			Text: "The copy with the highest replay count, then the earliest, is the one in the tables. All of them are in ops.conflicts.",
@@ -284,6 +292,8 @@ var alarmTitles = map[string]string{
 	"object_differs":    "A landed object has other rows than its log entry says",
 	"column_type":       "A column came with another type",
 	"table_collision":   "Two event types have one table name",
+	"table_damaged":     "A table is damaged and takes no rows",
+	"table_dropped":     "A table was dropped and is made anew",
 	"offsets_lost":      "Events were lost before they were landed",
 	"topic_broken":      "A topic lost its end",
 	"topic_rewound":     "A topic goes on from an earlier offset",
