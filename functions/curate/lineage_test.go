@@ -43,12 +43,12 @@ func (l *lake) session(t *testing.T) *session {
 	return s
 }
 
-// landed puts n made-up trips into landing, as the first entry of a log of its own. change is SQL over their columns, such as replace(...); "" leaves them as they are.
-func (l *lake) landed(t *testing.T, s *session, topicID, change string, first, n int) {
+// landed puts made-up trips 0 to n into landing, as the first entry of a log of its own. change is SQL over their columns, such as replace(...); "" leaves them as they are.
+func (l *lake) landed(t *testing.T, s *session, topicID, change string, n int) {
 	t.Helper()
 	day := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 	file := filepath.Join(t.TempDir(), "landing.parquet")
-	query := fmt.Sprintf(tripsSQL, day.Format(time.DateTime), first, n, day.Format(time.DateTime), first, first, first+n)
+	query := fmt.Sprintf(tripsSQL, day.Format(time.DateTime), 0, n, day.Format(time.DateTime), 0, 0, n)
 	if err := l.db.Exec(t.Context(), "copy (select * "+change+" from ("+query+")) to "+duck.Literal(file)+" (format parquet, parquet_version v2, compression zstd)"); err != nil {
 		t.Fatal(err)
 	}
@@ -56,9 +56,9 @@ func (l *lake) landed(t *testing.T, s *session, topicID, change string, first, n
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(body)
+	sum, drain := sha256.Sum256(body), sha256.Sum256([]byte(topicID))
 	e := landing.Entry{
-		Version: landing.Version, Topic: "events.enriched", TopicID: topicID, Sequence: 1, Drain: fmt.Sprintf("01890a5d-ac96-774b-bcce-%012d", first), Time: day.Add(time.Hour), Partitions: []landing.Partition{{From: int64(first), Next: int64(first + n)}},
+		Version: landing.Version, Topic: "events.enriched", TopicID: topicID, Sequence: 1, Drain: fmt.Sprintf("01890a5d-ac96-774b-bcce-%x", drain[:6]), Time: day.Add(time.Hour), Partitions: []landing.Partition{{Next: int64(n)}},
 	}
 	key := landing.Place{Kind: landing.KindEnriched, Type: "YellowTaxiTripRecords", Model: "0", Day: day.Format(time.DateOnly), Drain: e.Drain}.Key()
 	if err := s.public.Put(t.Context(), key, body); err != nil {
@@ -93,7 +93,7 @@ func TestLineageGoesOutAsTheRunDoes(t *testing.T) {
 	s := l.session(t)
 	s.config.MaintainEvery = 0
 	s.config.LineageFile = filepath.Join(t.TempDir(), "lineage")
-	l.landed(t, s, "id", "", 0, 50)
+	l.landed(t, s, "id", "", 50)
 	then := map[string][]byte{}
 	l.before = func(r *http.Request) {
 		for _, table := range []string{"events/enriched_yellowtaxitriprecords_0", "ops/quality", "star/fact_trip"} {

@@ -9,6 +9,7 @@ import (
 	"path"
 	"time"
 
+	"millrace/functions/curate/internal/fault"
 	"millrace/functions/curate/internal/ingest"
 	"millrace/functions/curate/internal/jobmetrics"
 	"millrace/functions/curate/internal/model"
@@ -46,7 +47,11 @@ func (s *session) tell(ctx context.Context, o *outcome) []error {
 	}
 	key := path.Join(s.config.Prefix, "_reports", o.start.Format("2006-01-02"), o.id+".html")
 	var page bytes.Buffer
-	if err := report.Render(&page, s.report(o)); err != nil {
+	found, err := s.findings(ctx, o)
+	if err != nil {
+		errs = append(errs, fault.Hide(err))
+	}
+	if err := report.Render(&page, s.report(o, found)); err != nil {
 		errs = append(errs, err)
 	} else {
 		if err := s.public.Put(ctx, key, page.Bytes()); err != nil {

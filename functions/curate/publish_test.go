@@ -126,17 +126,17 @@ func TestRulesForPeopleAreNoChecks(t *testing.T) {
 		t.Errorf("lineage of a day that was looked at again without a new row: %s, %v", told, err)
 	}
 	found.Held = quality.Holds{{Source: "events.a", Day: "*", Reason: "the file is broken."}, {Source: "events.a", Day: "2026-11-20", Rule: "few", Reason: "2."}}
-	v := s.report(&outcome{quality: found}).Verdict()
+	v := s.report(&outcome{quality: found}, findings{}).Verdict()
 	if got := strings.Join(v.Reasons, "; "); got != "All days are held back (events.a); A day is held back: 2026-11-20 (events.a)" {
 		t.Errorf("reasons: %s", got)
 	}
-	for _, h := range s.report(&outcome{quality: found}).Quarantine {
+	for _, h := range s.report(&outcome{quality: found}, findings{}).Quarantine {
 		if (h.Release == "") != (h.Day == "*") {
 			t.Errorf("%+v", h)
 		}
 	}
 	found.Held = nil
-	r := s.report(&outcome{quality: found})
+	r := s.report(&outcome{quality: found}, findings{})
 	if len(r.Rules) != 1 || !strings.Contains(r.Verdict().Headline, "one check") {
 		t.Errorf("report: %+v, %s", r.Rules, r.Verdict().Headline)
 	}

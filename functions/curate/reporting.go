@@ -14,8 +14,9 @@ import (
 	"millrace/functions/curate/internal/report"
 )
 
-// report is the run as its page shows it.
-func (s *session) report(o *outcome) report.Run {
+// report is the run as its page shows it. Examples show no value of a field that its contract classifies, whatever the lake has of it.
+func (s *session) report(o *outcome, f findings) report.Run {
+	private := withheld(s.contracts)
 	r := report.Run{ID: o.id, Version: version(), Warehouse: s.warehouse.Location(), Engine: s.config.Engine, Start: o.start, End: o.end}
 	for _, x := range o.steps {
 		line := report.Step{Name: x.name, Duration: x.wall, CPU: x.cpu}
@@ -26,28 +27,42 @@ func (s *session) report(o *outcome) report.Run {
 		r.Steps = append(r.Steps, line)
 	}
 	r.Ingest = ingested(o)
+	r.Conflicts, r.Conflicted = f.conflicts, f.conflict
 	for _, d := range o.quality.Days {
 		for i := range d.Checks {
 			if d.Checks[i].NotRun != "" { // a rule for people is neither kept nor broken, and not to be counted as a check that passed
 				continue
 			}
-			r.Rules = append(r.Rules, ruleOf(d, &d.Checks[i]))
+			rule := ruleOf(d, &d.Checks[i])
+			rule.Examples = cover(rule.Examples, private)
+			r.Rules = append(r.Rules, rule)
 			if c := &d.Checks[i]; c.Flag && c.Ran && c.RowsFailed > 0 {
-				r.NearCopies = append(r.NearCopies, nearOf(d, c))
+				near := nearOf(d, c)
+				near.Examples = cover(near.Examples, private)
+				r.NearCopies = append(r.NearCopies, near)
 			}
 		}
 		if d.Columns != nil { // a day that hardly changed keeps the profile that it has
 			r.Profiles = append(r.Profiles, profileOf(d))
 		}
+		if d.Unprofiled != "" {
+			r.Profiles = append(r.Profiles, report.Profile{Table: d.Source, Day: d.Day, Rows: d.Rows, Error: d.Unprofiled})
+		}
 	}
 	for _, h := range o.quality.Held {
-		r.Quarantine = append(r.Quarantine, holdOf(h))
+		held := holdOf(h)
+		held.Rows = f.waiting[h.Source+" "+h.Day]
+		r.Quarantine = append(r.Quarantine, held)
 	}
 	for _, h := range o.quality.Ended {
 		r.Quarantine = append(r.Quarantine, holdOf(h))
 	}
 	for _, m := range o.models.Models {
-		r.Models = append(r.Models, modelOf(m))
+		built := modelOf(m)
+		for i := range built.Tests {
+			built.Tests[i].Examples = cover(built.Tests[i].Examples, private)
+		}
+		r.Models = append(r.Models, built)
 	}
 	for _, l := range o.sla.Levels {
 		r.SLAs = append(r.SLAs, levelOf(l))
@@ -62,7 +77,7 @@ func levelOf(l quality.Level) report.SLA {
 		Kept: l.Met == nil || *l.Met,
 	}
 	if l.Met == nil {
-		out.Error = l.Note
+		out.Error, out.Description = l.Note, l.Description
 	}
 	if l.Target != nil {
 		out.Threshold = strconv.FormatFloat(*l.Target, 'g', -1, 64) + " " + l.Unit
@@ -103,7 +118,13 @@ func ingested(o *outcome) []report.Ingest {
 	var out []report.Ingest
 	for _, t := range o.ingest.Tables {
 		name := t.Name.String()
-		out = append(out, report.Ingest{Table: name, Rows: t.Rows, Files: t.Objects, Bytes: t.Bytes, Alarms: alarms[name]})
+		line := report.Ingest{Table: name, Rows: t.Rows, Files: t.Objects, Bytes: t.Bytes, Alarms: alarms[name]}
+		for _, l := range o.ingest.Logs {
+			if _, reads := t.Position[l.TopicID]; reads {
+				line.Entries += int(l.Entries)
+			}
+		}
+		out = append(out, line)
 		delete(alarms, name)
 	}
 	for _, about := range slices.Sorted(maps.Keys(alarms)) {

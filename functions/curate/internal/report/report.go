@@ -25,7 +25,8 @@ type Run struct {
 	SLAs        []SLA
 	Quarantine  []Hold // days held back now, and those that this run released
 	Models      []Model
-	Conflicts   []Conflict
+	Conflicts   []Conflict // some of those that this run found
+	Conflicted  int64      // how many it found in all; 0: as many as Conflicts
 	NearCopies  []NearCopies
 	Errors      []Error
 	Maintenance []Maintenance
@@ -105,6 +106,7 @@ type Profile struct {
 	Day     string
 	Rows    int64
 	Columns []ColumnProfile
+	Error   string // why it could not be made; empty where it was
 }
 
 // ColumnProfile is one column of a Profile.
@@ -186,8 +188,8 @@ type Test struct {
 type Conflict struct {
 	Table   string
 	RootID  string
-	Hashes  []string // of the data, the kept one first
-	Arrived time.Time
+	Hashes  []string  // of the data, by arrival
+	Arrived time.Time // of the first
 }
 
 // NearCopies counts the groups of rows that a contract's rule calls near duplicates. They are flagged and stay.
@@ -222,7 +224,7 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"count":  func(n any) string { return count(whole(n)) },
 	"plural": func(n any, one, many string) string { return plural(whole(n), one, many) },
 	"share":  func(a, b any) float64 { return share(whole(a), whole(b)) },
-	"spark":  spark, "bars": bars, "value": valueOf, "tests": tests, "words": words,
+	"spark":  spark, "bars": bars, "value": valueOf, "tests": tests, "words": words, "whole": whole,
 	"css": func() template.CSS { return template.CSS(stylesheet) },
 }).Parse(source))
 
