@@ -73,8 +73,9 @@ type Engine interface {
 
 // Staged are computed rows, before the tests.
 type Staged interface {
-	// Relations are two names (or parenthesised queries) to be used in FROM of Query, each with the model's columns: rows, what a commit would add (of a Merge, without rows that lose
-	// against the target); and after, all rows of the partitions (of an unpartitioned table: all rows) that these rows lie in, as they would be after the commit.
+	// Relations are two names (or parenthesised queries) to be used in FROM of Query, each with columns of the model: rows, what a commit would add (of a Merge, without rows that lose
+	// against the target); and after, all rows of the partitions (of an unpartitioned table: all rows) that these rows lie in, as they would be after the commit. after need have no other columns than those
+	// that are tested for uniqueness, nor, of a Merge where Model.TestsKeyAlone, other rows than those that have a new row's key.
 	Relations() (rows, after string)
 	// Query calls f with each row of a SELECT over Relations and the inputs. Values are as database/sql has them; f keeps none of the slices.
 	Query(ctx context.Context, sql string, inputs []Input, f func(columns []string, row []any) error) error
