@@ -112,6 +112,38 @@ func TestCurate(t *testing.T) {
 	}
 }
 
+// Guards the Job that erases: started as it lies here it only looks, and names nobody; it has the pod of curate, the Secrets that an erasure needs beside those, and no others.
+func TestEraseLooksFirst(t *testing.T) {
+	job := read(t, "jobs/curate-erase.yaml")[0]
+	pod := at(job, "spec", "template", "spec")
+	run := at(read(t, "440-curate.yaml")[0], "spec", "jobTemplate", "spec", "template", "spec")
+	erase, curate := at(pod, "containers").([]any)[0], at(run, "containers").([]any)[0]
+	if got, want := at(erase, "args"), any([]any{"erase", "--subjects=/etc/millrace/erasure/subjects", "--ids=/etc/millrace/erasure/ids"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("args %v, want %v", got, want)
+	}
+	for _, key := range []string{"image", "env", "resources", "securityContext"} {
+		if !reflect.DeepEqual(at(erase, key), at(curate, key)) {
+			t.Errorf("%s: %v, and curate's %v", key, at(erase, key), at(curate, key))
+		}
+	}
+	names := func(list any, keys ...string) (out []string) {
+		for _, one := range list.([]any) {
+			if name, ok := at(one, keys...).(string); ok {
+				out = append(out, name)
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	secrets := append(names(at(erase, "envFrom"), "secretRef", "name"), names(at(pod, "volumes"), "secret", "secretName")...)
+	if got, want := strings.Join(secrets, " "), "millrace-catalog millrace-s3 millrace-search millrace-catalog-file millrace-erasure millrace-s3-file millrace-search-file"; got != want {
+		t.Errorf("secrets %s, want %s", got, want)
+	}
+	if at(job, "metadata", "name") != nil || at(job, "metadata", "generateName") == nil || at(job, "spec", "activeDeadlineSeconds") == nil || at(pod, "restartPolicy") != "Never" {
+		t.Errorf("%v", job)
+	}
+}
+
 // Guards against an image of curate without DuckDB, or one that asks a bare base image for libraries: ko builds it by itself, with cgo and linked statically, and everything else without.
 func TestCurateIsBuiltWithDuckDB(t *testing.T) {
 	settings := read(t, "../.ko.yaml")[0]

@@ -23,6 +23,7 @@ snapshots and reports that still have them, and rows of landing objects.
   curate erase --subject ada@example.com                        # what would go
   curate erase --subject ada@example.com --apply --remember ada.ids --report done.json
   curate erase --ids ids.txt --apply                            # a file of root ids, one a line; # begins a remark
+  ko create -f knative/jobs/curate-erase.yaml                   # the same in a cluster; the file says how
 
 An erasure that was broken off says what is done and what is not, and is repeated by the same command. An entry of a landing log that is damaged, or names what is, stops it and is named, unless
 INGEST_ACCEPT has it: then the rest is erased, and the report says what could not be looked at. Where its lock is lost, it stops before it commits or deletes anything more. The report says what remains and until when: Kafka keeps events until its topics' retention is over, and what was not
@@ -36,12 +37,20 @@ func runErase(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	var person erase.Person
 	f.StringArrayVar(&person.Roots, "root-id", nil, "the root id of an `event`; may be given several times")
 	f.StringArrayVar(&person.Subjects, "subject", nil, "all events of this `subject`, exactly; may be given several times")
+	subjects := f.String("subjects", "", "a `file` of subjects, one a line, as it stands: a command line is seen by others")
 	ids := f.String("ids", "", "a `file` of root ids, one a line")
 	remember := f.String("remember", "", "a `file` of root ids as for --ids, made where it is missing; --apply adds those it finds before it removes anything")
 	apply := f.Bool("apply", false, "remove what is found; else nothing is changed")
 	report := f.String("report", "", "a `file` for the report as JSON")
 	if err := f.parse(args, stdout, 0); err != nil {
 		return err
+	}
+	if *subjects != "" {
+		more, err := readSubjects(*subjects)
+		if err != nil {
+			return err
+		}
+		person.Subjects = append(person.Subjects, more...)
 	}
 	if *ids != "" {
 		more, err := readIDs(*ids)
@@ -65,7 +74,7 @@ func runErase(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 		person.Roots[i] = parsed.String()
 	}
 	if len(person.Roots)+len(person.Subjects) == 0 {
-		return fmt.Errorf("%w: whose events? --root-id, --subject or --ids", errUsage)
+		return fmt.Errorf("%w: whose events? --root-id, --subject, --subjects or --ids", errUsage)
 	}
 	s, err := f.forPerson(ctx, stderr)
 	if err != nil {
@@ -123,6 +132,21 @@ func tellErasure(r *erase.Report, failed error, file string, stdout io.Writer) e
 		err = fmt.Errorf("the report: %w", err)
 	}
 	return errors.Join(failed, err)
+}
+
+// readSubjects reads subjects, one a line, as they stand: # and spaces may be part of one.
+func readSubjects(file string) ([]string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("subjects: %w", err)
+	}
+	var subjects []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) != "" {
+			subjects = append(subjects, line)
+		}
+	}
+	return subjects, nil
 }
 
 // readIDs reads root ids, one a line; blank lines and what follows a # do not count.

@@ -33,3 +33,18 @@ func TestTellErasure(t *testing.T) {
 		t.Error("a report that was not written is no error")
 	}
 }
+
+// Guards a person whose subject is not a plain word, and a file that ends each line as Windows does.
+func TestSubjectsOfFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "subjects")
+	if err := os.WriteFile(file, []byte("ada #1\r\n\n  \n bob\ncy"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readSubjects(file)
+	if err != nil || strings.Join(got, "|") != "ada #1| bob|cy" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := readSubjects(file + ".none"); err == nil {
+		t.Error("a file that is not there is no error")
+	}
+}

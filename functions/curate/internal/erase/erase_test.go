@@ -45,6 +45,8 @@ type landed struct {
 	Partition *int32     `parquet:"kafka_partition,optional"`
 	Offset    *int64     `parquet:"kafka_offset,optional"`
 	Stamp     *time.Time `parquet:"kafka_timestamp,optional,timestamp(microsecond)"`
+	Replay    *int64     `parquet:"replay_count,optional"`
+	Hash      *string    `parquet:"data_hash,optional"`
 	Rescued   *string    `parquet:"_rescued,optional"`
 }
 
@@ -130,7 +132,7 @@ func (l *lake) land(topic, kind string, bounds ...int) {
 			if kind == landing.KindEnriched {
 				subject = "p_" + strings.Repeat(fmt.Sprint(n%4), 32)
 			}
-			rows = append(rows, landed{&eventType, &id, &subject, &now, &partition, &at, &now, &rescued})
+			rows = append(rows, landed{Type: &eventType, Root: &id, Subject: &subject, Arrived: &now, Partition: &partition, Offset: &at, Stamp: &now, Rescued: &rescued})
 			unmasked = append(unmasked, whole{rows[len(rows)-1], []byte(`{"n":1}`)})
 			offset++
 		}
