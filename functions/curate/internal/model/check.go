@@ -253,6 +253,8 @@ func converted(from, to string) string {
 		return "they round a half differently; write cast(round(...) as ...)"
 	case (from == "DOUBLE" || from == "FLOAT" || strings.HasPrefix(from, "TIMESTAMP") || from == "JSON" || from == "INTERVAL") && to == "varchar":
 		return "they spell it differently"
+	case from == "VARCHAR" && readings[to].alike != nil:
+		return "they read text differently; cast it where regexp_like has seen it"
 	}
 	return ""
 }

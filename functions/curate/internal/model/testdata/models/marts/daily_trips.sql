@@ -16,6 +16,6 @@ with named as (
   from fact_trip f
   left join dim_zone z on z.zone_key = f.zone_key
 )
-select pickup_date, zone_name, count(*) as trips, sum(amount) as amount
+select pickup_date, zone_name, count(*) as trips, cast(sum(cast(round(amount * 100) as decimal(18, 0))) as double) / 1e2 as amount
 from named
 group by pickup_date, zone_name
