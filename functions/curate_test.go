@@ -21,8 +21,9 @@ import (
 
 // curate is the binary of curate, with a lake of its own beside the platform's where it has a name: the same landing log, another catalog and prefix.
 type curate struct {
-	s    *system
-	name string
+	s           *system
+	name        string
+	environment []string // beside the system's, and before it
 }
 
 func (c curate) command(ctx context.Context, args ...string) *exec.Cmd {
@@ -33,6 +34,7 @@ func (c curate) command(ctx context.Context, args ...string) *exec.Cmd {
 		return command
 	}
 	command.Env = append(command.Env, "CATALOG_URL=sqlite://"+filepath.Join(dir, "catalog.db"), "WAREHOUSE_PREFIX=lake-"+c.name, "SCRATCH="+filepath.Join(dir, "scratch"))
+	command.Env = append(command.Env, c.environment...)
 	return command
 }
 
@@ -125,6 +127,7 @@ func TestCurate(t *testing.T) {
 		"select count(*) from ops.landing where lost > 0":         0,
 	})
 	t.Run("killed", func(t *testing.T) { s.killed(t, points) })
+	t.Run("no room", s.noRoom)
 }
 
 // curated waits until each query gives its number.
@@ -132,7 +135,7 @@ func (s *system) curated(want map[string]int) {
 	s.t.Helper()
 	for what, n := range want {
 		s.eventually(what, func() error {
-			rows, err := curate{s, ""}.query(what)
+			rows, err := curate{s: s}.query(what)
 			if err == nil && (len(rows) == 0 || rows[0][0] != strconv.Itoa(n)) {
 				err = fmt.Errorf("%v, want %d", rows, n)
 			}
@@ -145,7 +148,7 @@ func (s *system) curated(want map[string]int) {
 const points = 3
 
 func (s *system) killed(t *testing.T, points int) {
-	clean := curate{s, "clean"}
+	clean := curate{s: s, name: "clean"}
 	began := time.Now()
 	if _, err := clean.run("run"); err != nil {
 		t.Fatal(err)
@@ -155,46 +158,84 @@ func (s *system) killed(t *testing.T, points int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for point := range points {
-		c := curate{s, fmt.Sprintf("killed%d", point)}
-		if err := os.MkdirAll(filepath.Join(s.dir, c.name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		after := time.Duration(rand.Int64N(int64(whole)))
-		command := c.command(t.Context(), "run", "--dir", filepath.Join(s.dir, "data"))
-		if err := command.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- command.Wait() }()
-		killed := false
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Fatalf("point %d: curate ended before it was killed: %v", point, err)
-			}
-		case <-time.After(after):
-			killed = true
-			if err := command.Process.Signal(syscall.SIGKILL); err != nil {
-				t.Logf("point %d: %v", point, err)
-			}
-			<-ended
-		}
-		if _, err := c.run("run"); err != nil {
-			t.Fatalf("point %d, killed after %s: the next run: %v", point, after, err)
-		}
+	same := func(c curate, what string) {
+		t.Helper()
 		got, err := c.contents()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !maps.Equal(got, want) {
-			for _, name := range slices.Sorted(maps.Keys(want)) {
-				if got[name] != want[name] {
-					t.Errorf("point %d, killed (%t) after %s: %s is\n%s\nwithout a kill\n%s", point, killed, after, name, got[name], want[name])
-				}
-			}
+		differing(t, what, want, got)
+	}
+	for point := range points {
+		c := curate{s: s, name: fmt.Sprintf("killed%d", point)}
+		same(c, c.killedIn(t, whole, "run"))
+	}
+	// What those runs left is made anew and tidied up: that changes no row, killed or not.
+	rows, err := clean.query("select min(arrival_date), max(arrival_date) from events.enriched_yellowtaxitriprecords_0")
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("days of arrival: %v, %v", rows, err)
+	}
+	for _, args := range [][]string{{"backfill", "--from", rows[0][0], "--to", rows[0][1]}, {"maintain", "--yes"}, {"models", "run", "--full-refresh"}} {
+		began := time.Now()
+		if _, err := clean.run(args...); err != nil {
+			t.Fatal(err)
 		}
-		t.Logf("point %d: killed (%t) after %s of %s", point, killed, after, whole)
+		whole := time.Since(began)
+		same(clean, strings.Join(args, " "))
+		for point := range min(points, 3) {
+			c := curate{s: s, name: fmt.Sprintf("killed%d", point)}
+			same(c, c.killedIn(t, whole, args...))
+		}
+	}
+}
+
+// killedIn starts a command, ends it by SIGKILL at a random time of the whole that it takes, and runs it again to its end. It returns what was done.
+func (c curate) killedIn(t *testing.T, whole time.Duration, args ...string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(c.s.dir, c.name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	after := time.Duration(rand.Int64N(int64(whole)))
+	what := fmt.Sprintf("%s, %s", c.name, strings.Join(args, " "))
+	command := c.command(t.Context(), append(args, "--dir", filepath.Join(c.s.dir, "data"))...)
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	killed := false
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Fatalf("%s ended before it was killed: %v", what, err)
+		}
+	case <-time.After(after):
+		killed = true
+		if err := command.Process.Signal(syscall.SIGKILL); err != nil {
+			t.Logf("%s: %v", what, err)
+		}
+		<-ended
+	}
+	what = fmt.Sprintf("%s, killed (%t) after %s of %s", what, killed, after.Round(time.Millisecond), whole.Round(time.Millisecond))
+	if _, err := c.run(args...); err != nil {
+		t.Fatalf("%s: again: %v", what, err)
+	}
+	t.Log(what)
+	return what
+}
+
+// differing fails the test for each table whose content is another.
+func differing(t *testing.T, what string, want, got map[string]string) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if got[name] != want[name] {
+			t.Errorf("%s: %s is\n%s, and should be\n%s", what, name, got[name], want[name])
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s: %s is there, and should not be", what, name)
+		}
 	}
 }
 

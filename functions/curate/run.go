@@ -190,8 +190,11 @@ func (s *session) run(ctx context.Context, every time.Duration) *outcome {
 		}
 		return err
 	})
-	for i := range o.steps {
-		o.steps[i].err = full(o.steps[i].err, s.config.scratch())
+	for i := range o.steps { // the first one that lacked room says what to do, for all of them
+		if dir := s.config.scratch(); lacksRoom(o.steps[i].err, dir) {
+			o.steps[i].err = full(o.steps[i].err, dir)
+			break
+		}
 	}
 	o.end = s.clock().UTC()
 	return o
