@@ -91,7 +91,7 @@ func levelOf(l quality.Level) report.SLA {
 func upkeepOf(r maintain.Result) []report.Maintenance {
 	var out []report.Maintenance
 	for _, x := range r.Retention {
-		out = append(out, report.Maintenance{Table: x.Table, Text: fmt.Sprintf("retention took %d days before %s: %d rows", len(x.Days), x.Before, x.Rows)})
+		out = append(out, report.Maintenance{Table: x.Table, Text: fmt.Sprintf("retention took what was before %s: %s", x.Before, taken(x))})
 	}
 	for _, x := range r.Compaction {
 		out = append(out, report.Maintenance{Table: x.Table, Text: fmt.Sprintf("%d files became %d", x.Files, x.Into)})

@@ -1,7 +1,7 @@
-// Package maintain keeps the warehouse in shape: it drops days that a contract's retention has passed, puts many small files together, lets old snapshots expire, and removes objects that nobody
+// Package maintain keeps the warehouse in shape: it drops rows that their retention has passed, and reports of runs, puts many small files together, lets old snapshots expire, and removes objects that nobody
 // names any more.
 //
-// It guarantees: rows stay the same but for retention, which takes whole days; a query that began before goes on reading what it planned, for Options.Keep at least; an object is deleted only where
+// It guarantees: rows stay the same but for retention, which takes whole days of arrival; what was taken is not taken again, since positions stay; a query that began before goes on reading what it planned, for Options.Keep at least; an object is deleted only where
 // no snapshot or metadata of any table of the catalog names it, it is older than Options.Orphans, and it lies in the folder of a table that the catalog knows or that Drop marked; a kill at any
 // point leaves what the next run does again.
 //
@@ -10,8 +10,26 @@
 //
 // # Order, and what a crash leaves
 //
-// Retention and compaction commit and delete nothing: the files that they replace stay named by older snapshots. Expiry commits and deletes nothing either. The sweep alone deletes, and only what
+// Reports are deleted one by one, the oldest first. Retention of tables and compaction commit and delete nothing: the files that they replace stay named by older snapshots. Expiry commits and deletes nothing either. The sweep alone deletes, and only what
 // is named nowhere; whatever was not deleted is still named nowhere when the next sweep comes.
+//
+// # Decision 2026-11-22: what retention takes, and counts from
+//
+// Context: a contract says for how long events of a type are kept, and their rows go on into facts, and from there into marts; a fact is partitioned by the day that its event is of, and events of 1995 can arrive today.
+// Decision, by what a table holds, without a word in a model's front matter:
+//
+//   - events.enriched_*: the contract's retention (the newest version's of the MODEL), by day of arrival, whole partitions.
+//   - star.*, models that are merged by key: the retention of the one source that drives them, by their column arrival_date, not by their partition. A file with rows of both sorts is written again. A model
+//     without that column is an error of each maintenance where the source has a retention: it would keep rows for ever.
+//   - star.*, models by partition (marts): they hold sums, no events, and keep them. A fact's commit remembers the partitions that lost rows (model.RetiredProperty); package model computes these never again, whatever
+//     the reason. A fact waits for marts that have not seen all of it, and the maintenance says so.
+//   - star.*, models of materialization table: nothing. They are rebuilt from what there is, and forget.
+//   - ops.conflicts, ops.near_duplicates, ops.quarantine: rows of events or days of a source go when the source's do. What is on hold stays.
+//   - ops.landing, ops.quality, ops.sla, ops.runs, events.dead, _reports/<day>/*.html: Options.OpsKeep.
+//   - other tables of ops: nothing.
+//
+// Consequences: rows whose arrival has no day stay; late rows of a retired partition are in the fact and not in its marts; a mart that is made anew, or whose columns go or change type, has no retired partitions; a copy of an event that arrives
+// after the kept one is gone is a row again, for its own time; a file of a fact with rows of many days of arrival is written again each day while they pass.
 //
 // # Decision 2026-11-21: expired files are orphans
 //
