@@ -100,7 +100,7 @@ func (s *duckStaged) merge(ctx context.Context) error {
 	survivors := func(relation string) string {
 		return "select " + columns + " from " + relation + " anti join " + lost + " using (" + key + ")"
 	}
-	s.add = s.written
+	s.add = slices.Clone(s.written)
 	var again []string // what the rewritten files are to hold
 	if nLost > 0 {
 		if s.rows, err = s.define(ctx, "new", survivors(staged)); err != nil {
