@@ -151,12 +151,15 @@ func (r *runner) loadAll(ctx context.Context, models []*Model) error {
 		}
 	}
 	keys := slices.Sorted(maps.Keys(names))
-	loaded := make([]*warehouse.Table, len(keys))
+	loaded, damaged := make([]*warehouse.Table, len(keys)), make([]bool, len(keys))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	for i, k := range keys {
 		group.Go(func() (err error) {
 			loaded[i], err = r.fetch(gctx, names[k])
+			if damage := (*warehouse.Damaged)(nil); errors.As(err, &damage) {
+				damaged[i], err = true, nil // whoever reads it asks again, and fails alone
+			}
 			return err
 		})
 	}
@@ -164,7 +167,9 @@ func (r *runner) loadAll(ctx context.Context, models []*Model) error {
 		return err
 	}
 	for i, k := range keys {
-		r.tables[k] = loaded[i]
+		if !damaged[i] {
+			r.tables[k] = loaded[i]
+		}
 	}
 	return nil
 }

@@ -162,6 +162,11 @@ func (m *measuring) due(ctx context.Context) ([]*source, error) {
 			continue
 		}
 		t, err := m.o.Warehouse.Load(ctx, name)
+		if damaged := (*warehouse.Damaged)(nil); errors.As(err, &damaged) {
+			m.o.Logger.WarnContext(ctx, "service levels are not measured", "table", name.String(), "error", err)
+			list = slices.DeleteFunc(list, func(s *source) bool { return s.name == name.String() })
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
