@@ -11,7 +11,7 @@
 //
 // Context: DuckDB and Trino have hundreds of messages, with values in single quotes, in double quotes, or bare; a value can hold quotes itself; and some errors are texts by the time somebody keeps
 // them. Decision: the engine's error is found in the text by how it begins, and everything behind is reduced to known words; every step's error, every cause of a model and every reason of a rule
-// passes here. Consequences: an error that is joined behind an engine's own is only kept whole where the two are still errors (Text walks the tree); a person who runs curate query or curate models sees the engine's own
+// passes here. Consequences: an error that is joined behind an engine's own is only kept whole where the two are still errors (Text walks the tree); a person who runs curate query sees the engine's own
 // words, since that person reads the rows as well.
 package fault
 
