@@ -5,6 +5,7 @@ package warehouse
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -50,4 +51,17 @@ func TestConformanceOnRealREST(t *testing.T) {
 	t.Run("many committers", func(t *testing.T) { manyCommitters(t, realREST(t)) })
 	t.Run("second committer", func(t *testing.T) { secondCommitterLoses(t, realREST) })
 	t.Run("fetch", func(t *testing.T) { fetchColumns(t, realREST(t)) })
+}
+
+// Guards against a real server whose answer for a table without its metadata reads as "there is no such table": it would be made anew with the new rows alone.
+func TestDamagedOnRealREST(t *testing.T) {
+	l := realREST(t)
+	w := l.open(t)
+	tbl := ensure(t, w, events, spec())
+	spoil(t, l, w, tbl.ice.MetadataLocation(), nil)
+	_, err := l.open(t).Load(t.Context(), events)
+	t.Log(err)
+	if err == nil || errors.Is(err, ErrNoTable) {
+		t.Errorf("got %v", err)
+	}
 }
