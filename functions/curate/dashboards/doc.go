@@ -16,6 +16,8 @@
 //
 // Context: Superset's own Elasticsearch driver is not installed in most distributions, and needs Elasticsearch's SQL. Decision: charts read the search indices through Trino's Elasticsearch catalog, whose
 // table names take a wildcard ("dead-*"); databases/search.yaml, a direct connection, is brought along only where an address for it is given, without charts.
+// Seen on 2026-11-22: Superset 6.1.0 without the driver imports the bundle with that connection; elasticsearch-dbapi 0.2.11 (with elasticsearch 7.17) loads into its SQLAlchemy, and asks POST /_sql/,
+// which no server was at hand to answer: a query over the direct connection has not been run.
 // Consequences: without a catalog for search, its chart is left out of the dashboard; with one, an installation without a single dead letter has no index, and that chart says so.
 //
 // # Decision 2026-11-21: every data set is a query
