@@ -104,8 +104,12 @@ func Run(ctx context.Context, person Person, o Options) (*Report, error) {
 			}
 			return e.find(ctx, objects)
 		}},
-		{"search", e.search}, {"reports", e.pages}, {"warehouse", e.tables},
-		{landing.Prefix(landing.KindEnriched), of(landing.KindEnriched)}, {landing.Prefix(landing.KindDead), of(landing.KindDead)}, {landing.Prefix(landing.KindRaw), of(landing.KindRaw)},
+		{"search", e.search},
+		{"reports", e.pages},
+		{"warehouse", e.tables},
+		{landing.Prefix(landing.KindEnriched), of(landing.KindEnriched)},
+		{landing.Prefix(landing.KindDead), of(landing.KindDead)},
+		{landing.Prefix(landing.KindRaw), of(landing.KindRaw)},
 	}
 	var err error
 	for _, step := range steps {

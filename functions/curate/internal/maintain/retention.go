@@ -410,7 +410,7 @@ func (o *Options) current(ctx context.Context, t *warehouse.Table, retired model
 		if err != nil {
 			return err
 		}
-		changes, err := warehouse.Changes{}, error(warehouse.ErrExpired)
+		changes, err := warehouse.Changes{}, warehouse.ErrExpired
 		if since != 0 {
 			changes, err = t.Changes(ctx, since)
 		}
