@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -151,6 +153,7 @@ func TestCurateByTrino(t *testing.T) {
 	if n, _, _ := strings.Cut(first["star.fact_trip"], " "); n != "2000" {
 		t.Errorf("%s trips of 2000", n)
 	}
+	byTrino.shown(t)
 	differing(t, "with nothing new", first, alike("with nothing new"))
 
 	s.replayed()
@@ -171,6 +174,54 @@ func TestCurateByTrino(t *testing.T) {
 	var left int
 	if err := db.QueryRowContext(t.Context(), `select count(*) from lake.information_schema.tables where table_schema = '`+s.names.Bucket+`_stage'`).Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d tables are left in the stage, %v", left, err)
+	}
+}
+
+// shown imports the dashboards over curate's own tables, and has every chart answer.
+func (c curate) shown(t *testing.T) {
+	t.Helper()
+	superset := os.Getenv("SUPERSET_URL")
+	if superset == "" {
+		t.Log("SUPERSET_URL names no Superset: no dashboard is looked at")
+		return
+	}
+	password := filepath.Join(c.s.dir, "superset-password")
+	if err := os.WriteFile(password, []byte(os.Getenv("SUPERSET_ADMIN_PASSWORD")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dashboards := func(command string, more ...string) string {
+		t.Helper()
+		args := append([]string{"dashboards", command, "--url", superset, "--user", os.Getenv("SUPERSET_ADMIN_USER"), "--password-file", password, "--trino-url", os.Getenv("TRINO_URL"), "--schema-prefix", c.s.names.Bucket + "_"}, more...)
+		out, err := c.command(t.Context(), args...).Output()
+		if err != nil {
+			told := ""
+			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+				told = string(exit.Stderr)
+			}
+			t.Fatalf("dashboards %s: %v\n%s%s", command, err, out, told)
+		}
+		return string(out)
+	}
+	dashboards("import")
+	defer dashboards("remove", "--yes")
+	var charts []struct {
+		Chart, State string
+		Rows         int
+	}
+	if err := json.Unmarshal([]byte(dashboards("check", "--empty-ok", "--format", "json")), &charts); err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]int{}
+	for _, chart := range charts {
+		rows[chart.Chart] = chart.Rows
+	}
+	if len(charts) < 20 {
+		t.Errorf("%d charts: %v", len(charts), charts)
+	}
+	for _, name := range []string{"Trips", "Revenue", "Trips by payment", "Trips by hour of pick-up", "Busiest pick-up zones", "Boroughs", "Events taken in", "Flow by topic", "Quality by dimension", "Service levels now"} {
+		if rows[name] == 0 {
+			t.Errorf("the chart %q shows nothing of curate's own tables: %v", name, rows)
+		}
 	}
 }
 

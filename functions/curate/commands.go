@@ -20,7 +20,7 @@ func commands() []command {
 		{"query", "answer a SELECT over the tables", runQuery},
 		{"models", "list, draw, check and run the models", runModels},
 		{"release", "let a day out of quarantine", runRelease},
-		{"dashboards", "bring the dashboards into a Superset, check and export them", runDashboards},
+		{"dashboards", "bring the dashboards into a Superset, check, export and remove them", runDashboards},
 		{"backfill", "make days of events.* anew from the landing log", runBackfill},
 		{"rebuild", "make all of events.* anew from the landing log, for a catalog that is lost or stale", runRebuild},
 		{"erase", "remove one person's events from search, warehouse and landing", runErase},

@@ -23,22 +23,23 @@ const dashboardsText = `curate dashboards brings the dashboards Taxi and Operati
   curate dashboards import --url http://127.0.0.1:8088 --user admin --password-file pw --trino-url http://millrace@trino:8080
   curate dashboards check  --url ... --user ... --password-file ...     ask every chart for its data; one that fails or is empty ends with status 1
   curate dashboards export --url ... --user ... --password-file ... --to DIR     what was changed in Superset, as the files of functions/curate/dashboards/bundle
+  curate dashboards remove --url ... --user ... --password-file ... [--yes]      list what an import brought; with --yes, take it out again
 
 An import can be repeated: it overwrites what an earlier one brought, changes made by hand in Superset included, and nothing else. The user needs the role Admin, or the right to write
 databases, data sets, charts and dashboards. Trino's address is the one that Superset reaches it by. It reads no variables.
 
 Charts of the search indices need a catalog of Trino's Elasticsearch connector (--search-catalog); without one they are left out.
---schema-prefix makes a second set of everything, over schemas whose names begin so; check and export need the same one. The command makes no schemas, tables or catalogs.
+--schema-prefix makes a second set of everything, over schemas whose names begin so; check, export and remove need the same one, and remove the other flags of the import too. The command makes no schemas, tables or catalogs.
 
 Flags:
 `
 
-// dashboardsFlags are the flags of all three; check and export have no use for some of them.
+// dashboardsFlags are the flags of all; each has no use for some of them.
 type dashboardsFlags struct {
 	url, user, passwordFile string
 	trinoPasswordFile       string
 	to, format              string
-	emptyOK                 bool
+	emptyOK, yes            bool
 	options                 dashboards.Options
 }
 
@@ -59,6 +60,7 @@ func (f *dashboardsFlags) set() *pflag.FlagSet {
 	set.StringVar(&f.to, "to", "", "export: the `directory` to write to")
 	set.StringVar(&f.format, "format", "table", "check: `table`, or json for machines")
 	set.BoolVar(&f.emptyOK, "empty-ok", false, "check: a chart without a row is no failure")
+	set.BoolVar(&f.yes, "yes", false, "remove: do it, and do not only list")
 	return set
 }
 
@@ -73,11 +75,11 @@ func runDashboards(ctx context.Context, args []string, stdout, _ io.Writer) erro
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	do := map[string]func(context.Context, *dashboards.Superset, *dashboardsFlags, map[string][]byte, io.Writer) error{
-		"import": importDashboards, "check": checkDashboards, "export": exportDashboards,
+		"import": importDashboards, "check": checkDashboards, "export": exportDashboards, "remove": removeDashboards,
 	}[set.Arg(0)]
 	switch {
 	case do == nil || set.NArg() != 1:
-		return fmt.Errorf("%w: dashboards wants one of import, check, export", errUsage)
+		return fmt.Errorf("%w: dashboards wants one of import, check, export, remove", errUsage)
 	case f.passwordFile == "":
 		return fmt.Errorf("%w: --password-file names no file", errUsage)
 	case set.Arg(0) == "export" && f.to == "":
@@ -222,5 +224,28 @@ func exportDashboards(ctx context.Context, s *dashboards.Superset, f *dashboards
 		}
 	}
 	fmt.Fprintf(stdout, "wrote %d files to %s\n", len(restored), f.to)
+	return nil
+}
+
+func removeDashboards(ctx context.Context, s *dashboards.Superset, f *dashboardsFlags, files map[string][]byte, stdout io.Writer) error {
+	members, err := s.Members(ctx, files)
+	if err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	for _, m := range members {
+		fmt.Fprintf(t, "%s\t%s\n", m.Kind, m.Name)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if !f.yes {
+		fmt.Fprintf(stdout, "%d would be removed; --yes does it\n", len(members))
+		return nil
+	}
+	if err := s.Remove(ctx, members); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "removed %d\n", len(members))
 	return nil
 }

@@ -24,9 +24,9 @@ func TestDashboardsCalls(t *testing.T) {
 		says string
 	}{
 		{"--help", 0, "--schema-prefix"},
-		{"", 2, "one of import, check, export"},
-		{"inport --password-file " + password, 2, "one of import, check, export"},
-		{"import check --password-file " + password, 2, "one of import, check, export"},
+		{"", 2, "one of import, check, export, remove"},
+		{"inport --password-file " + password, 2, "one of import, check, export, remove"},
+		{"import check --password-file " + password, 2, "one of import, check, export, remove"},
 		{"import", 2, "--password-file names no file"},
 		{"export --password-file " + password, 2, "--to names no directory"},
 		{"check --format csv --password-file " + password, 2, "--format must be"},

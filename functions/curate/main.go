@@ -5,7 +5,7 @@
 //
 // Emits: the tables events.*, ops.* and star.* of the warehouse, a report as one HTML file, OpenLineage events, metrics.
 //
-// On failure: it says what is wrong and ends with status 1; nothing is half committed, and the next run goes on where this one was. Where another run is at work it ends with 0.
+// On failure: it says what is wrong and ends with status 1; nothing is half committed, and the next run goes on where this one was. Where another run is at work it ends with 0, or with 1 where that one has been for longer than --patience.
 // 2 says that it was called wrongly.
 //
 // Variables: each command's --help lists them, from config.go.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -341,32 +340,30 @@ func TestSuperset(t *testing.T) {
 	}
 }
 
-// remove takes what a test imported out of Superset again.
+// remove takes what a test imported out of Superset again, all of it.
 func remove(t *testing.T, s *Superset, files map[string][]byte, prefix string) {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	for _, kind := range []struct{ path, column, operator, value string }{
-		{"dashboard", "slug", "", ""}, {"chart", "", "", ""}, {"dataset", "", "", ""}, {"database", "database_name", "", ""},
-	} {
-		var list struct {
-			Result []struct {
-				ID   int    `json:"id"`
-				UUID string `json:"uuid"`
-			} `json:"result"`
+	members, err := s.Members(ctx, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := 0
+	for name := range files {
+		if name != "metadata.yaml" {
+			want++
 		}
-		if err := s.call(ctx, http.MethodGet, "api/v1/"+kind.path+"/", url.Values{"q": {"(page_size:1000)"}}, "", nil, &list); err != nil {
-			t.Error(err)
-		}
-		for _, r := range list.Result {
-			for _, content := range files {
-				if strings.Contains(string(content), "\"uuid\": \""+r.UUID+"\"") && r.UUID != "" {
-					var answer any
-					if err := s.call(ctx, http.MethodDelete, "api/v1/"+kind.path+"/"+strconv.Itoa(r.ID), nil, "", nil, &answer); err != nil {
-						t.Errorf("remove %s %d of %s: %v", kind.path, r.ID, prefix, err)
-					}
-					break
-				}
-			}
-		}
+	}
+	if len(members) != want {
+		t.Errorf("Superset has %d members of the bundle of %s, which has %d", len(members), prefix, want)
+	}
+	if err := s.Remove(ctx, members); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove(ctx, members); err != nil {
+		t.Errorf("once more: %v", err)
+	}
+	if left, err := s.Members(ctx, files); err != nil || len(left) != 0 {
+		t.Errorf("%v is left, %v", left, err)
 	}
 }

@@ -104,6 +104,42 @@ func TestColumnsChanged(t *testing.T) {
 	}
 }
 
+// Guards the sums of days that retention took from a fact whose columns change before any run has told its marts: the fact's table is dropped, and what it remembers of those days must not go with it.
+func TestColumnsChangedBehindRetention(t *testing.T) {
+	l := newLake(t)
+	twoDays(l)
+	before := l.star("daily_trips")
+	retired := Retired{}
+	take := func(name warehouse.Name, properties func() map[string]string) {
+		t.Helper()
+		table, err := l.w.Load(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, err := table.Plan(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			for _, column := range table.Partition() {
+				retired.Add(f.Partition[column])
+			}
+		}
+		if _, err := l.w.Commit(t.Context(), table, warehouse.Change{Remove: files, Properties: properties()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	take(starName("fact_trip"), func() map[string]string { return map[string]string{RetiredProperty: retired.String()} })
+	take(source, func() map[string]string { return nil })
+
+	l.set = load(t, modelsWith(t, "  - {name: amount, type: double,", "  - {name: amount, type: \"decimal(10, 2)\","))
+	if r := l.run()["fact_trip"]; r.Mode != Rebuild {
+		t.Errorf("fact_trip: %+v", r)
+	}
+	l.same("fact_trip", l.facts())
+	l.same("daily_trips", l.star("daily_trips"), before...)
+}
+
 // An addition to a contract gives the source a column that its older files lack; models that do not name it go on as before, one that does is rebuilt with it.
 func TestSourceGetsAColumn(t *testing.T) {
 	l := newLake(t)
