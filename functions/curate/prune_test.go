@@ -21,7 +21,8 @@ func TestQueryDays(t *testing.T) {
 	l.add(t, factTrip, tripSpec, `select * from (values (date '2026-11-20', 'a', 1.50, 'plain', 0.5, {'zone': 'x'}), (date '2026-11-21', 'b', null, 'q', 1.0, null), (date '2026-11-22', 'c', -12.25, '', null, {'zone': null}),
 	  (date '2026-11-23', 'd', 0.00, 'e', 2.0, null), (null, 'e', 0.00, 'f', 1e300, null)) t(day, id, fare, note, ratio, place)`, false)
 	l.add(t, warehouse.Name{Namespace: "star", Table: "mart"}, warehouse.Spec{Partition: []string{"day"}, Columns: []warehouse.Column{
-		{Name: "day", Type: iceberg.PrimitiveTypes.Date}, {Name: "id", Type: iceberg.PrimitiveTypes.String},
+		{Name: "day", Type: iceberg.PrimitiveTypes.Date},
+		{Name: "id", Type: iceberg.PrimitiveTypes.String},
 		{Name: "f", Type: &iceberg.StructType{FieldList: []iceberg.NestedField{{ID: 1, Name: "day", Type: iceberg.PrimitiveTypes.Date}}}},
 	}}, `select * from (values (date '2026-11-20', 'a', {'day': date '2026-11-23'}), (date '2026-11-22', 'b', {'day': date '2026-11-20'}), (date '2026-11-22', 'z', null)) t(day, id, f)`, false)
 	var mu sync.Mutex
