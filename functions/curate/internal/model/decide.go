@@ -251,6 +251,13 @@ func (r *runner) decideMerge(ctx context.Context, b *Build, why string) (decisio
 		return decision{}, err
 	}
 	b.Properties[SourcesProperty] = state
+	if b.Recreate && slices.Equal(b.Target.Partition(), b.Spec.Partition) { // the table is dropped: its marts may not have heard yet of what retention took
+		retired, err := RetiredOf(b.Target)
+		if err != nil {
+			return decision{}, err
+		}
+		b.Properties[RetiredProperty] = retired.String()
+	}
 	b.Mode, b.SourceRows = Merge, coming.rows
 	if rebuild {
 		b.Mode = Rebuild

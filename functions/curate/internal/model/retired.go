@@ -19,7 +19,8 @@ const RetiredProperty = "millrace.retired"
 // Retired are partitions of which retention took rows (package maintain decides of which), so that what was computed from them cannot be computed again. The zero one is of none.
 //
 // A model by partition (insert_overwrite) leaves them as they are, whether its upstream changes, its history expired, a full refresh is asked for or its text has changed; where its table is made anew it has none of them,
-// rather than sums of what is left. It takes over what its upstream remembers, since a table that is made anew forgets.
+// rather than sums of what is left. It takes over what its upstream remembers, since a table that is gone forgets; a fact that is
+// made anew since its columns changed takes over what it remembered itself.
 type Retired struct {
 	days map[iceberg.Date]bool
 	null bool
