@@ -678,6 +678,33 @@ func TestProfileThatFails(t *testing.T) {
 	}
 }
 
+// Guards runs that find nothing new against a day that is gone: one whose profile was to be made again is forgotten with its rows, or each run from then on would look for it.
+func TestProfileOfADayThatIsGone(t *testing.T) {
+	l := things(t)
+	l.land(today, "select date '5000000-01-01' as day")
+	if r := l.run(); len(r.Days) != 1 || r.Days[0].Unprofiled == "" {
+		t.Fatalf("%+v", r)
+	}
+	table, err := l.w.Load(t.Context(), l.table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := table.Plan(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.w.Commit(t.Context(), table, warehouse.Change{Remove: files}); err != nil {
+		t.Fatal(err)
+	}
+	if r := l.run(); len(r.Days) != 1 || r.Days[0].Rows != 0 {
+		t.Errorf("%+v", r.Days)
+	}
+	l.now = l.now.Add(profileAgain)
+	if r := l.run(); len(r.Days) != 0 {
+		t.Errorf("an hour after the day went: %+v", r.Days)
+	}
+}
+
 // Guards people in the rows: an engine's error quotes a value, which must stand neither in the check, nor in ops.quality, nor in the reason of the hold.
 func TestErrorsQuoteNoValues(t *testing.T) {
 	l := things(t, "{id: number, type: sql, query: 'select max(cast(Name as bigint)) from ${table}', mustBeGreaterThan: 0, severity: error}")

@@ -358,6 +358,7 @@ func (o *Options) day(ctx context.Context, db *duck.DB, out *output, s *source, 
 	}
 	files = slices.DeleteFunc(files, func(f warehouse.File) bool { return dayOfFile(f) != day })
 	if len(files) == 0 { // retention took the day
+		delete(s.now.Profiles, day)
 		return d, out.replaceGroups(ctx, &d, nil)
 	}
 	wanted := wanted(s.table.Schema(), s.name)
