@@ -30,7 +30,10 @@ type policy struct{ years, months, days int }
 // before returns the first day that stays, UTC.
 func (p policy) before(now time.Time) time.Time {
 	y, m, d := now.UTC().Date()
-	return time.Date(y-p.years, m-time.Month(p.months), d-p.days, 0, 0, 0, 0, time.UTC)
+	first := time.Date(y-p.years, m-time.Month(p.months), 1, 0, 0, 0, 0, time.UTC)
+	// The 31st of a month that is shorter would be a day of the next one, and rows would go before their time.
+	last := first.AddDate(0, 1, -1).Day()
+	return first.AddDate(0, 0, min(d, last)-1-p.days)
 }
 
 // policies returns the retention of each table of events, from the newest contract of its MODEL. One that cannot be understood is an error, and its table keeps everything.
