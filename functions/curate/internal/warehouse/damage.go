@@ -99,6 +99,9 @@ func (w *Warehouse) blame(ctx context.Context, name Name, cause error) error {
 	if err := w.readable(ctx, name, file); err != nil {
 		return err
 	}
+	if _, err := w.cat.LoadTable(ctx, w.identifier(name)); err == nil {
+		return cause // an outage that is over
+	}
 	return &Damaged{name, file, cause} // it can be read, and not be understood
 }
 

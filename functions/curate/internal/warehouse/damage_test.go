@@ -140,7 +140,16 @@ func TestOutageIsNoDamage(t *testing.T) {
 		})
 		f(suffix, l.open(t).Examine(t.Context(), events))
 	}
+	refused := l.open(t)
+	l.server.Fail(func(_, _, key string) objectstoretest.Fault {
+		if strings.HasSuffix(key, ".json") {
+			return objectstoretest.Refuse
+		}
+		return objectstoretest.Serve
+	})
+	_, cause := refused.cat.LoadTable(t.Context(), refused.identifier(events))
 	l.server.Fail(nil)
+	f("one that is over", refused.blame(t.Context(), events, cause))
 	closed := l.open(t)
 	if err := closed.db.Close(); err != nil {
 		t.Fatal(err)
