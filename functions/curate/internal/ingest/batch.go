@@ -220,7 +220,7 @@ func (b *batch) account(e landing.Entry) {
 			r.alarm(a)
 		}
 	}
-	if !r.dry {
+	if !r.dry && !r.blind { // else there is nothing that takes them, and they would be those of all logs
 		r.entries = append(r.entries, rowsOf(e)...)
 	}
 	r.position[e.TopicID], r.topics[e.TopicID] = e.Sequence, e.Topic

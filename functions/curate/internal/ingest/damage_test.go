@@ -264,6 +264,57 @@ func TestDroppedFromEarlierLake(t *testing.T) {
 	l.whole("A", 2)
 }
 
+// Guards the rows of a table whose only commit came right before a run was killed, so that ops.landing did not name it: dropped later, it is missed all the same.
+func TestDroppedAfterKill(t *testing.T) {
+	t.Parallel()
+	l := newLake(t)
+	l.land(enriched, plain("B", 1))
+	l.must()
+	l.land(enriched, plain("A", 2))
+	l.s3.Fail(func(method, _, key string) objectstoretest.Fault {
+		if method == "PUT" && strings.Contains(key, "ops/landing/") {
+			return objectstoretest.Refuse
+		}
+		return objectstoretest.Serve
+	})
+	if _, err := l.run(nil); err == nil {
+		t.Error("it did not die")
+	}
+	l.s3.Fail(nil)
+	if res := l.must(); len(res.Alarms) > 0 || res.Rows() != 0 {
+		t.Errorf("%+v", res)
+	}
+	l.whole("A", 2)
+	l.with(func(o Options) {
+		if err := o.Warehouse.Drop(t.Context(), TableOf("A", "0")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if res := l.must(); codes(res) != string(CodeDropped) || res.Rows() != 2 {
+		t.Errorf("%+v", res)
+	}
+	l.whole("A", 2)
+}
+
+// Guards the memory of runs beside a damaged ops.landing, each of which reads all logs: rows that nothing will take are not kept.
+func TestBlindKeepsNoRows(t *testing.T) {
+	t.Parallel()
+	l := newLake(t)
+	l.land(enriched, plain("A", 3))
+	l.must()
+	ruins["metadata cut"](l, Landing)
+	l.land(enriched, plain("A", 1))
+	l.with(func(o Options) {
+		r, err := begin(t.Context(), o, false)
+		if err == nil {
+			err = r.all(t.Context())
+		}
+		if err != nil || !r.blind || r.rows != 1 || len(r.entries) > 0 {
+			t.Errorf("%v, %d rows of events, %d of %s are kept", err, r.rows, len(r.entries), Landing)
+		}
+	})
+}
+
 // Guards a rebuild against its own death at each of its writes: the next run, with nothing said, finishes what it began, or it has begun nothing. A table that had rows of nobody's is the proof that it was made anew.
 func TestRebuildKilled(t *testing.T) {
 	t.Parallel()

@@ -79,6 +79,9 @@ func (r *run) open(ctx context.Context, name warehouse.Name, kind, eventType, mo
 		if t.position, err = ParsePosition(p[PositionProperty]); err != nil {
 			return nil, &warehouse.Damaged{Name: name, Err: fmt.Errorf("property %s: %w", PositionProperty, err)}
 		}
+		if len(t.position) > 0 { // a run that was killed between a table's commit and that of ops.landing did not say so there
+			r.known[name.String()] = slices.Sorted(maps.Keys(t.position))
+		}
 	}
 	if n, err := strconv.Atoi(t.model); err == nil && kind == landing.KindEnriched {
 		if m, err := r.o.Contracts.Model(t.eventType, n); err == nil { // else no contract is known, and objects have no payload
