@@ -73,6 +73,7 @@ type measuring struct {
 	now     time.Time
 	tables  map[string]*warehouse.Table // by name
 	landing *warehouse.Table            // nil where there is none
+	damaged []string                    // of the tables that levels are measured on
 	since   time.Time                   // from when on the relation of the landing log is whole
 	share   *share                      // of completeness, which all sources have together
 }
@@ -164,6 +165,7 @@ func (m *measuring) due(ctx context.Context) ([]*source, error) {
 		t, err := m.o.Warehouse.Load(ctx, name)
 		if damaged := (*warehouse.Damaged)(nil); errors.As(err, &damaged) {
 			m.o.Logger.WarnContext(ctx, "service levels are not measured", "table", name.String(), "error", err)
+			m.damaged = append(m.damaged, name.String())
 			list = slices.DeleteFunc(list, func(s *source) bool { return s.name == name.String() })
 			continue
 		}
@@ -388,6 +390,9 @@ func (m *measuring) completeness(ctx context.Context, _ *source, _ contract.SLA,
 
 // count counts raw rows, and events that are enriched or dead, of the last day that ended long enough ago, else of the newest.
 func (m *measuring) count(ctx context.Context) (*share, error) {
+	if len(m.damaged) > 0 { // what is in them would count as lost
+		return nil, unmeasured("%s cannot be read, so that not all events can be counted", strings.Join(m.damaged, ", "))
+	}
 	if err := m.log(ctx, m.now.Add(-landings)); err != nil {
 		return nil, err
 	}

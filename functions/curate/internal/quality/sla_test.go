@@ -16,6 +16,7 @@ import (
 	"millrace/functions/curate/internal/duck"
 	"millrace/functions/curate/internal/warehouse"
 	"millrace/shared/contract"
+	"millrace/shared/objectstore"
 	"millrace/shared/objectstore/objectstoretest"
 )
 
@@ -225,4 +226,34 @@ func TestCompletenessOfNothing(t *testing.T) {
 		t.Errorf("%+v", r.Levels)
 	}
 	equal(t, "ops.sla", l.rows(TableSLA, "select property, actual, met, description like '%no raw row%' from x order by 1"), []string{"completeness null null true", "frequency 0.48333333333333334 true false"})
+}
+
+// Guards completeness against a table that is damaged: the events in it are not lost, so that the share of all is not known; the levels of the others are measured.
+func TestCompletenessBesideADamagedTable(t *testing.T) {
+	l := levels(t, "{property: completeness, value: 99.9, unit: percent}", "{property: frequency, value: 12, unit: h}")
+	l.land(today, "select cast(1 as double) as amount")
+	l.table = warehouse.Name{Namespace: "events", Table: "enriched_other_0"}
+	l.land(today, "select cast(1 as double) as amount")
+	l.log("1, '2026-11-21 11:31:00Z', 'enriched', 'Thing', '2026-11-21', 1", "9, '2026-11-21 10:06:00Z', 'raw', null, '2026-11-21', 2")
+	b, _ := l.w.Store()
+	page, err := b.List(t.Context(), "warehouse/events/enriched_other_0/metadata/", "", objectstore.MaxList)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range page {
+		if strings.HasSuffix(object.Key, ".json") {
+			if err := b.Delete(t.Context(), object.Key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	o := l.sla()
+	o.Warehouse = l.reopen()
+	r, err := SLA(t.Context(), o)
+	if err != nil || len(r.Levels) != 2 {
+		t.Fatalf("%v: %+v", err, r.Levels)
+	}
+	if c := r.Levels[0]; c.Met != nil || c.Actual != nil || !strings.Contains(c.Note, "events.enriched_other_0 cannot be read") || r.Levels[1].Met == nil {
+		t.Errorf("%+v", r.Levels)
+	}
 }
