@@ -159,3 +159,14 @@ func TestEraseManyDocuments(t *testing.T) {
 		t.Errorf("%d documents are left: %v, %v", len(l.index.held), r, err)
 	}
 }
+
+// Guards an erasure against documents that cannot be deleted by their id alone: it ends with an error and does not ask for ever.
+func TestEraseStuckDocuments(t *testing.T) {
+	l := newLake(t)
+	ids, _ := adas()
+	l.index.stuck = 100
+	r, err := l.erase(true, Person{Roots: ids})
+	if err == nil || !strings.Contains(err.Error(), "there again each time") || !slices.Contains(r.Left, "search") {
+		t.Errorf("%v, %v", r, err)
+	}
+}

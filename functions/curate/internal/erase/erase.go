@@ -190,6 +190,9 @@ func (e *eraser) discover(ctx context.Context, objects []*object) error {
 	return nil
 }
 
+// mostStuck is how many times documents that were deleted may be there again: events that come anew meanwhile are no fault.
+const mostStuck = 3
+
 // search deletes the documents, until there are none.
 func (e *eraser) search(ctx context.Context) error {
 	if e.Search == nil {
@@ -205,6 +208,7 @@ func (e *eraser) search(ctx context.Context) error {
 		field  string
 		values map[string]bool
 	}{{"root_id", e.roots}, {"subject", e.subjects}} {
+		stuck := 0 // rounds that found nothing new
 		for values := slices.Sorted(maps.Keys(by.values)); len(values) > 0; {
 			held, more, err := e.Search.FindBy(ctx, by.field, values)
 			if err != nil {
@@ -222,11 +226,19 @@ func (e *eraser) search(ctx context.Context) error {
 					return err
 				}
 			}
+			fresh := false
 			for _, h := range held {
 				if found[h.Index] == nil {
 					found[h.Index] = map[search.Ref]bool{}
 				}
+				fresh = fresh || !found[h.Index][h.Ref]
 				found[h.Index][h.Ref] = true
+			}
+			if stuck++; fresh {
+				stuck = 0
+			}
+			if e.Apply && len(refs) > 0 && stuck == mostStuck {
+				return fmt.Errorf("%d documents of %s are there again each time that they are deleted: something writes them, or they were written with a routing", len(refs), refs[0].Index)
 			}
 			if !e.Apply {
 				if more {
