@@ -100,6 +100,9 @@ var (
 	word     = regexp.MustCompile(`DECIMAL\(\d{1,2},\d{1,2}\)|[A-Za-z][A-Za-z0-9_']*|[^A-Za-z]+`)
 )
 
+// tempLimit is how DuckDB names its limit of files in scratch, by which it is known that these lack room, also where there is only the text.
+const tempLimit = "'max_temp_directory_size'"
+
 // cut stands for what is left out.
 const cut = "…"
 
@@ -118,7 +121,12 @@ func Clean(text string) string {
 		if place := excerpt.FindString(message); strings.Contains(place, "'") {
 			message = strings.TrimSuffix(message, place)
 		}
-		return before + kind + quoted.ReplaceAllString(message, "'"+cut+"'")
+		return before + kind + quoted.ReplaceAllStringFunc(message, func(literal string) string {
+			if literal == tempLimit {
+				return literal
+			}
+			return "'" + cut + "'"
+		})
 	}
 	return before + strings.TrimRight(kind, " ") + " " + known(message)
 }
