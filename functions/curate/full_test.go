@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"millrace/functions/curate/internal/fault"
 )
 
 // Guards who is called at night: of a scratch directory without room they are told which it is and what to do, once; other full disks are not taken for it.
@@ -28,6 +30,9 @@ func TestFull(t *testing.T) {
 		got := full(full(c.err, dir), dir)
 		if n := strings.Count(got.Error(), "The scratch directory /scratch/curate is full"); (n == 1) != c.told || n > 1 || !errors.Is(got, c.err) {
 			t.Errorf("%v: %v", c.err, got)
+		}
+		if lacksRoom(errors.New(fault.Text(c.err)), dir) != c.told { // of a model there is the text without values alone
+			t.Errorf("of the text alone: %v", c.err)
 		}
 	}
 	if full(nil, dir) != nil {
