@@ -231,6 +231,26 @@ func TestRetentionOfFacts(t *testing.T) {
 	same("made anew")
 }
 
+// Guards the rows of a fact whose model somebody took away or renamed: nothing rebuilds the table any more, and its rows must not outlive the source's retention for that.
+func TestRetentionOfFactsWithoutModel(t *testing.T) {
+	s := newStar(t)
+	s.land("2025-10-20", "a 1995-07-01", "b 1995-07-02")
+	s.land("2026-11-20", "c 1995-07-02")
+	s.build(false)
+	none, err := model.Load(fstest.MapFS{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := s.keeping()
+	o.Models = none
+	if done := s.run(o).Retention; len(done) != 2 || done[1].Table != "star.fact_view" || done[1].Rows != 2 {
+		t.Errorf("taken were %+v", done)
+	}
+	if got, want := s.show(), "1995-07-01=1, 1995-07-02=2, c 1995-07-02"; got != want {
+		t.Errorf("there is %s, want %s", got, want)
+	}
+}
+
 // changed is the models with a text replaced.
 func changed(t *testing.T, was, is string) *model.Set {
 	t.Helper()

@@ -106,22 +106,26 @@ var opsRules = map[string]string{"ops.landing": "written_at", "ops.quality": "ev
 var sourceRules = map[string]string{"ops.conflicts": "arrived_at", "ops.near_duplicates": dayColumn, "ops.quarantine": "released_at"}
 
 // rules returns which rows of the table go; none where it keeps everything.
-func (o *Options) rules(t *warehouse.Table, policies map[warehouse.Name]policy) []rule {
+func (o *Options) rules(t *warehouse.Table, policies map[warehouse.Name]policy) ([]rule, error) {
 	now := o.Clock()
 	name := t.Name.String()
-	switch source, fact := o.source(t.Name); {
+	source, fact, err := o.source(t)
+	if err != nil {
+		return nil, err
+	}
+	switch {
 	case t.Name == ingest.Dead:
-		return o.keep(dayColumn)
+		return o.keep(dayColumn), nil
 	case t.Name.Namespace == ingest.Namespace:
 		if p := policies[t.Name]; p != (policy{}) && slices.Equal(t.Partition(), []string{dayColumn}) {
-			return []rule{{column: dayColumn, before: p.before(now)}}
+			return []rule{{column: dayColumn, before: p.before(now)}}, nil
 		}
 	case fact:
 		if p := policies[source]; p != (policy{}) {
-			return []rule{{column: dayColumn, before: p.before(now)}}
+			return []rule{{column: dayColumn, before: p.before(now)}}, nil
 		}
 	case opsRules[name] != "":
-		return o.keep(opsRules[name])
+		return o.keep(opsRules[name]), nil
 	case sourceRules[name] != "":
 		var out []rule
 		for source, p := range policies {
@@ -130,9 +134,9 @@ func (o *Options) rules(t *warehouse.Table, policies map[warehouse.Name]policy) 
 			}
 		}
 		slices.SortFunc(out, func(a, b rule) int { return strings.Compare(a.source, b.source) })
-		return out
+		return out, nil
 	}
-	return nil
+	return nil, nil
 }
 
 // keep is the rule of what tells of operation.
@@ -144,21 +148,24 @@ func (o *Options) keep(column string) []rule {
 	return []rule{{column: column, before: time.Date(y, m, d, 0, 0, 0, 0, time.UTC)}}
 }
 
-// source returns the table of events whose rows the table holds one by one: a model that is merged by key is driven by one.
-func (o *Options) source(name warehouse.Name) (source warehouse.Name, ok bool) {
-	if o.Models == nil || name.Namespace != model.Namespace {
-		return source, false
+// source returns the table of events whose rows the table holds one by one: a model that is merged by key is driven by one. Where the model is gone, the table's checkpoint still names it.
+func (o *Options) source(t *warehouse.Table) (source warehouse.Name, ok bool, err error) {
+	if o.Models == nil || t.Name.Namespace != model.Namespace {
+		return source, false, nil
 	}
-	m := o.Models.Model(name.Table)
-	if m == nil || m.Materialized != model.Incremental || m.Overwrite {
-		return source, false
+	m := o.Models.Model(t.Name.Table)
+	if m == nil {
+		return model.SourceOf(t)
+	}
+	if m.Materialized != model.Incremental || m.Overwrite {
+		return source, false, nil
 	}
 	for _, input := range o.Models.Inputs(m.Name) {
 		if table, found := strings.CutPrefix(input, ingest.Namespace+"."); found {
-			return warehouse.Name{Namespace: ingest.Namespace, Table: table}, true
+			return warehouse.Name{Namespace: ingest.Namespace, Table: table}, true, nil
 		}
 	}
-	return source, false
+	return source, false, nil
 }
 
 // marts are the models that are computed from the partitions of the fact.
@@ -310,9 +317,9 @@ func (o *Options) count(ctx context.Context, t *warehouse.Table, f warehouse.Fil
 
 // retire removes the rows that are not kept any longer: whole files by a commit, files that have others too by writing them again without.
 func (o *Options) retire(ctx context.Context, t *warehouse.Table, policies map[warehouse.Name]policy, r *Result) (*warehouse.Table, error) {
-	rules := o.rules(t, policies)
-	if len(rules) == 0 {
-		return t, nil
+	rules, err := o.rules(t, policies)
+	if err != nil || len(rules) == 0 {
+		return t, err
 	}
 	found, err := o.look(ctx, t, rules)
 	if err != nil || len(found.gone)+len(found.mixed) == 0 {
@@ -346,7 +353,11 @@ func (o *Options) retire(ctx context.Context, t *warehouse.Table, policies map[w
 // take commits the table without the rows. A fact remembers in the same commits of which partitions they were: the sums that were made of these cannot be made again.
 func (o *Options) take(ctx context.Context, t *warehouse.Table, found retiring) (*warehouse.Table, error) {
 	var properties func(files []warehouse.File) map[string]string
-	if _, fact := o.source(t.Name); fact {
+	_, fact, err := o.source(t)
+	if err != nil {
+		return t, err
+	}
+	if fact {
 		retired, err := model.RetiredOf(t)
 		if err != nil {
 			return t, err
@@ -365,7 +376,6 @@ func (o *Options) take(ctx context.Context, t *warehouse.Table, found retiring) 
 	} else {
 		properties = func([]warehouse.File) map[string]string { return nil }
 	}
-	var err error
 	if len(found.gone) > 0 {
 		if t, err = o.Warehouse.Commit(ctx, t, warehouse.Change{Remove: found.gone, Properties: properties(found.gone)}); err != nil {
 			return t, err

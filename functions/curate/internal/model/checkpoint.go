@@ -41,6 +41,19 @@ func property[T any](t *warehouse.Table, name string) (v T, ok bool, err error) 
 	return v, true, nil
 }
 
+// SourceOf returns the table of events that the rows of a merged model's table were taken from, as its checkpoint says; false where it is another kind of table.
+func SourceOf(t *warehouse.Table) (source warehouse.Name, ok bool, err error) {
+	sources, ok, err := property[map[string]sourceState](t, SourcesProperty)
+	if err != nil || !ok {
+		return source, false, err
+	}
+	for name := range sources {
+		namespace, table, _ := strings.Cut(name, ".")
+		return warehouse.Name{Namespace: namespace, Table: table}, len(sources) == 1, nil
+	}
+	return source, false, nil
+}
+
 func asJSON(v any) (string, error) {
 	b, err := json.Marshal(v)
 	return string(b), err
