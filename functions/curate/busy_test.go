@@ -47,7 +47,10 @@ func TestBusy(t *testing.T) {
 			}
 		}
 	}
-	f("just begun", 0, holder, `"level":"WARN"`, time.Now().UTC().Format("2006-01-02T15"))
+	f("as it was taken", 0, holder, `"level":"WARN"`)
+	short := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+	since(holder + "\n" + short + "\n")
+	f("just begun", 0, holder, `"level":"WARN"`, short)
 	long := time.Now().Add(-11 * time.Minute).UTC().Format(time.RFC3339)
 	since(holder + "\n" + long + "\n")
 	f("stuck", 1, holder, long, "11m")

@@ -131,7 +131,8 @@ func (c *config) Validate() error {
 	if c.DedupWindow <= 0 {
 		errs = append(errs, errors.New("DEDUP_WINDOW must be above 0"))
 	}
-	for name, text := range map[string]string{"PUSHGATEWAY_URL": c.PushgatewayURL, "OPENLINEAGE_URL": c.LineageURL} {
+	for _, setting := range []struct{ name, text string }{{"PUSHGATEWAY_URL", c.PushgatewayURL}, {"OPENLINEAGE_URL", c.LineageURL}} {
+		name, text := setting.name, setting.text
 		if text == "" {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/uuid"
@@ -174,10 +175,23 @@ func writeIDs(file string, ids []string) error {
 		}
 	}
 	beside := file + ".new"
-	if err := os.WriteFile(beside, []byte(b.String()), 0o600); err != nil {
+	f, err := os.OpenFile(beside, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("--remember: %w", err)
+	}
+	// On disk before anything is erased: once that is done, no other place knows these ids.
+	_, err = f.WriteString(b.String())
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("--remember: %w", err)
 	}
 	if err := os.Rename(beside, file); err != nil {
+		return fmt.Errorf("--remember: %w", err)
+	}
+	folder, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return fmt.Errorf("--remember: %w", err)
+	}
+	if err := errors.Join(folder.Sync(), folder.Close()); err != nil {
 		return fmt.Errorf("--remember: %w", err)
 	}
 	return nil

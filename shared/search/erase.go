@@ -80,7 +80,7 @@ func (c *Client) pages(ctx context.Context, query []byte) (found []Held, all boo
 	}
 }
 
-// Delete deletes the documents and has their indexes refreshed, so that a search after it finds none of them. One that is gone already is deleted. Its error names the first that was not; repeat it as a whole.
+// Delete deletes the documents and has their indexes refreshed, so that a search after it finds none of them. One that is gone already is deleted. Its error names the index of the first that was not; repeat it as a whole.
 func (c *Client) Delete(ctx context.Context, refs []Ref) error {
 	for len(refs) > 0 {
 		part := refs[:min(len(refs), c.maxItems)]
@@ -122,7 +122,8 @@ func (c *Client) delete(ctx context.Context, refs []Ref) error {
 			if d.Error != nil {
 				reason = ": " + d.Error.describe()
 			}
-			return fmt.Errorf("delete document %s of %s: status %d%s", refs[i].ID, refs[i].Index, d.Status, reason)
+			// Without the document's id, which can be the event's: the error goes into a report that outlives it.
+			return fmt.Errorf("delete a document of %s: status %d%s", refs[i].Index, d.Status, reason)
 		}
 	}
 	return nil
