@@ -30,6 +30,7 @@ func TestClean(t *testing.T) {
 		`Trino refused (COLUMN_NOT_FOUND): trino: query failed (200 OK): "USER_ERROR: line 1:8: Column 'nothing' cannot be resolved"`:                                 `Trino refused (COLUMN_NOT_FOUND): trino: query failed (200 OK): "USER_ERROR: line 1:8: Column 'nothing' cannot be resolved"`,
 		`Trino is away or does not answer: trino: query failed (0 ): "Post \"http://x:8080/v1/statement\": connection refused"`:                                       `Trino is away or does not answer: trino: query failed (0 ): "Post \"http://x:8080/v1/statement\": connection refused"`,
 		`sql: Scan error on column index 0, name "Doe": converting driver.Value type string ("Doe") to a int64: invalid syntax`:                                       "",
+
 		`strconv.ParseInt: parsing "Doe": invalid syntax`:                  "strconv.ParseInt: parsing … invalid syntax",
 		`parsing time "Doe" as "2006-01-02": cannot parse "Doe" as "2006"`: "",
 	} {
