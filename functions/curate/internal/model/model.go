@@ -204,6 +204,10 @@ func (p *fileProblems) yaml(err error) {
 func parse(file string, text []byte) (*Model, ProblemsError) {
 	p := &fileProblems{file: file}
 	text = bytes.ReplaceAll(bytes.TrimPrefix(text, []byte("\uFEFF")), []byte("\r\n"), []byte("\n"))
+	if i := bytes.IndexByte(text, '\r'); i >= 0 { // a line's end to YAML and to some engines
+		p.add(1+bytes.Count(text[:i], []byte("\n")), "a carriage return without a line feed: lines end with a line feed, or with both")
+		return nil, p.all
+	}
 	start := len(text) - len(bytes.TrimLeft(text, " \t\n"))
 	if !bytes.HasPrefix(text[start:], []byte("/*---\n")) {
 		p.add(1, "a model begins with front matter: a line /*---, YAML, a line ---*/")
